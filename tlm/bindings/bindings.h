@@ -1,0 +1,6 @@
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+// One function per file of this folder; module.cpp calls them all.
+namespace npuvp::bindings {}

@@ -1,0 +1,7 @@
+#include "bindings/bindings.h"
+
+namespace nb = nanobind;
+
+NB_MODULE(_core, m) {
+    m.doc() = "Private extension module of npuvp: use the package npuvp.";
+}
