@@ -214,11 +214,9 @@ bool Core::execute_sampling(const D& d) {
             row_ready_[to] = ready_at(slot.done, Class::vector);
             sram(slot, 3);
             if constexpr (functional) {
-                const std::vector<float> c = read_lanes(conf, 1);
-                const std::vector<float> m = read_lanes(candidates, 1);
-                std::vector<float> chosen(lanes_);
-                numerics::topk_mask(chosen.data(), c.data(), m.data(), n, gp_[d.rs3]);
-                write_mask(to, 1, chosen);
+                const numerics::Format format = p_.vector_format;
+                numerics::topk_mask(format, row(conf), format, row(candidates), row(to), n,
+                                    gp_[d.rs3], lanes_);
             }
             ++pc_;
             return true;
@@ -237,10 +235,9 @@ bool Core::execute_sampling(const D& d) {
             mark_rows(to, rows, ready_at(slot.done, Class::vector));
             sram(slot, 2 * rows);
             if constexpr (functional) {
-                const std::vector<float> m = read_lanes(candidates, rows);
-                std::vector<float> chosen(rows * lanes_);
-                numerics::topk_mask(chosen.data(), fp_sram_.data() + conf, m.data(), n, gp_[d.rs3]);
-                write_mask(to, rows, chosen);
+                numerics::topk_mask(numerics::Format::fp32, fp_sram_.data() + conf,
+                                    p_.vector_format, row(candidates), row(to), n, gp_[d.rs3],
+                                    rows * lanes_);
             }
             ++pc_;
             return true;

@@ -1,4 +1,4 @@
-#include "memory/memory.h"
+#include "memory/systemc/memory.h"
 
 #include <algorithm>
 
