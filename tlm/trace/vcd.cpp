@@ -224,8 +224,6 @@ void VcdSink::write_header(const std::vector<Signal>& signals) {
             else
                 file_.append("wire " + std::to_string(signal.view == View::bit ? 1 : signal.width));
             file_.append(" " + identifier(i) + " " + leaves[i]);
-            if (signal.view == View::vector)
-                file_.append(" [" + std::to_string(signal.width - 1) + ":0]");
             file_.append(" $end\n");
         }
         for (std::size_t child : scopes[at].order) {
