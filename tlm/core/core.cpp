@@ -30,6 +30,46 @@ trace::StallCause stall_cause(Class by) {
     return by == Class::memory ? trace::StallCause::dma : trace::StallCause::operand;
 }
 
+/// Operands whose value only flows into other values, so that an unknown one does no harm in timing
+/// mode. Every other integer operand steers: an address, a length, a branch, a configuration.
+bool is_data_operand(isa::Op op, isa::Field field) {
+    using isa::Field;
+    using isa::Op;
+    switch (op) {
+        case Op::S_ADD_INT:
+        case Op::S_ADDI_INT:
+        case Op::S_SUB_INT:
+        case Op::S_MUL_INT:
+        case Op::S_AND_INT:
+        case Op::S_OR_INT:
+        case Op::S_SHL_INT:
+        case Op::S_SHR_INT:
+        case Op::S_ITOF:
+        case Op::S_SET_FP:
+        case Op::C_HOST_PUSH:
+        case Op::C_MARK:
+        case Op::C_HALT: return true;
+        case Op::S_ST_INT: return field == Field::rd;
+        case Op::V_RED_MAX_IDX: return field == Field::rs2 || field == Field::rd;
+        case Op::V_CMP_INT: return field == Field::rs2;
+        case Op::V_TOPK_MASK:
+        case Op::V_TOPK_FP: return field == Field::rs3;
+        default: return false;
+    }
+}
+
+std::uint16_t critical_registers(const isa::Decoded& d) {
+    unsigned mask = 0;
+    const isa::OpInfo& info = isa::info(d.op);
+    for (unsigned i = 0; i < info.n_operands; ++i) {
+        const isa::OperandInfo& operand = info.operands[i];
+        if (operand.kind != isa::OperandKind::gp || operand.role == isa::Role::write) continue;
+        if (is_data_operand(d.op, operand.field)) continue;
+        mask |= 1u << ((d.word >> isa::info(operand.field).low) & 15u);
+    }
+    return static_cast<std::uint16_t>(mask & ~1u);
+}
+
 DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy,
                      std::uint64_t period_ps) {
     DmaTiming timing{};
@@ -50,8 +90,7 @@ DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy
 Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& parameters,
            const CoreEnergy& energy, const Environment& environment, trace::Hub& hub)
     : sc_module(name),
-      dma("dma", dma_timing(parameters, energy, environment.period_ps), environment.functional,
-          hub),
+      dma("dma", dma_timing(parameters, energy, environment.period_ps), hub),
       control("control"),
       window("window"),
       p_(parameters),
@@ -88,11 +127,11 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
                          static_cast<std::uint32_t>(cost.per_element)});
     op_counts_.resize(isa::op_count);
     gp_writer_.fill(-1);
-    csr_[isa::csr_stride] = 1;
-    csr_[isa::csr_bmm_scale] = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
-    csr_[isa::csr_dma_block] = 32;
+    csr(isa::Csr::stride) = 1;
+    csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
+    csr(isa::Csr::dma_block) = 32;
 
-    dma.on_done = [this](const Descriptor& descriptor) { dma_done(descriptor); };
+    dma.on_done = [this](Descriptor& descriptor) { dma_done(descriptor); };
     dma.on_error = [this](const Descriptor& d, std::uint64_t address,
                           tlm::tlm_response_status status) {
         pc_ = d.pc;
@@ -114,11 +153,13 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
 
 void Core::load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry) {
     text_.clear();
+    critical_.clear();
     text_.reserve(words.size());
-    for (std::uint32_t word : words) text_.push_back(isa::decode(word));
+    for (std::uint32_t word : words) {
+        text_.push_back(isa::decode(word));
+        critical_.push_back(critical_registers(text_.back()));
+    }
     pc_ = entry;
-    // What the hazard check reads must not name registers that no hazard can be on.
-    for (D& d : text_) d.fp_reads &= 0xFE;
 }
 
 std::uint64_t Core::now_cycle() const {
@@ -235,7 +276,8 @@ void Core::raise(const Trap& trap, bool has_instruction) {
     env_.on_trap();
 }
 
-void Core::dma_done(const Descriptor&) {
+void Core::dma_done(Descriptor& descriptor) {
+    if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
     switch (wait_) {
         case Wait::dma_range:
         case Wait::dma_queue:

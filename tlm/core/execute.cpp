@@ -55,28 +55,30 @@ void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
 float Core::round_fp(float value) const { return numerics::round_to(p_.fp_format, value); }
 
 /// An address, a length or a branch depends on data that timing mode does not compute: functional
-/// mode records the values here, timing mode takes them from the recording.
-void Core::resolve_decisions(const D& d, std::uint16_t registers) {
+/// mode records the value, timing mode takes it from the recording.
+std::uint32_t Core::decide(std::uint32_t value, const std::string& what) {
+    if (env_.functional) {
+        decisions_.push_back({pc_, value});
+        return value;
+    }
+    if (next_decision_ >= decisions_.size())
+        throw Trap{what + " depends on data that timing mode does not compute, and there is no "
+                          "decision left for it",
+                   "pass decisions= of a functional run of this firmware"};
+    const Decision& decision = decisions_[next_decision_++];
+    if (decision.pc != pc_)
+        throw Trap{"the next decision was recorded at pc " + std::to_string(decision.pc) +
+                       ", not here",
+                   "decisions belong to one firmware and its inputs"};
+    return decision.value;
+}
+
+void Core::resolve_decisions(std::uint16_t registers) {
     for (unsigned mask = registers; mask; mask &= mask - 1) {
         const auto index = static_cast<unsigned>(__builtin_ctz(mask));
-        if (env_.functional) {
-            decisions_.push_back({pc_, gp_[index]});
-        } else {
-            if (next_decision_ >= decisions_.size())
-                throw Trap{"gp" + std::to_string(index) +
-                               " depends on data that timing mode does not compute, and there is "
-                               "no decision left for it",
-                           "pass decisions= of a functional run of this firmware"};
-            const Decision& decision = decisions_[next_decision_++];
-            if (decision.pc != pc_)
-                throw Trap{"the next decision was recorded at pc " + std::to_string(decision.pc) +
-                               ", not here",
-                           "decisions belong to one firmware and its inputs"};
-            gp_[index] = decision.value;
-        }
+        gp_[index] = decide(gp_[index], "gp" + std::to_string(index));
     }
     gp_taint_ = static_cast<std::uint16_t>(gp_taint_ & ~registers);
-    (void)d;
 }
 
 std::uint64_t Core::word_index(Space space, std::uint64_t index, std::uint64_t count) const {
@@ -112,7 +114,7 @@ std::uint32_t Core::read_csr(unsigned number) {
 template <bool functional>
 bool Core::execute(const D& d) {
     if (const auto registers = static_cast<std::uint16_t>(gp_taint_ & critical_[pc_]))
-        resolve_decisions(d, registers);
+        resolve_decisions(registers);
     const std::uint32_t a = gp_[d.rs1];
     const std::uint32_t b = gp_[d.rs2];
     const auto imm = static_cast<std::uint32_t>(d.imm);

@@ -44,6 +44,15 @@ bool Memory::access(tlm::tlm_generic_payload& payload) {
         return false;
     }
     const bool move = !payload.get_extension<noc::TimingOnly>();
+    if (auto* taint = payload.get_extension<noc::WordTaint>()) {
+        for (std::uint64_t i = 0; i < bytes / 4; ++i) {
+            const std::uint64_t word = payload.get_address() + 4 * i;
+            if (payload.is_write())
+                contents_.set_word_taint(word, (*taint->words)[taint->first + i]);
+            else
+                (*taint->words)[taint->first + i] = contents_.word_tainted(word);
+        }
+    }
     if (payload.is_read()) {
         if (move) contents_.read(payload.get_address(), payload.get_data_ptr(), bytes);
         bytes_read_ += bytes;
@@ -89,8 +98,9 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
     backend_->advance(now_ps(), completions_);
     collect();
     // The answer may be known by now (a posted write, a memory of fixed latency): early completion.
-    if (!finished_.empty() && finished_.back() == index && bursts_[index].payload == &payload) {
-        finished_.pop_back();
+    const auto known = std::find(finished_.begin(), finished_.end(), index);
+    if (known != finished_.end()) {
+        finished_.erase(known);
         Burst& burst = bursts_[index];
         report(burst);
         delay += ps(burst.done - now_ps());
