@@ -3,4 +3,6 @@
 #include <nanobind/nanobind.h>
 
 // One function per file of this folder; module.cpp calls them all.
-namespace npuvp::bindings {}
+namespace npuvp::bindings {
+void trace(nanobind::module_& m);
+}

@@ -29,6 +29,16 @@ enum class Kind : std::uint8_t {
 /// Why nothing issued (Kind::stall).
 enum class StallCause : std::uint8_t { operand, unit, dma, noc, memory, synchronisation, count_ };
 
+/// What a mark names (Kind::mark, Event::a). A mark holds until the next one of its kind.
+enum class MarkKind : std::uint8_t { layer, block, step, call, op, phase, count_ };
+
+/// What happened at the host interface (Kind::host, Event::a).
+enum class HostEvent : std::uint8_t { doorbell, word, launch, done, count_ };
+
+constexpr std::uint32_t bit(Kind kind) {
+    return 1u << static_cast<unsigned>(kind);
+}
+
 /// `source` is an index into Hub's table of components.
 struct Event {
     Time begin;

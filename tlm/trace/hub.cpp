@@ -1,5 +1,7 @@
 #include "trace/hub.h"
 
+#include <algorithm>
+
 namespace npuvp::trace {
 
 std::uint16_t Hub::add_source(std::string path, std::string type, double static_watts) {
@@ -12,12 +14,25 @@ std::uint16_t Hub::add_source(std::string path, std::string type, double static_
 }
 
 void Hub::attach(Sink& sink, std::uint32_t kinds, const std::vector<std::uint16_t>& sources) {
-    Attachment attachment{&sink, std::vector<std::uint32_t>(sources_.size(), 0)};
-    for (std::uint16_t source : sources) {
-        attachment.kinds[source] = kinds;
-        sources_[source].wanted |= kinds;
-    }
-    attachments_.push_back(std::move(attachment));
+    std::vector<std::uint32_t> wanted(sources_.size(), 0);
+    for (std::uint16_t source : sources) wanted[source] = kinds;
+    attach(sink, std::move(wanted));
+}
+
+void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
+    kinds.resize(sources_.size(), 0);
+    for (std::size_t i = 0; i < kinds.size(); ++i) sources_[i].wanted |= kinds[i];
+    attachments_.push_back({&sink, std::move(kinds)});
+}
+
+void Hub::detach(Sink& sink) {
+    attachments_.erase(std::remove_if(attachments_.begin(), attachments_.end(),
+                                      [&](const Attachment& a) { return a.sink == &sink; }),
+                       attachments_.end());
+    for (Source& source : sources_) source.wanted = 0;
+    for (const Attachment& attachment : attachments_)
+        for (std::size_t i = 0; i < attachment.kinds.size(); ++i)
+            sources_[i].wanted |= attachment.kinds[i];
 }
 
 void Hub::detach_all() {

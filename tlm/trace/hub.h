@@ -38,6 +38,10 @@ class Hub {
 
     /// `kinds`: bit per Kind; `sources`: indices into sources(). The sink outlives the attachment.
     void attach(Sink& sink, std::uint32_t kinds, const std::vector<std::uint16_t>& sources);
+    /// `kinds[i]`: bit per Kind wanted from source i; sources beyond its end are not wanted.
+    void attach(Sink& sink, std::vector<std::uint32_t> kinds);
+    /// Forgets one sink, or all.
+    void detach(Sink& sink);
     void detach_all();
 
     bool wants(std::uint16_t source, Kind kind) const {
