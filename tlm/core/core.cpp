@@ -142,14 +142,16 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
         std::snprintf(text, sizeof text, "address 0x%llx  ->  ",
                       static_cast<unsigned long long>(address));
         raise({what, text + env_.owner_of(address)}, true);
-        next_trigger();
     };
     control.register_nb_transport_bw(this, &Core::control_bw);
     window.register_b_transport(this, &Core::window_b_transport);
     window.register_transport_dbg(this, &Core::window_debug);
     SC_METHOD(step);
     sensitive << resume_;
+    dont_initialize();
 }
+
+void Core::start() { resume_.notify(sc_core::SC_ZERO_TIME); }
 
 void Core::load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry) {
     text_.clear();

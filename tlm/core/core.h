@@ -59,7 +59,7 @@ struct Environment {
     std::uint32_t core_index = 0;
     std::uint32_t core_count = 1;
     std::uint64_t period_ps = 1000;
-    std::uint64_t window_base = 0;          ///< global address of this core's window
+    std::uint64_t window_bytes = 0;         ///< of this core's window in the memory map
     std::uint64_t host_base = 0;            ///< global address of the host interface
     bool functional = true;
     std::uint64_t quantum_cycles = 10000;
@@ -82,12 +82,15 @@ class Core : public sc_core::sc_module {
     tlm_utils::simple_target_socket<Core> window;      ///< CSRs and SRAMs by global address
 
     void load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry);
+    /// Lets the core begin at the current time; its clock counts from here.
+    void start();
     void set_decisions(std::vector<Decision> decisions) { decisions_ = std::move(decisions); }
     const std::vector<Decision>& decisions() const { return decisions_; }
 
     bool finished() const { return wait_ == Wait::finished; }
     const std::optional<TrapReport>& trap() const { return trap_; }
     std::uint64_t cycles() const { return finish_cycle_; }
+    std::uint64_t end_ps() const { return ps(finish_cycle_); }
     std::uint64_t instructions() const { return instructions_; }
     std::uint32_t exit_code() const { return exit_code_; }
     const std::array<std::uint64_t, 5>& cycles_by_class() const { return class_cycles_; }

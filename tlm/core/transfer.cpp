@@ -32,13 +32,6 @@ struct Core::Transfer {
 
 namespace {
 
-MxFormat memory_format(platform::HbmFormat format, platform::MxFlavour flavour) {
-    std::string name = platform::to_string(format);
-    if (flavour == platform::MxFlavour::plena && name.rfind("mxfp", 0) == 0)
-        name = "plena_" + name.substr(name.find('_') + 1);
-    return numerics::mx_format(name);
-}
-
 /// Formats as CSR dma_format numbers them.
 MxFormat csr_format(std::uint32_t number) {
     constexpr MxFormat table[] = {MxFormat::mxfp8_e4m3, MxFormat::mxfp8_e5m2, MxFormat::mxfp6_e3m2,
@@ -87,8 +80,8 @@ bool Core::execute_dma(const D& d) {
     const std::uint32_t offset = gp_[d.rs1];
     const std::uint64_t base = ha_[d.rs2];
     Transfer t;
-    auto public_form = [&](platform::HbmFormat format, std::int64_t block) {
-        t.format = memory_format(format, p_.mx_flavour);
+    auto public_form = [&](MxFormat format, std::int64_t block) {
+        t.format = format;
         t.block = static_cast<std::uint64_t>(block);
         t.address = base + offset;
         // PLENA: the pitch is SCALE-free bytes from STRIDE, or the elements of a row taken as bytes.
