@@ -59,34 +59,38 @@ def _cpp_comment(parameter: Parameter) -> str:
 
 
 def _cpp_table(table: TableType) -> list[str]:
-    fields = "; ".join(f"std::int64_t {field} = 0" for field in table.fields)
-    lines = [
-        f"/// {table.description}",
-        f"enum class {table.name}Class : std::uint8_t {{",
-        *(f"    {cls.name},  ///< {cls.description}" for cls in table.classes.values()),
-        "    count_",
-        "};",
+    fields = "".join(f"    std::int64_t {field} = 0;\n" for field in table.fields)
+    rows = f"std::array<{table.entry}, {len(table.classes)}>"
+    return [
+        *(
+            f"static_assert(static_cast<int>({table.index}::{name}) == {number});"
+            for number, name in enumerate(table.classes)
+        ),
         f"constexpr std::array<const char*, {len(table.classes)}> "
         f"{_snake(table.name)}_class_names{{",
         *(f'    "{name}",' for name in table.classes),
         "};",
-        f"struct {table.name}Entry {{ {fields}; }};",
+        f"struct {table.entry} {{",
+        f"{fields}}};",
+        f"/// {table.description}",
         f"struct {table.name} {{",
-        f"    std::array<{table.name}Entry, {len(table.classes)}> entries{{{{",
+        f"    {rows} entries{{{{",
         *(
-            f"        {{{', '.join(map(str, cls.default))}}},  // {cls.name}"
+            f"        {{{', '.join(map(str, cls.default))}}},  // {cls.name}: {cls.description}"
             for cls in table.classes.values()
         ),
         "    }};",
-        f"    {table.name}Entry& operator[]({table.name}Class c) {{",
+        f"    {table.entry}& operator[]({table.index} c) {{",
         "        return entries[static_cast<std::size_t>(c)];",
         "    }",
-        f"    const {table.name}Entry& operator[]({table.name}Class c) const {{",
+        f"    const {table.entry}& operator[]({table.index} c) const {{",
         "        return entries[static_cast<std::size_t>(c)];",
         "    }",
         "};",
+        f"inline const {rows}& {_snake(table.entry)}s_by_class(const {table.name}& table) {{",
+        "    return table.entries;",
+        "}",
     ]
-    return lines
 
 
 def _machine_defaults(component: Component) -> dict[str, Any]:
@@ -100,10 +104,11 @@ def cpp_header() -> str:
     Values are those of the machine: base units, and 0 only where 0 itself is meant.
     """
     declared = declaration()
-    headers = sorted({e.header for e in declared.enums.values() if e.header})
+    headers = {e.header for e in declared.enums.values() if e.header}
+    headers |= {table.header for table in declared.tables.values()}
     lines = [f"// {_BANNER}", "#pragma once", ""]
     lines += [f"#include <{name}>" for name in ("array", "cstddef", "cstdint", "string")]
-    lines += ["", *(f'#include "{header}"' for header in headers), ""]
+    lines += ["", *(f'#include "{header}"' for header in sorted(headers)), ""]
     lines += ["namespace npuvp::platform {", ""]
     for enum in declared.enums.values():
         if enum.cpp is None:

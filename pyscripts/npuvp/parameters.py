@@ -126,9 +126,16 @@ class TableClass:
 
 @dataclass(frozen=True)
 class TableType:
-    """A table of integers: rows by class, columns by field."""
+    """A table of integers: rows by class, columns by field.
+
+    In C++ a row is a struct `entry`, and the existing enumeration `index` (in `header`) numbers the
+    classes in the same order.
+    """
 
     name: str
+    index: str
+    header: str
+    entry: str
     fields: tuple[str, ...]
     least: int
     greatest: int
@@ -310,6 +317,9 @@ def declaration() -> Declaration:
     tables = {
         name: TableType(
             name=name,
+            index=t["index"],
+            header=t["header"],
+            entry=t["entry"],
             fields=tuple(t["fields"]),
             least=t["range"][0],
             greatest=t["range"][1],

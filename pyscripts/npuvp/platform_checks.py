@@ -9,7 +9,7 @@ from npuvp.memory_facts import PresetFacts, preset_facts
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
 from npuvp.parameters import Fault, Values
 from npuvp.quantities import format_quantity
-from npuvp.resolve import FORMAT_BYTES, resolve_core
+from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core
 
 __all__ = ["CSR_BYTES", "Checked", "Parts", "check_parts", "core_sizes"]
 
@@ -141,7 +141,7 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         ("kv", min(vlen, mlen), "vlen and mlen"),
     ):
         demand(
-            values[f"{tensor}_block"] <= length or not values[f"{tensor}_format"].startswith("mx"),
+            values[f"{tensor}_block"] <= length or values[f"{tensor}_format"] in UNSCALED,
             (f"{tensor}_block", f"{tensor}_format", "vlen", "mlen"),
             f"must be at most {name}, a row of {length} elements: blocks do not cross rows",
         )

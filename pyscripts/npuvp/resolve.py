@@ -2,10 +2,13 @@
 
 from typing import Any
 
-__all__ = ["FORMAT_BYTES", "resolve_core"]
+__all__ = ["FORMAT_BYTES", "UNSCALED", "resolve_core"]
 
 FORMAT_BYTES = {"bf16": 2, "fp32": 4}
 """Bytes of one element in a storage format."""
+
+UNSCALED = ("bf16", "fp16", "fp32")
+"""Memory formats without blocks and scales."""
 
 
 def resolve_core(values: dict[str, Any]) -> dict[str, Any]:
