@@ -36,24 +36,24 @@ bool is_data_operand(isa::Op op, isa::Field field) {
     using isa::Field;
     using isa::Op;
     switch (op) {
-        case Op::S_ADD_INT:
-        case Op::S_ADDI_INT:
-        case Op::S_SUB_INT:
-        case Op::S_MUL_INT:
-        case Op::S_AND_INT:
-        case Op::S_OR_INT:
-        case Op::S_SHL_INT:
-        case Op::S_SHR_INT:
-        case Op::S_ITOF:
-        case Op::S_SET_FP:
-        case Op::C_HOST_PUSH:
-        case Op::C_MARK:
-        case Op::C_HALT: return true;
-        case Op::S_ST_INT: return field == Field::rd;
-        case Op::V_RED_MAX_IDX: return field == Field::rs2 || field == Field::rd;
-        case Op::V_CMP_INT: return field == Field::rs2;
-        case Op::V_TOPK_MASK:
-        case Op::V_TOPK_FP: return field == Field::rs3;
+        case Op::s_add_int:
+        case Op::s_addi_int:
+        case Op::s_sub_int:
+        case Op::s_mul_int:
+        case Op::s_and_int:
+        case Op::s_or_int:
+        case Op::s_shl_int:
+        case Op::s_shr_int:
+        case Op::s_itof:
+        case Op::s_set_fp:
+        case Op::c_host_push:
+        case Op::c_mark:
+        case Op::c_halt: return true;
+        case Op::s_st_int: return field == Field::rd;
+        case Op::v_red_max_idx: return field == Field::rs2 || field == Field::rd;
+        case Op::v_cmp_int: return field == Field::rs2;
+        case Op::v_topk_mask:
+        case Op::v_topk_fp: return field == Field::rs3;
         default: return false;
     }
 }

@@ -75,7 +75,6 @@ std::vector<std::uint64_t> Core::gather_rows(std::uint64_t index, std::uint64_t 
     return numbers;
 }
 
-template <bool functional>
 bool Core::execute_dma(const D& d) {
     const std::uint32_t offset = gp_[d.rs1];
     const std::uint64_t base = ha_[d.rs2];
@@ -154,9 +153,9 @@ bool Core::execute_dma(const D& d) {
         t.first = address / m;
     };
     switch (d.op) {
-        case Op::H_PREFETCH_V:
-        case Op::H_STORE_V: {
-            t.to_sram = d.op == Op::H_PREFETCH_V;
+        case Op::h_prefetch_v:
+        case Op::h_store_v: {
+            t.to_sram = d.op == Op::h_prefetch_v;
             t.elements = lanes_;
             t.rows = static_cast<std::uint64_t>(t.to_sram ? p_.prefetch_v_rows : p_.writeback_v_rows);
             const std::uint64_t first = vector_row(gp_[d.rd]);
@@ -166,7 +165,7 @@ bool Core::execute_dma(const D& d) {
             public_form(d.f1 ? p_.kv_format : p_.act_format, d.f1 ? p_.kv_block : p_.act_block);
             break;
         }
-        case Op::H_PREFETCH_M: {
+        case Op::h_prefetch_m: {
             const auto m = static_cast<std::uint64_t>(p_.mlen);
             t.elements = m;
             t.rows = (static_cast<std::uint64_t>(p_.prefetch_m_rows) + m - 1) / m * m;
@@ -174,15 +173,15 @@ bool Core::execute_dma(const D& d) {
             public_form(d.f1 ? p_.kv_format : p_.weight_format, d.f1 ? p_.kv_block : p_.weight_block);
             break;
         }
-        case Op::H_LD_V:
-        case Op::H_ST_V:
-            t.to_sram = d.op == Op::H_LD_V;
+        case Op::h_ld_v:
+        case Op::h_st_v:
+            t.to_sram = d.op == Op::h_ld_v;
             extended_form(lanes_);
             t.format = csr_format(csr(isa::Csr::dma_format));
             vector_side(gp_[d.rd]);
             memory_side();
             break;
-        case Op::H_LD_M:
+        case Op::h_ld_m:
             extended_form(static_cast<std::uint64_t>(p_.mlen));
             if (t.elements > static_cast<std::uint64_t>(p_.mlen))
                 throw Trap{"a row longer than a Matrix SRAM row",
@@ -191,17 +190,17 @@ bool Core::execute_dma(const D& d) {
             matrix_side(gp_[d.rd]);
             memory_side();
             break;
-        case Op::H_LD_INT:
-        case Op::H_ST_INT:
-            t.to_sram = d.op == Op::H_LD_INT;
+        case Op::h_ld_int:
+        case Op::h_st_int:
+            t.to_sram = d.op == Op::h_ld_int;
             extended_form(1);
             t.format = MxFormat::fp32;  // 32-bit words as they are
             words_side(Space::integer, gp_[d.rd]);
             memory_side();
             break;
-        case Op::H_LD_FP:
-        case Op::H_ST_FP:
-            t.to_sram = d.op == Op::H_LD_FP;
+        case Op::h_ld_fp:
+        case Op::h_st_fp:
+            t.to_sram = d.op == Op::h_ld_fp;
             extended_form(1);
             t.format = csr(isa::Csr::dma_format) == static_cast<std::uint32_t>(isa::DmaFormat::bf16)
                            ? MxFormat::bf16
@@ -209,9 +208,9 @@ bool Core::execute_dma(const D& d) {
             words_side(Space::fp, gp_[d.rd]);
             memory_side();
             break;
-        case Op::H_GATHER_V:
-        case Op::H_SCATTER_V: {
-            t.to_sram = d.op == Op::H_GATHER_V;
+        case Op::h_gather_v:
+        case Op::h_scatter_v: {
+            t.to_sram = d.op == Op::h_gather_v;
             extended_form(lanes_);
             t.address = base;
             t.format = csr_format(csr(isa::Csr::dma_format));
@@ -228,9 +227,6 @@ bool Core::execute_dma(const D& d) {
     }
     return start_transfer(d, t);
 }
-
-template bool Core::execute_dma<true>(const D&);
-template bool Core::execute_dma<false>(const D&);
 
 bool Core::start_transfer(const D& d, const Transfer& t) {
     const std::uint64_t count = t.rows ? (t.rows - 1) * t.step + t.extent : 0;
