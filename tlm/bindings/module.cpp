@@ -5,4 +5,6 @@ namespace nb = nanobind;
 NB_MODULE(_core, m) {
     m.doc() = "Private extension module of npuvp: use the package npuvp.";
     npuvp::bindings::trace(m);
+    npuvp::bindings::machine(m);
+    npuvp::bindings::convert(m);
 }

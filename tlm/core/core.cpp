@@ -82,6 +82,7 @@ DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy
     timing.queue_depth = static_cast<std::uint32_t>(p.dma_queue_depth);
     timing.start_cycles = static_cast<std::uint32_t>(p.dma_start_cycles);
     timing.fj_per_byte = energy.dma_byte_fj;
+    timing.static_watts = energy.dma_static_watts;
     return timing;
 }
 

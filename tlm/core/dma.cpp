@@ -17,7 +17,7 @@ Dma::Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub)
       out("out"),
       timing_(timing),
       hub_(hub),
-      source_(hub.add_source(this->name(), "dma")) {
+      source_(hub.add_source(this->name(), "dma", timing.static_watts)) {
     out.register_nb_transport_bw(this, &Dma::nb_transport_bw);
     SC_METHOD(wake);
     sensitive << wake_;

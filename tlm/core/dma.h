@@ -53,6 +53,7 @@ struct DmaTiming {
     std::uint32_t queue_depth;
     std::uint32_t start_cycles;  ///< from issue to the first request
     std::uint64_t fj_per_byte;
+    double static_watts;
 };
 
 /// Descriptor queue and burst engine of one core. Descriptors start in order and may overlap.

@@ -109,7 +109,7 @@ Machine::Machine(const MachineDescription& description, bool functional)
     for (const MemoryDescription& m : description.memories) {
         memories_.push_back(std::make_unique<memory::Memory>(
             m.name.c_str(), memory::make_backend(m.backend, m.config), hub_, m.static_watts,
-            m.fj_per_byte));
+            m.read_byte_fj, m.write_byte_fj));
         crossbar_->out.bind(memories_.back()->in);
     }
     for (auto& c : cores_) crossbar_->out.bind(c->window);

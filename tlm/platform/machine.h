@@ -30,7 +30,8 @@ struct MemoryDescription {
     std::string backend;
     memory::Config config;
     double static_watts = 0;
-    std::uint64_t fj_per_byte = 0;
+    std::uint64_t read_byte_fj = 0;
+    std::uint64_t write_byte_fj = 0;
 };
 
 /// A memory-mapped target that lives outside this library (a Python class).
