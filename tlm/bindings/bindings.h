@@ -3,4 +3,8 @@
 #include <nanobind/nanobind.h>
 
 // One function per file of this folder; module.cpp calls them all.
-namespace npuvp::bindings {}
+namespace npuvp::bindings {
+
+void numerics(nanobind::module_& m);
+
+}  // namespace npuvp::bindings

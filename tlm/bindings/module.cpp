@@ -4,4 +4,5 @@ namespace nb = nanobind;
 
 NB_MODULE(_core, m) {
     m.doc() = "Private extension module of npuvp: use the package npuvp.";
+    npuvp::bindings::numerics(m);
 }
