@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "memory/backend.h"
+#include "memory/dram/dram_backend.h"
 #include "memory/ideal.h"
 
 namespace npuvp::memory {
@@ -19,6 +20,7 @@ struct Entry {
 };
 
 constexpr std::array kBackends = {
+    Entry{"builtin", make<dram::DramBackend>, ""},
     Entry{"ideal", make<IdealBackend>, ""},
 };
 
