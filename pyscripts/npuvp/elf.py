@@ -3,8 +3,8 @@
 64-bit little-endian executable, machine 0x4E50 (private). Sections: `.text.coreN` or `.text.all`,
 `.data.SPACE` per data segment, `.symtab`, DWARF line table, `.npuvp.source` (source texts as JSON),
 `.npuvp.calls` (macro calls and includes of each line, JSON) and notes named `npuvp`, each a JSON
-document: type 0x101 tensors, 0x102 segments and entries, 0x103 images. Addresses are those of the default
-memory map; where a platform's map differs, spaces and addresses in the notes decide.
+document: type 0x101 tensors, 0x102 segments and entries, 0x103 images. Addresses are those of the
+default memory map; where a platform differs, spaces and addresses in the notes decide.
 """
 
 from __future__ import annotations
