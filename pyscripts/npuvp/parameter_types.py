@@ -45,11 +45,56 @@ class CoreArguments(TypedDict, total=False):
     vector_format: Literal["bf16", "fp32"]
     matrix_format: Literal["bf16", "fp32"]
     fp_format: Literal["bf16", "fp32"]
-    act_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    act_format: Literal[
+        "mxfp8_e4m3",
+        "mxfp8_e5m2",
+        "mxfp6_e3m2",
+        "mxfp6_e2m3",
+        "mxfp4_e2m1",
+        "mxint8",
+        "mxint4",
+        "plena_e4m3",
+        "plena_e5m2",
+        "plena_e3m4",
+        "plena_e2m5",
+        "bf16",
+        "fp16",
+        "fp32",
+    ]
     act_block: int
-    weight_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    weight_format: Literal[
+        "mxfp8_e4m3",
+        "mxfp8_e5m2",
+        "mxfp6_e3m2",
+        "mxfp6_e2m3",
+        "mxfp4_e2m1",
+        "mxint8",
+        "mxint4",
+        "plena_e4m3",
+        "plena_e5m2",
+        "plena_e3m4",
+        "plena_e2m5",
+        "bf16",
+        "fp16",
+        "fp32",
+    ]
     weight_block: int
-    kv_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    kv_format: Literal[
+        "mxfp8_e4m3",
+        "mxfp8_e5m2",
+        "mxfp6_e3m2",
+        "mxfp6_e2m3",
+        "mxfp4_e2m1",
+        "mxint8",
+        "mxint4",
+        "plena_e4m3",
+        "plena_e5m2",
+        "plena_e3m4",
+        "plena_e2m5",
+        "bf16",
+        "fp16",
+        "fp32",
+    ]
     kv_block: int
     prefetch_v_rows: int
     prefetch_m_rows: int
