@@ -7,7 +7,7 @@ from typing import Any
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.memory_facts import PresetFacts, preset_facts
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
-from npuvp.parameters import Fault, Values
+from npuvp.parameters import Fault, Values, declaration
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core
 
@@ -15,6 +15,7 @@ __all__ = ["CSR_BYTES", "Checked", "Parts", "check_parts", "core_sizes"]
 
 CSR_BYTES = 4096
 _PERIPHERAL_SLOT = 64 * 1024
+_MEMORY_STEP = 4096
 _ADDRESSES = 1 << 63
 
 
@@ -70,18 +71,16 @@ def core_sizes(values: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any]:
+def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]) -> dict[str, Any]:
     values = resolve_core(given.values)
     vlen, mlen = values["vlen"], values["mlen"]
+    core_parameters = declaration().components["core"].parameters
 
-    def demand(holds: bool, names: Sequence[str], message: str, written: Any = None) -> None:
+    def demand(holds: bool, names: Sequence[str], message: str) -> None:
         """A fault of names[0], unless one of `names` is faulty in itself."""
         if not holds and given.sound(*names):
-            entry = given.entries.get(names[0])
-            value = written if entry is None else entry.text
-            faults.append(
-                core.fault(names[0], values[names[0]] if value is None else value, message)
-            )
+            default = core_parameters[names[0]].format(values[names[0]])
+            faults.append(core.fault(names[0], default, message))
 
     demand(
         values["blen"] <= mlen, ("blen", "mlen", "vlen"), f"must be at most mlen, which is {mlen}"
@@ -92,6 +91,13 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         f"must be at most vlen and mlen, which are {vlen} and {mlen}",
     )
 
+    period = 10**12 / platform["clock"]
+    demand(
+        values["quantum"] >= period or not platform.sound("clock"),
+        ("quantum",),
+        f"must be at least a period of the clock, {period:g} ps",
+    )
+
     row = vlen * FORMAT_BYTES[values["vector_format"]]
     size = values["vector_sram_bytes"]
     demand(
@@ -99,14 +105,12 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         ("vector_sram_bytes", "vlen", "vector_format"),
         f"must be a whole number of rows of {row} bytes "
         f"({vlen} elements of {values['vector_format']})",
-        _bytes(size),
     )
     rows = size // row
     demand(
         rows * vlen <= 1 << 32,
         ("vector_sram_bytes", "vlen", "vector_format"),
         "must hold at most 2^32 elements, which is what an integer register can address",
-        _bytes(size),
     )
     tile = mlen * mlen * FORMAT_BYTES[values["matrix_format"]]
     matrix = values["matrix_sram_bytes"]
@@ -115,13 +119,11 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         ("matrix_sram_bytes", "mlen", "vlen", "matrix_format"),
         f"must be a whole number of tiles of {tile} bytes "
         f"({mlen} x {mlen} elements of {values['matrix_format']})",
-        _bytes(matrix),
     )
     demand(
         matrix // FORMAT_BYTES[values["matrix_format"]] <= 1 << 32,
         ("matrix_sram_bytes", "mlen", "vlen", "matrix_format"),
         "must hold at most 2^32 elements, which is what an integer register can address",
-        _bytes(matrix),
     )
     for name in ("prefetch_v_rows", "writeback_v_rows"):
         demand(
@@ -207,10 +209,16 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
         several = isinstance(component, Memory)
         if nodes is None or (len(nodes) > 1 and not several):
             allowed = "a node [x, y] or a list of nodes" if several else "a node [x, y]"
-            given_at = getattr(attachment.at, "text", repr(attachment.at))
-            faults.append(Fault(place, key, given_at, f"must be {allowed}"))
+            faults.append(Fault(place, key, attachment.text, f"must be {allowed}"))
             continue
         result.nodes[component.name] = nodes
+        if isinstance(component, Memory):
+            facts = result.presets[parts.memories.index(component)]
+            values = result.memories[parts.memories.index(component)]
+            channels = values["channels"] * values["stacks"]
+            if facts is not None and len(nodes) > channels:
+                message = f"more nodes than the memory has channels, which is {channels}"
+                faults.append(Fault(place, key, attachment.text, message))
         for node in nodes:
             x, y = node
             text = f"[{x}, {y}]"
@@ -230,9 +238,8 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
                 faults.append(Fault(place, key, text, "node named twice"))
     for member in members:
         if id(member) not in attached and not isinstance(member, Host):
-            place = getattr(member, "place", "Python")
             message = f"is not connected: attach it to a node of the mesh {mesh.name}"
-            faults.append(Fault(place, str(member.name), None, message))
+            faults.append(Fault(member.place, str(member.name), None, message))
 
 
 def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
@@ -240,8 +247,12 @@ def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
     values = platform.values
     regions = result.regions
     faults = result.faults
+    behind = 0
     for memory, memory_values in zip(parts.memories, result.memories, strict=True):
+        if "base" not in memory.settings:
+            memory_values["base"] = -(-behind // _MEMORY_STEP) * _MEMORY_STEP
         base, size = memory_values["base"], memory_values["size"]
+        behind = max(behind, base + size)
         regions.append(Region(memory.name, memory.name, "memory", base, size, memory.place))
     if platform.sound("core_base", "core_window"):
         slot = values["core_window"] // SLOTS
@@ -295,7 +306,7 @@ def check_parts(parts: Parts) -> Checked:
     if platform.sound("name") and not platform["name"]:
         faults.append(parts.platform.fault("name", "''", "must not be empty"))
     for core in parts.cores:
-        result.cores.append(_check_core(core, core.checked(faults), faults))
+        result.cores.append(_check_core(core, core.checked(faults), platform, faults))
     for memory in parts.memories:
         values, facts = _check_memory(memory, memory.checked(faults), faults)
         result.memories.append(values)
