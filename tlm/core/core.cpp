@@ -30,6 +30,46 @@ trace::StallCause stall_cause(Class by) {
     return by == Class::memory ? trace::StallCause::dma : trace::StallCause::operand;
 }
 
+/// Operands whose value only flows into other values, so that an unknown one does no harm in timing
+/// mode. Every other integer operand steers: an address, a length, a branch, a configuration.
+bool is_data_operand(isa::Op op, isa::Field field) {
+    using isa::Field;
+    using isa::Op;
+    switch (op) {
+        case Op::s_add_int:
+        case Op::s_addi_int:
+        case Op::s_sub_int:
+        case Op::s_mul_int:
+        case Op::s_and_int:
+        case Op::s_or_int:
+        case Op::s_shl_int:
+        case Op::s_shr_int:
+        case Op::s_itof:
+        case Op::s_set_fp:
+        case Op::c_host_push:
+        case Op::c_mark:
+        case Op::c_halt: return true;
+        case Op::s_st_int: return field == Field::rd;
+        case Op::v_red_max_idx: return field == Field::rs2 || field == Field::rd;
+        case Op::v_cmp_int: return field == Field::rs2;
+        case Op::v_topk_mask:
+        case Op::v_topk_fp: return field == Field::rs3;
+        default: return false;
+    }
+}
+
+std::uint16_t critical_registers(const isa::Decoded& d) {
+    unsigned mask = 0;
+    const isa::OpInfo& info = isa::info(d.op);
+    for (unsigned i = 0; i < info.n_operands; ++i) {
+        const isa::OperandInfo& operand = info.operands[i];
+        if (operand.kind != isa::OperandKind::gp || operand.role == isa::Role::write) continue;
+        if (is_data_operand(d.op, operand.field)) continue;
+        mask |= 1u << ((d.word >> isa::info(operand.field).low) & 15u);
+    }
+    return static_cast<std::uint16_t>(mask & ~1u);
+}
+
 DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy,
                      std::uint64_t period_ps) {
     DmaTiming timing{};
@@ -42,6 +82,7 @@ DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy
     timing.queue_depth = static_cast<std::uint32_t>(p.dma_queue_depth);
     timing.start_cycles = static_cast<std::uint32_t>(p.dma_start_cycles);
     timing.fj_per_byte = energy.dma_byte_fj;
+    timing.static_watts = energy.dma_static_watts;
     return timing;
 }
 
@@ -50,8 +91,7 @@ DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy
 Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& parameters,
            const CoreEnergy& energy, const Environment& environment, trace::Hub& hub)
     : sc_module(name),
-      dma("dma", dma_timing(parameters, energy, environment.period_ps), environment.functional,
-          hub),
+      dma("dma", dma_timing(parameters, energy, environment.period_ps), hub),
       control("control"),
       window("window"),
       p_(parameters),
@@ -88,11 +128,11 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
                          static_cast<std::uint32_t>(cost.per_element)});
     op_counts_.resize(isa::op_count);
     gp_writer_.fill(-1);
-    csr_[isa::csr_stride] = 1;
-    csr_[isa::csr_bmm_scale] = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
-    csr_[isa::csr_dma_block] = 32;
+    csr(isa::Csr::stride) = 1;
+    csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
+    csr(isa::Csr::dma_block) = 32;
 
-    dma.on_done = [this](const Descriptor& descriptor) { dma_done(descriptor); };
+    dma.on_done = [this](Descriptor& descriptor) { dma_done(descriptor); };
     dma.on_error = [this](const Descriptor& d, std::uint64_t address,
                           tlm::tlm_response_status status) {
         pc_ = d.pc;
@@ -103,22 +143,26 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
         std::snprintf(text, sizeof text, "address 0x%llx  ->  ",
                       static_cast<unsigned long long>(address));
         raise({what, text + env_.owner_of(address)}, true);
-        next_trigger();
     };
     control.register_nb_transport_bw(this, &Core::control_bw);
     window.register_b_transport(this, &Core::window_b_transport);
     window.register_transport_dbg(this, &Core::window_debug);
     SC_METHOD(step);
     sensitive << resume_;
+    dont_initialize();
 }
+
+void Core::start() { resume_.notify(sc_core::SC_ZERO_TIME); }
 
 void Core::load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry) {
     text_.clear();
+    critical_.clear();
     text_.reserve(words.size());
-    for (std::uint32_t word : words) text_.push_back(isa::decode(word));
+    for (std::uint32_t word : words) {
+        text_.push_back(isa::decode(word));
+        critical_.push_back(critical_registers(text_.back()));
+    }
     pc_ = entry;
-    // What the hazard check reads must not name registers that no hazard can be on.
-    for (D& d : text_) d.fp_reads &= 0xFE;
 }
 
 std::uint64_t Core::now_cycle() const {
@@ -235,7 +279,8 @@ void Core::raise(const Trap& trap, bool has_instruction) {
     env_.on_trap();
 }
 
-void Core::dma_done(const Descriptor&) {
+void Core::dma_done(Descriptor& descriptor) {
+    if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
     switch (wait_) {
         case Wait::dma_range:
         case Wait::dma_queue:

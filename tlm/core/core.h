@@ -59,10 +59,9 @@ struct Environment {
     std::uint32_t core_index = 0;
     std::uint32_t core_count = 1;
     std::uint64_t period_ps = 1000;
-    std::uint64_t window_base = 0;          ///< global address of this core's window
+    std::uint64_t window_bytes = 0;         ///< of this core's window in the memory map
     std::uint64_t host_base = 0;            ///< global address of the host interface
     bool functional = true;
-    bool strict_decisions = false;          ///< timing mode: decisions were supplied
     std::uint64_t quantum_cycles = 10000;
     const volatile bool* interrupted = nullptr;  ///< Ctrl-C
     std::function<void()> on_finished;      ///< this core halted and all it started is complete
@@ -83,12 +82,15 @@ class Core : public sc_core::sc_module {
     tlm_utils::simple_target_socket<Core> window;      ///< CSRs and SRAMs by global address
 
     void load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry);
+    /// Lets the core begin at the current time; its clock counts from here.
+    void start();
     void set_decisions(std::vector<Decision> decisions) { decisions_ = std::move(decisions); }
     const std::vector<Decision>& decisions() const { return decisions_; }
 
     bool finished() const { return wait_ == Wait::finished; }
     const std::optional<TrapReport>& trap() const { return trap_; }
     std::uint64_t cycles() const { return finish_cycle_; }
+    std::uint64_t end_ps() const { return ps(finish_cycle_); }
     std::uint64_t instructions() const { return instructions_; }
     std::uint32_t exit_code() const { return exit_code_; }
     const std::array<std::uint64_t, 5>& cycles_by_class() const { return class_cycles_; }
@@ -130,7 +132,7 @@ class Core : public sc_core::sc_module {
     void halt(std::uint32_t code);
     void finish();
     void raise(const Trap& trap, bool has_instruction);
-    void dma_done(const Descriptor& descriptor);
+    void dma_done(Descriptor& descriptor);
     Slot schedule(const D& d, Ready ready = 0, std::uint64_t elements = 0, bool free_of_cost = false);
     Ready registers_ready(const D& d) const;
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
@@ -149,12 +151,17 @@ class Core : public sc_core::sc_module {
     template <bool functional>
     bool execute_vector(const D& d);
     template <bool functional>
+    bool execute_sampling(const D& d);
+    template <bool functional>
+    bool execute_matrix(const D& d);
     bool execute_dma(const D& d);
     bool execute_control(const D& d);
+    void update_loop_limit();
 
     void write_gp(const D& d, unsigned index, std::uint32_t value, const Slot& slot, bool tainted);
     void write_fp(unsigned index, float value, const Slot& slot, Class by);
-    void resolve_decisions(const D& d, std::uint16_t registers);
+    void resolve_decisions(std::uint16_t registers);
+    std::uint32_t decide(std::uint32_t value, const std::string& what);
     std::uint32_t read_csr(unsigned number);
     void write_csr(unsigned number, std::uint32_t value);
     std::uint64_t vector_row(std::uint32_t address, std::uint64_t rows = 1) const;
@@ -162,7 +169,6 @@ class Core : public sc_core::sc_module {
     Ready rows_ready(std::uint64_t first, std::uint64_t count) const;
     void mark_rows(std::uint64_t first, std::uint64_t count, Ready ready);
     void* row(std::uint64_t index) { return vector_.data() + index * row_bytes_; }
-    const numerics::LaneMask* lane_mask(unsigned field);
     float round_fp(float value) const;
     bool vector_busy(std::uint64_t first, std::uint64_t count, bool write) const {
         return !dma.idle() && dma.conflicts(Space::vector, first, count, write);
@@ -171,13 +177,19 @@ class Core : public sc_core::sc_module {
         return (int_taint_[index / 64] >> (index % 64)) & 1u;
     }
     void set_int_taint(std::uint64_t index, bool tainted);
-    bool post(std::uint64_t address, std::uint32_t value);
+    void post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle);
+    std::uint32_t& csr(isa::Csr number) { return csr_[static_cast<std::size_t>(number)]; }
+    std::uint32_t head_length() {
+        const std::uint32_t set = csr(isa::Csr::head_len);
+        return set ? set : static_cast<std::uint32_t>(p_.hlen);
+    }
 
     // transfer.cpp: DMA instructions
     struct Transfer;
-    std::unique_ptr<Descriptor> describe(const D& d, const Transfer& transfer);
-    template <bool functional>
+    std::vector<std::uint64_t> gather_rows(std::uint64_t index, std::uint64_t count);
     bool start_transfer(const D& d, const Transfer& transfer);
+    void convert_row(const Transfer& transfer, std::uint64_t at, std::uint8_t* elements,
+                     std::uint8_t* scales, Descriptor& descriptor, std::uint64_t number);
 
     // window.cpp
     void window_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
@@ -202,6 +214,7 @@ class Core : public sc_core::sc_module {
 
     // architectural state
     std::vector<D> text_;
+    std::vector<std::uint16_t> critical_;  ///< per instruction: integer registers that steer it
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
@@ -235,8 +248,6 @@ class Core : public sc_core::sc_module {
     // bookkeeping
     Wait wait_ = Wait::none;
     std::uint64_t wait_descriptor_ = 0;
-    std::uint32_t wait_mask_ = 0;
-    std::uint64_t blocked_since_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
     std::uint64_t instructions_ = 0;
     std::uint64_t loop_limit_at_ = ~0ull;        ///< instruction count at which a loop traps
@@ -248,8 +259,7 @@ class Core : public sc_core::sc_module {
     std::vector<Decision> decisions_;
     std::size_t next_decision_ = 0;
     noc::PayloadPool pool_;
-    std::uint32_t post_value_ = 0;
-    bool post_pending_ = false;
+    std::vector<std::vector<std::uint8_t>> staging_;  ///< buffers of finished transfers, for reuse
     sc_core::sc_event resume_;
 };
 

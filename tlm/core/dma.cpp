@@ -12,13 +12,12 @@ bool overlap(std::uint64_t a, std::uint64_t a_count, std::uint64_t b, std::uint6
 }
 }  // namespace
 
-Dma::Dma(sc_core::sc_module_name name, const DmaTiming& timing, bool move_data, trace::Hub& hub)
+Dma::Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub)
     : sc_module(name),
       out("out"),
       timing_(timing),
-      move_data_(move_data),
       hub_(hub),
-      source_(hub.add_source(this->name(), "dma")) {
+      source_(hub.add_source(this->name(), "dma", timing.static_watts)) {
     out.register_nb_transport_bw(this, &Dma::nb_transport_bw);
     SC_METHOD(wake);
     sensitive << wake_;
@@ -81,7 +80,7 @@ bool Dma::issue_bursts(Active& active) {
     const std::uint32_t limit =
         timing_.ports * (write ? timing_.outstanding_writes : timing_.outstanding_reads);
     std::uint32_t& outstanding = write ? writes_ : reads_;
-    if (write && move_data_ && active.segment == 0 && active.offset == 0 && d.convert) d.convert(d);
+    if (write && d.data && active.segment == 0 && active.offset == 0 && d.convert) d.convert(d);
     while (active.segment < d.segments.size()) {
         if (outstanding >= limit) return false;
         const Segment& segment = d.segments[active.segment];
@@ -90,7 +89,7 @@ bool Dma::issue_bursts(Active& active) {
         const auto bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(
             segment.bytes - active.offset, boundary + timing_.burst_bytes - address));
         unsigned char* data =
-            d.staging.empty() ? nullptr : d.staging.data() + segment.staging + active.offset;
+            d.data ? d.staging.data() + segment.staging + active.offset : nullptr;
         tlm::tlm_generic_payload& payload =
             pool_.acquire(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address, data,
                           bytes);
@@ -99,7 +98,13 @@ bool Dma::issue_bursts(Active& active) {
         tracked->begin_ps = now_ps();
         tracked->address = address;
         payload.set_auto_extension(tracked);
-        if (d.staging.empty()) payload.set_extension(&timing_only_);
+        if (!d.data) payload.set_extension(&timing_only_);
+        if (!d.taint.empty()) {
+            auto* taint = new noc::WordTaint;
+            taint->words = &d.taint;
+            taint->first = (segment.staging + active.offset) / 4;
+            payload.set_auto_extension(taint);
+        }
         ++outstanding;
         ++active.in_flight;
         active.offset += bytes;
@@ -171,7 +176,7 @@ void Dma::wake() {
         }
         std::unique_ptr<Descriptor> done = std::move(active.descriptor);
         pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(i));
-        if (done->to_sram && move_data_ && done->convert) done->convert(*done);
+        if (done->to_sram && done->data && done->convert) done->convert(*done);
         if (hub_.wants(source_, trace::Kind::dma)) {
             std::uint64_t bytes = 0;
             for (const Segment& segment : done->segments) bytes += segment.bytes;

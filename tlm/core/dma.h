@@ -36,7 +36,9 @@ struct Descriptor {
     std::uint64_t first = 0;  ///< first SRAM row or word
     std::uint64_t count = 0;  ///< rows or words
     std::vector<Segment> segments;
+    bool data = true;  ///< false: timing only, nothing is moved
     std::vector<std::uint8_t> staging;
+    std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
     std::function<void(Descriptor&)> convert;
 };
@@ -51,6 +53,7 @@ struct DmaTiming {
     std::uint32_t queue_depth;
     std::uint32_t start_cycles;  ///< from issue to the first request
     std::uint64_t fj_per_byte;
+    double static_watts;
 };
 
 /// Descriptor queue and burst engine of one core. Descriptors start in order and may overlap.
@@ -59,12 +62,12 @@ struct DmaTiming {
 /// multiple of the burst size (AXI's 4 KB rule).
 class Dma : public sc_core::sc_module {
   public:
-    Dma(sc_core::sc_module_name name, const DmaTiming& timing, bool move_data, trace::Hub& hub);
+    Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub);
 
     tlm_utils::simple_initiator_socket<Dma> out;
 
     /// Called at the time of completion.
-    std::function<void(const Descriptor&)> on_done;
+    std::function<void(Descriptor&)> on_done;
     /// Called where a transaction fails; the run ends there.
     std::function<void(const Descriptor&, std::uint64_t address, tlm::tlm_response_status)> on_error;
 
@@ -122,7 +125,6 @@ class Dma : public sc_core::sc_module {
     };
 
     DmaTiming timing_;
-    bool move_data_;
     trace::Hub& hub_;
     std::uint16_t source_;
     noc::PayloadPool pool_;

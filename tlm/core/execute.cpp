@@ -14,11 +14,11 @@ std::uint32_t compare_words(std::uint32_t a, std::uint32_t b, Op op) {
     const auto sa = static_cast<std::int32_t>(a);
     const auto sb = static_cast<std::int32_t>(b);
     switch (op) {
-        case Op::C_BEQ: return a == b;
-        case Op::C_BNE: return a != b;
-        case Op::C_BLTU: return a < b;
-        case Op::C_BGEU: return a >= b;
-        case Op::C_BLT: return sa < sb;
+        case Op::c_beq: return a == b;
+        case Op::c_bne: return a != b;
+        case Op::c_bltu: return a < b;
+        case Op::c_bgeu: return a >= b;
+        case Op::c_blt: return sa < sb;
         default: return sa >= sb;
     }
 }
@@ -55,28 +55,30 @@ void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
 float Core::round_fp(float value) const { return numerics::round_to(p_.fp_format, value); }
 
 /// An address, a length or a branch depends on data that timing mode does not compute: functional
-/// mode records the values here, timing mode takes them from the recording.
-void Core::resolve_decisions(const D& d, std::uint16_t registers) {
+/// mode records the value, timing mode takes it from the recording.
+std::uint32_t Core::decide(std::uint32_t value, const std::string& what) {
+    if (env_.functional) {
+        decisions_.push_back({pc_, value});
+        return value;
+    }
+    if (next_decision_ >= decisions_.size())
+        throw Trap{what + " depends on data that timing mode does not compute, and there is no "
+                          "decision left for it",
+                   "pass decisions= of a functional run of this firmware"};
+    const Decision& decision = decisions_[next_decision_++];
+    if (decision.pc != pc_)
+        throw Trap{"the next decision was recorded at pc " + std::to_string(decision.pc) +
+                       ", not here",
+                   "decisions belong to one firmware and its inputs"};
+    return decision.value;
+}
+
+void Core::resolve_decisions(std::uint16_t registers) {
     for (unsigned mask = registers; mask; mask &= mask - 1) {
         const auto index = static_cast<unsigned>(__builtin_ctz(mask));
-        if (env_.functional) {
-            decisions_.push_back({pc_, gp_[index]});
-        } else {
-            if (next_decision_ >= decisions_.size())
-                throw Trap{"gp" + std::to_string(index) +
-                               " depends on data that timing mode does not compute, and there is "
-                               "no decision left for it",
-                           "pass decisions= of a functional run of this firmware"};
-            const Decision& decision = decisions_[next_decision_++];
-            if (decision.pc != pc_)
-                throw Trap{"the next decision was recorded at pc " + std::to_string(decision.pc) +
-                               ", not here",
-                           "decisions belong to one firmware and its inputs"};
-            gp_[index] = decision.value;
-        }
+        gp_[index] = decide(gp_[index], "gp" + std::to_string(index));
     }
     gp_taint_ = static_cast<std::uint16_t>(gp_taint_ & ~registers);
-    (void)d;
 }
 
 std::uint64_t Core::word_index(Space space, std::uint64_t index, std::uint64_t count) const {
@@ -112,7 +114,7 @@ std::uint32_t Core::read_csr(unsigned number) {
 template <bool functional>
 bool Core::execute(const D& d) {
     if (const auto registers = static_cast<std::uint16_t>(gp_taint_ & critical_[pc_]))
-        resolve_decisions(d, registers);
+        resolve_decisions(registers);
     const std::uint32_t a = gp_[d.rs1];
     const std::uint32_t b = gp_[d.rs2];
     const auto imm = static_cast<std::uint32_t>(d.imm);
@@ -130,19 +132,19 @@ bool Core::execute(const D& d) {
         return true;
     };
     switch (d.op) {
-        case Op::S_ADD_INT: return integer(a + b);
-        case Op::S_ADDI_INT: return integer(a + imm);
-        case Op::S_SUB_INT: return integer(a - b);
-        case Op::S_MUL_INT: return integer(a * b);
-        case Op::S_LUI_INT: return integer(imm << 12);
-        case Op::S_AND_INT: return integer(a & b);
-        case Op::S_OR_INT: return integer(a | b);
-        case Op::S_SHL_INT: return integer(shift_left(a, b));
-        case Op::S_SHR_INT: return integer(shift_right(a, b));
-        case Op::S_LD_INT:
-        case Op::S_ST_INT: {
+        case Op::s_add_int: return integer(a + b);
+        case Op::s_addi_int: return integer(a + imm);
+        case Op::s_sub_int: return integer(a - b);
+        case Op::s_mul_int: return integer(a * b);
+        case Op::s_lui_int: return integer(imm << 12);
+        case Op::s_and_int: return integer(a & b);
+        case Op::s_or_int: return integer(a | b);
+        case Op::s_shl_int: return integer(shift_left(a, b));
+        case Op::s_shr_int: return integer(shift_right(a, b));
+        case Op::s_ld_int:
+        case Op::s_st_int: {
             const std::uint64_t index = word_index(Space::integer, std::uint64_t{a} + imm);
-            const bool store = d.op == Op::S_ST_INT;
+            const bool store = d.op == Op::s_st_int;
             if (!dma.idle() && dma.conflicts(Space::integer, index, 1, store))
                 return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, store ? 0 : int_sram_ready_);
@@ -156,18 +158,18 @@ bool Core::execute(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::S_ADD_FP: return scalar([&] { return numerics::add(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::S_SUB_FP: return scalar([&] { return numerics::sub(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::S_MUL_FP: return scalar([&] { return numerics::mul(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::S_MAX_FP: return scalar([&] { return numerics::max(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::S_MIN_FP: return scalar([&] { return numerics::min(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::S_EXP_FP: return scalar([&] { return numerics::exp(fp_[d.rs1]); });
-        case Op::S_RECI_FP: return scalar([&] { return numerics::reciprocal(fp_[d.rs1]); });
-        case Op::S_SQRT_FP: return scalar([&] { return numerics::sqrt(fp_[d.rs1]); });
-        case Op::S_LOG_FP: return scalar([&] { return numerics::log(fp_[d.rs1]); });
-        case Op::S_ITOF: return scalar([&] { return static_cast<float>(a); });
-        case Op::S_SET_FP: return scalar([&] { return numerics::float_of_bits(a); });
-        case Op::S_CMP_FP: {
+        case Op::s_add_fp: return scalar([&] { return numerics::add(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_sub_fp: return scalar([&] { return numerics::sub(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_mul_fp: return scalar([&] { return numerics::mul(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_max_fp: return scalar([&] { return numerics::max(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_min_fp: return scalar([&] { return numerics::min(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_exp_fp: return scalar([&] { return numerics::exp(fp_[d.rs1]); });
+        case Op::s_reci_fp: return scalar([&] { return numerics::reciprocal(fp_[d.rs1]); });
+        case Op::s_sqrt_fp: return scalar([&] { return numerics::sqrt(fp_[d.rs1]); });
+        case Op::s_log_fp: return scalar([&] { return numerics::log(fp_[d.rs1]); });
+        case Op::s_itof: return scalar([&] { return static_cast<float>(a); });
+        case Op::s_set_fp: return scalar([&] { return numerics::float_of_bits(a); });
+        case Op::s_cmp_fp: {
             bool holds = false;
             const float x = fp_[d.rs1];
             const float y = fp_[d.rs2];
@@ -183,10 +185,10 @@ bool Core::execute(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::S_LD_FP:
-        case Op::S_ST_FP: {
+        case Op::s_ld_fp:
+        case Op::s_st_fp: {
             const std::uint64_t index = word_index(Space::fp, std::uint64_t{a} + imm);
-            const bool store = d.op == Op::S_ST_FP;
+            const bool store = d.op == Op::s_st_fp;
             if (!dma.idle() && dma.conflicts(Space::fp, index, 1, store))
                 return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, store ? 0 : fp_sram_ready_);
@@ -205,7 +207,7 @@ bool Core::execute(const D& d) {
         case isa::Unit::vector: return execute_vector<functional>(d);
         case isa::Unit::scalar: return execute_vector<functional>(d);  // S_MAP_*: rows too
         case isa::Unit::matrix: return execute_matrix<functional>(d);
-        case isa::Unit::dma: return execute_dma<functional>(d);
+        case isa::Unit::dma: return execute_dma(d);
         case isa::Unit::control: break;
     }
     return execute_control(d);
@@ -227,24 +229,24 @@ bool Core::execute_control(const D& d) {
     switch (d.op) {
         case Op::illegal:
             throw Trap{"illegal instruction word", isa::explain(d)};
-        case Op::C_SET_ADDR_REG: {
+        case Op::c_set_addr_reg: {
             const Slot slot = schedule(d);
             ha_[d.rd] = std::uint64_t{a} << 32 | b;
             special_ready_ = std::max(special_ready_, ready_at(slot.done, Class::control));
             ++pc_;
             return true;
         }
-        case Op::C_SET_SCALE_REG: return special(isa::Csr::scale);
-        case Op::C_SET_STRIDE_REG: return special(isa::Csr::stride);
-        case Op::C_SET_V_MASK_REG: return special(isa::Csr::v_mask);
-        case Op::C_CSRW: return special(static_cast<isa::Csr>(d.imm));
-        case Op::C_CSRR: {
+        case Op::c_set_scale_reg: return special(isa::Csr::scale);
+        case Op::c_set_stride_reg: return special(isa::Csr::stride);
+        case Op::c_set_v_mask_reg: return special(isa::Csr::v_mask);
+        case Op::c_csrw: return special(static_cast<isa::Csr>(d.imm));
+        case Op::c_csrr: {
             const Slot slot = schedule(d, special_ready_);
             write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm)), slot, false);
             ++pc_;
             return true;
         }
-        case Op::C_LOOP_START: {
+        case Op::c_loop_start: {
             if (d.imm < 1) throw Trap{"a loop of 0 iterations", "allowed: 1..4194303"};
             write_gp(d, d.rd, static_cast<std::uint32_t>(d.imm), schedule(d), false);
             loops_.push_back({pc_, d.rd, instructions_});
@@ -252,7 +254,7 @@ bool Core::execute_control(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::C_LOOP_END: {
+        case Op::c_loop_end: {
             std::size_t i = loops_.size();
             while (i > 0 && loops_[i - 1].counter != d.rd) --i;
             if (i == 0)
@@ -271,7 +273,7 @@ bool Core::execute_control(const D& d) {
             update_loop_limit();
             return true;
         }
-        case Op::C_BREAK: {
+        case Op::c_break: {
             if (loops_.empty()) throw Trap{"C_BREAK outside every loop", ""};
             const Slot slot = schedule(d);
             write_gp(d, loops_.back().counter, 0, slot, false);
@@ -280,14 +282,14 @@ bool Core::execute_control(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::C_BEQ:
-        case Op::C_BNE:
-        case Op::C_BLTU:
-        case Op::C_BGEU:
-        case Op::C_BLT:
-        case Op::C_BGE:
-        case Op::C_JUMP: {
-            const bool taken = d.op == Op::C_JUMP || compare_words(a, b, d.op);
+        case Op::c_beq:
+        case Op::c_bne:
+        case Op::c_bltu:
+        case Op::c_bgeu:
+        case Op::c_blt:
+        case Op::c_bge:
+        case Op::c_jump: {
+            const bool taken = d.op == Op::c_jump || compare_words(a, b, d.op);
             const std::int64_t target = std::int64_t{pc_} + d.imm;
             if (taken && (target < 0 || target > static_cast<std::int64_t>(text_.size())))
                 throw Trap{"branch outside the program",
@@ -297,7 +299,7 @@ bool Core::execute_control(const D& d) {
             pc_ = taken ? static_cast<std::uint32_t>(target) : pc_ + 1;
             return true;
         }
-        case Op::C_MARK: {
+        case Op::c_mark: {
             const Slot slot = schedule(d, 0, 0, true);
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
@@ -305,22 +307,22 @@ bool Core::execute_control(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::C_HALT:
+        case Op::c_halt:
             schedule(d);
             halt(a);
             return true;
-        case Op::C_TRAP:
+        case Op::c_trap:
             throw Trap{"firmware trap", "code " + std::to_string(a)};
-        case Op::C_FENCE:
+        case Op::c_fence:
             if (dma.tags_pending(static_cast<std::uint32_t>(d.imm))) return wait_for(Wait::fence);
             schedule(d);
             ++pc_;
             return true;
-        case Op::C_HOST_PUSH:
-        case Op::C_DOORBELL: {
+        case Op::c_host_push:
+        case Op::c_doorbell: {
             if (now_cycle() < next_issue_) return wait_for(Wait::host);  // others see it in order
             const Slot slot = schedule(d);
-            post(env_.host_base + (d.op == Op::C_HOST_PUSH ? 0 : 8), a, slot.issue);
+            post(env_.host_base + (d.op == Op::c_host_push ? 0 : 8), a, slot.issue);
             ++pc_;
             return true;
         }
@@ -356,7 +358,7 @@ void Core::post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle)
     payload.set_auto_extension(word);
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
     sc_core::sc_time delay =
-        sc_core::sc_time::from_value(ps(cycle) - std::min(ps(cycle), sc_core::sc_time_stamp().value()));
+        sc_core::sc_time::from_value(ps(cycle) - std::min<std::uint64_t>(ps(cycle), sc_core::sc_time_stamp().value()));
     if (control->nb_transport_fw(payload, phase, delay) == tlm::TLM_COMPLETED) {
         const bool ok = payload.is_response_ok();
         payload.release();

@@ -100,56 +100,56 @@ bool Core::execute_vector(const D& d) {
     };
     const auto& k = kernels_;
     switch (d.op) {
-        case Op::V_ADD_VV: return vv(k.add_vv);
-        case Op::V_SUB_VV: return vv(k.sub_vv);
-        case Op::V_MUL_VV: return vv(k.mul_vv);
-        case Op::V_MAX_VV: return vv(k.max_vv);
-        case Op::V_MIN_VV: return vv(k.min_vv);
-        case Op::V_ADD_VF: return vf(k.add_vf);
-        case Op::V_SUB_VF: return vf(d.f1 ? k.rsub_vf : k.sub_vf);
-        case Op::V_MUL_VF: return vf(k.mul_vf);
-        case Op::V_MAX_VF: return vf(k.max_vf);
-        case Op::V_MIN_VF: return vf(k.min_vf);
-        case Op::V_EXP_V: return v(k.exp);
-        case Op::V_RECI_V: return v(k.reciprocal);
-        case Op::V_LOG_V: return v(k.log);
-        case Op::V_ABS_V: return v(k.abs);
-        case Op::V_POW2_V: return v(k.floor_power_of_two);
-        case Op::V_RED_SUM: return reduce(k.sum, nullptr);
-        case Op::V_RED_MAX: return reduce(k.max, nullptr);
-        case Op::V_RED_SUM_M: return reduce(k.sum, mask);
-        case Op::V_RED_MAX_M: return reduce(k.max, mask);
-        case Op::V_CMP_VV:
-        case Op::V_CMP_VF: {
+        case Op::v_add_vv: return vv(k.add_vv);
+        case Op::v_sub_vv: return vv(k.sub_vv);
+        case Op::v_mul_vv: return vv(k.mul_vv);
+        case Op::v_max_vv: return vv(k.max_vv);
+        case Op::v_min_vv: return vv(k.min_vv);
+        case Op::v_add_vf: return vf(k.add_vf);
+        case Op::v_sub_vf: return vf(d.f1 ? k.rsub_vf : k.sub_vf);
+        case Op::v_mul_vf: return vf(k.mul_vf);
+        case Op::v_max_vf: return vf(k.max_vf);
+        case Op::v_min_vf: return vf(k.min_vf);
+        case Op::v_exp_v: return v(k.exp);
+        case Op::v_reci_v: return v(k.reciprocal);
+        case Op::v_log_v: return v(k.log);
+        case Op::v_abs_v: return v(k.abs);
+        case Op::v_pow2_v: return v(k.floor_power_of_two);
+        case Op::v_red_sum: return reduce(k.sum, nullptr);
+        case Op::v_red_max: return reduce(k.max, nullptr);
+        case Op::v_red_sum_m: return reduce(k.sum, mask);
+        case Op::v_red_max_m: return reduce(k.max, mask);
+        case Op::v_cmp_vv:
+        case Op::v_cmp_vf: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x = vector_row(a);
             const auto index = static_cast<std::size_t>(relation(d.rs3));
             const bool negate = static_cast<isa::Condition>(d.rs3) == isa::Condition::ne;
-            const std::uint64_t y = d.op == Op::V_CMP_VV ? vector_row(b) : x;
+            const std::uint64_t y = d.op == Op::v_cmp_vv ? vector_row(b) : x;
             auto compute = [&](void* out) {
-                if (d.op == Op::V_CMP_VV)
+                if (d.op == Op::v_cmp_vv)
                     k.compare_vv[index](out, row(x), row(y), lanes_, nullptr);
                 else
                     k.compare_vf[index](out, row(x), fp_[d.rs2], lanes_, nullptr);
                 if (negate) k.rsub_vf(out, out, 1.0f, lanes_, nullptr);
             };
-            return d.op == Op::V_CMP_VV ? map(to, {x, y}, compute) : map(to, {x}, compute);
+            return d.op == Op::v_cmp_vv ? map(to, {x, y}, compute) : map(to, {x}, compute);
         }
-        case Op::V_SHFT_V: {
+        case Op::v_shft_v: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x = vector_row(a);
             return map(to, {x}, [&](void* out) {
                 k.shift(out, row(x), lanes_, std::min<std::size_t>(b, lanes_));
             });
         }
-        case Op::V_SELECT_VVM: {
+        case Op::v_select_vvm: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x = vector_row(a);
             const std::uint64_t y = vector_row(b);
             const std::uint64_t m = vector_row(gp_[d.rs3]);
             return map(to, {x, y, m}, [&](void* out) { k.select(out, row(m), row(x), row(y), lanes_); });
         }
-        case Op::V_RED_MAX_IDX: {
+        case Op::v_red_max_idx: {
             const std::uint64_t x = vector_row(a);
             if (vector_busy(x, 1, false)) return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, row_ready_[x]);
@@ -201,7 +201,7 @@ bool Core::execute_sampling(const D& d) {
         return lanes;
     };
     switch (d.op) {
-        case Op::V_TOPK_MASK: {
+        case Op::v_topk_mask: {
             const std::uint32_t n = row_length(length(d.f1));
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t conf = vector_row(a);
@@ -221,7 +221,7 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::V_TOPK_FP: {
+        case Op::v_topk_fp: {
             const std::uint32_t n = length(d.f1);
             const std::uint64_t rows = rows_for(n);
             const std::uint64_t to = vector_row(gp_[d.rd], rows);
@@ -242,7 +242,7 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::V_SELECT_INT: {
+        case Op::v_select_int: {
             const std::uint32_t n = row_length(length(d.f1));
             const std::uint64_t to = word_index(Space::integer, gp_[d.rd], n);
             const std::uint64_t x = word_index(Space::integer, a, n);
@@ -264,9 +264,9 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::V_CMP_INT:
-        case Op::V_CMP_FP: {
-            const bool integer = d.op == Op::V_CMP_INT;
+        case Op::v_cmp_int:
+        case Op::v_cmp_fp: {
+            const bool integer = d.op == Op::v_cmp_int;
             const std::uint32_t n = length(d.rs3);
             const std::uint64_t rows = rows_for(n);
             const std::uint64_t to = vector_row(gp_[d.rd], rows);
@@ -302,10 +302,10 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::S_MAP_V_FP:
-        case Op::S_MAP_V_FP_LEN: {
+        case Op::s_map_v_fp:
+        case Op::s_map_v_fp_len: {
             const std::uint32_t n =
-                d.op == Op::S_MAP_V_FP ? lanes_ : row_length(length(d.rs2));
+                d.op == Op::s_map_v_fp ? lanes_ : row_length(length(d.rs2));
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x =
                 word_index(Space::fp, std::uint64_t{a} + static_cast<std::uint32_t>(d.imm), n);
@@ -322,7 +322,7 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::S_MAP_FP_V: {
+        case Op::s_map_fp_v: {
             const std::uint32_t n = row_length(length(d.rs2));
             const std::uint64_t to = word_index(Space::fp, gp_[d.rd], n);
             const std::uint64_t x = vector_row(a);
@@ -338,7 +338,7 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::V_COUNT: {
+        case Op::v_count: {
             const std::uint32_t n = length(d.rs2);
             const std::uint64_t rows = rows_for(n);
             const std::uint64_t x = vector_row(a, rows);
@@ -354,7 +354,7 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::V_GET: {
+        case Op::v_get: {
             const std::uint64_t x = vector_row(a);
             if (b >= lanes_)
                 throw Trap{"lane outside the row", std::to_string(b) + ", allowed: 0.." +

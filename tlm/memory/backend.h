@@ -52,6 +52,9 @@ struct Statistics {
     Picoseconds elapsed = 0;             ///< time that these figures cover
 };
 
+void add(Statistics& sum, const Statistics& part);
+void subtract(Statistics& sum, const Statistics& part);
+
 /// A whole memory behind one interface, in plain C++: no thread, no coroutine, no SystemC.
 ///
 /// The caller owns time. It calls `advance(now, done)` before it sends at `now`, sends, and wakes

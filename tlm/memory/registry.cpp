@@ -2,7 +2,11 @@
 #include <stdexcept>
 
 #include "memory/backend.h"
+#include "memory/dram/dram_backend.h"
 #include "memory/ideal.h"
+#if NPUVP_WITH_RAMULATOR
+#include "memory/ramulator/ramulator_backend.h"
+#endif
 
 namespace npuvp::memory {
 namespace {
@@ -19,7 +23,17 @@ struct Entry {
 };
 
 constexpr std::array kBackends = {
+    Entry{"builtin", make<dram::DramBackend>, ""},
     Entry{"ideal", make<IdealBackend>, ""},
+#if NPUVP_WITH_RAMULATOR
+    Entry{"ramulator", make<ramulator::RamulatorBackend>, ""},
+#else
+    Entry{"ramulator", nullptr,
+          "memory backend 'ramulator' is not part of this build: npuvp was built without Ramulator "
+          "2.1. Build Ramulator 2.1 in a tree of your own (it leaves libramulator.so in its root), "
+          "set RAMULATOR_ROOT to that tree (environment or CMake variable) and set npuvp up again; "
+          "or use the backend 'builtin'"},
+#endif
 };
 
 const Entry& find(const std::string& name) {

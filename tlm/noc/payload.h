@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -12,6 +13,17 @@ namespace npuvp::noc {
 struct TimingOnly : tlm::tlm_extension<TimingOnly> {
     tlm::tlm_extension_base* clone() const override { return new TimingOnly; }
     void copy_from(const tlm::tlm_extension_base&) override {}
+};
+
+/// An ignorable extension of transfers of integer words: which of them hold values that timing mode
+/// does not know. A memory that knows it keeps the bits beside the words.
+struct WordTaint : tlm::tlm_extension<WordTaint> {
+    std::vector<bool>* words = nullptr;
+    std::uint32_t first = 0;  ///< index in `words` of the payload's first word
+    tlm::tlm_extension_base* clone() const override { return new WordTaint(*this); }
+    void copy_from(const tlm::tlm_extension_base& other) override {
+        *this = static_cast<const WordTaint&>(other);
+    }
 };
 
 /// Payloads are reused: a DMA sends millions of them.

@@ -6,9 +6,11 @@
 #define NPUVP_NUMERICS_ROWS_REDUCE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "numerics/rows_map-inl.h"
@@ -131,12 +133,15 @@ struct Extremes {
     // negative lanes unsigned_max is one of them.
     Lane min() const { return unsigned_max >= sign ? unsigned_max : unsigned_min; }
 
-    HWY_INLINE void include(Lane bits) {
-        const auto as_key = [](Lane lane) { return static_cast<Lane>(lane ^ sign); };
-        if (as_key(bits) > as_key(signed_max)) signed_max = bits;
-        if (bits < unsigned_min) unsigned_min = bits;
-        if (bits > unsigned_max) unsigned_max = bits;
+    void include(const Extremes& other) {
+        using Signed = std::make_signed_t<Lane>;
+        if (static_cast<Signed>(other.signed_max) > static_cast<Signed>(signed_max)) {
+            signed_max = other.signed_max;
+        }
+        unsigned_min = std::min(unsigned_min, other.unsigned_min);
+        unsigned_max = std::max(unsigned_max, other.unsigned_max);
     }
+    void include(Lane bits) { include(Extremes{bits, bits, bits}); }
 };
 
 // With `ignore_nan`, NaN lanes count as the negative NaN of all ones.
@@ -175,10 +180,7 @@ Extremes<S> enabled_extremes(const void* source, std::size_t n, const LaneMask* 
     Extremes<S> all;
     for (LaneRuns run(mask, n); run.next();) {
         if (!run.enabled()) continue;
-        const auto part = extremes<S, false>(row + run.begin(), run.length());
-        all.include(part.signed_max);
-        all.include(part.unsigned_min);
-        all.include(part.unsigned_max);
+        all.include(extremes<S, false>(row + run.begin(), run.length()));
     }
     return all;
 }

@@ -1,7 +1,7 @@
 #include "platform/kernel.h"
 
 // libsystemc refers to a global sc_main; the platform starts simulations itself and never calls it.
-extern "C++" __attribute__((visibility("default"))) int sc_main(int, char*[]) { return 0; }
+extern "C" __attribute__((visibility("default"))) int sc_main(int, char*[]) { return 0; }
 
 namespace npuvp::platform {
 

@@ -510,13 +510,10 @@ void VcdSink::write_line(const Track& track, const Line& line) {
 
 void VcdSink::end_file(Time time) {
     time -= time % options_.tick;
-    if (!dumped_) {
-        if (time < options_.start)
-            file_.append("$comment the run ended before this window began $end\n");
-        dump(time);
-    } else if (time > last_stamp_) {
-        stamp(time);
-    }
+    if (!dumped_ && time < options_.start)
+        file_.append("$comment the run ended before this window began $end\n");
+    if (!dumped_) dump(std::min(time, options_.start));
+    if (time > last_stamp_) stamp(time);
     file_.close();
     closed_ = true;
 }

@@ -5,8 +5,9 @@ Needs nothing but PyYAML, because the build loads it before the package exists.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Operand:
     closed: bool = False
     min: int = 0
     max: int | None = None
-    values: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, int] = dataclasses.field(default_factory=dict)
     value_set: str = ""
 
     @property

@@ -12,13 +12,14 @@ sc_core::sc_time ps(Picoseconds t) { return sc_core::sc_time::from_value(t); }
 }  // namespace
 
 Memory::Memory(sc_core::sc_module_name name, std::unique_ptr<Backend> backend, trace::Hub& hub,
-               double static_watts, std::uint64_t fj_per_byte)
+               double static_watts, std::uint64_t read_byte_fj, std::uint64_t write_byte_fj)
     : sc_module(name),
       in("in"),
       backend_(std::move(backend)),
       hub_(hub),
       source_(hub.add_source(this->name(), "memory", static_watts)),
-      fj_per_byte_(fj_per_byte) {
+      read_byte_fj_(read_byte_fj),
+      write_byte_fj_(write_byte_fj) {
     in.register_b_transport(this, &Memory::b_transport);
     in.register_nb_transport_fw(this, &Memory::nb_transport_fw);
     in.register_transport_dbg(this, &Memory::transport_dbg);
@@ -44,6 +45,15 @@ bool Memory::access(tlm::tlm_generic_payload& payload) {
         return false;
     }
     const bool move = !payload.get_extension<noc::TimingOnly>();
+    if (auto* taint = payload.get_extension<noc::WordTaint>()) {
+        for (std::uint64_t i = 0; i < bytes / 4; ++i) {
+            const std::uint64_t word = payload.get_address() + 4 * i;
+            if (payload.is_write())
+                contents_.set_word_taint(word, (*taint->words)[taint->first + i]);
+            else
+                (*taint->words)[taint->first + i] = contents_.word_tainted(word);
+        }
+    }
     if (payload.is_read()) {
         if (move) contents_.read(payload.get_address(), payload.get_data_ptr(), bytes);
         bytes_read_ += bytes;
@@ -89,8 +99,9 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
     backend_->advance(now_ps(), completions_);
     collect();
     // The answer may be known by now (a posted write, a memory of fixed latency): early completion.
-    if (!finished_.empty() && finished_.back() == index && bursts_[index].payload == &payload) {
-        finished_.pop_back();
+    const auto known = std::find(finished_.begin(), finished_.end(), index);
+    if (known != finished_.end()) {
+        finished_.erase(known);
         Burst& burst = bursts_[index];
         report(burst);
         delay += ps(burst.done - now_ps());
@@ -142,7 +153,8 @@ void Memory::report(const Burst& burst) {
     if (hub_.wants(source_, trace::Kind::memory))
         hub_.emit({burst.begin, burst.done, bytes, burst.payload->is_write() ? 1u : 0u, 0, source_,
                    trace::Kind::memory});
-    hub_.energy(source_, burst.begin, burst.done, bytes * fj_per_byte_);
+    hub_.energy(source_, burst.begin, burst.done,
+                bytes * (burst.payload->is_write() ? write_byte_fj_ : read_byte_fj_));
 }
 
 void Memory::wake() {
@@ -187,7 +199,7 @@ void Memory::b_transport(int, tlm::tlm_generic_payload& payload, sc_core::sc_tim
     const double transfer = bytes / backend_->peak_bandwidth() * 1e12;
     delay += ps(backend_->lookahead() + static_cast<Picoseconds>(transfer + 0.5));
     hub_.energy(source_, now_ps(), now_ps() + delay.value(),
-                payload.get_data_length() * fj_per_byte_);
+                payload.get_data_length() * (payload.is_write() ? write_byte_fj_ : read_byte_fj_));
 }
 
 }  // namespace npuvp::memory

@@ -21,7 +21,7 @@ namespace npuvp::memory {
 class Memory : public sc_core::sc_module {
   public:
     Memory(sc_core::sc_module_name name, std::unique_ptr<Backend> backend, trace::Hub& hub,
-           double static_watts, std::uint64_t fj_per_byte);
+           double static_watts, std::uint64_t read_byte_fj, std::uint64_t write_byte_fj);
 
     tlm_utils::multi_passthrough_target_socket<Memory> in;
 
@@ -61,7 +61,8 @@ class Memory : public sc_core::sc_module {
     SparseStore contents_;
     trace::Hub& hub_;
     std::uint16_t source_;
-    std::uint64_t fj_per_byte_;
+    std::uint64_t read_byte_fj_;
+    std::uint64_t write_byte_fj_;
     std::vector<Burst> bursts_;
     std::vector<std::uint32_t> free_;
     std::deque<std::uint32_t> waiting_;   ///< bursts with accesses that were not accepted yet
