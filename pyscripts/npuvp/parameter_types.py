@@ -138,6 +138,7 @@ class HbmArguments(TypedDict, total=False):
 
     preset: str
     backend: Backend
+    energy: str
     base: str | int
     size: str | int
     stacks: int

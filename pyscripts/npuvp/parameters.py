@@ -1,5 +1,6 @@
 """Platform parameters: the declaration in `parameters.yaml`, and checking values against it."""
 
+import copy
 import difflib
 import functools
 import math
@@ -383,7 +384,8 @@ def check_settings(component: str, settings: Settings, faults: list[Fault]) -> V
         faults: receives what is wrong.
     """
     parameters = declaration().components[component].parameters
-    result = Values({name: p.default for name, p in parameters.items()}, entries=dict(settings))
+    defaults = {name: copy.deepcopy(p.default) for name, p in parameters.items()}
+    result = Values(defaults, entries=dict(settings))
     for name, entry in settings.items():
         parameter = parameters.get(name)
         if parameter is None:

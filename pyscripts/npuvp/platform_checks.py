@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
+from npuvp.energy import EnergyError, EnergyTable, load_energy
 from npuvp.memory_facts import PresetFacts, preset_facts
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
 from npuvp.parameters import Fault, Values, declaration
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core
 
-__all__ = ["CSR_BYTES", "Checked", "Parts", "check_parts", "core_sizes"]
+__all__ = ["CSR_BYTES", "HOST_PAGE", "Checked", "Parts", "check_parts", "core_sizes"]
 
 CSR_BYTES = 4096
+HOST_PAGE = 4096
+"""Bytes of the host interface per core: each core has its own mailbox, doorbell and console."""
 _PERIPHERAL_SLOT = 64 * 1024
 _MEMORY_STEP = 4096
 _ADDRESSES = 1 << 63
@@ -150,8 +153,22 @@ def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]
     return values
 
 
+def _energy_table(platform: Component, given: Values, faults: list[Fault]) -> EnergyTable | None:
+    if not given.sound("energy"):
+        return None
+    try:
+        table = load_energy(given["energy"])
+    except EnergyError as error:
+        faults.append(platform.fault("energy", given["energy"], str(error)))
+        return None
+    if given.sound("process") and given["process"] != table.name:
+        message = f"the energy table {given['energy']} is of another process, {table.name}"
+        faults.append(platform.fault("process", given["process"], message))
+    return table
+
+
 def _check_memory(
-    memory: Memory, given: Values, faults: list[Fault]
+    memory: Memory, given: Values, energy: EnergyTable | None, faults: list[Fault]
 ) -> tuple[dict[str, Any], PresetFacts | None]:
     values = dict(given.values)
     facts = None
@@ -179,6 +196,12 @@ def _check_memory(
                 if values[name] == 0 and given.sound(name):
                     message = "must be given where there is no preset to take it from"
                     faults.append(memory.fault(name, "0", message))
+    generation = "preset" if values["preset"] else "energy"
+    if energy is not None and given.sound(generation):
+        try:
+            energy.memory(values[generation])
+        except EnergyError as error:
+            faults.append(memory.fault(generation, values[generation], str(error)))
     for name in ("size", "base"):
         if values[name] % 64 and given.sound(name):
             message = "must be a multiple of 64 bytes"
@@ -275,9 +298,10 @@ def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
         base = values["peripheral_base"]
         end = base + values["peripheral_window"]
         place = parts.platform.place if parts.host is None else parts.host.place
-        for name in ("host", "semaphores"):
-            regions.append(Region(name, "host", "peripheral", base, _PERIPHERAL_SLOT, place))
-            base += _PERIPHERAL_SLOT
+        pages = -(-len(parts.cores) * HOST_PAGE // _PERIPHERAL_SLOT) * _PERIPHERAL_SLOT
+        for name, size in (("host", pages or _PERIPHERAL_SLOT), ("semaphores", _PERIPHERAL_SLOT)):
+            regions.append(Region(name, "host", "peripheral", base, size, place))
+            base += size
         for index, target in enumerate(parts.targets):
             size, latency, wanted = result.targets[index]
             at = base if wanted < 0 else wanted
@@ -305,10 +329,11 @@ def check_parts(parts: Parts) -> Checked:
     result.platform = platform.values
     if platform.sound("name") and not platform["name"]:
         faults.append(parts.platform.fault("name", "''", "must not be empty"))
+    energy = _energy_table(parts.platform, platform, faults)
     for core in parts.cores:
         result.cores.append(_check_core(core, core.checked(faults), platform, faults))
     for memory in parts.memories:
-        values, facts = _check_memory(memory, memory.checked(faults), faults)
+        values, facts = _check_memory(memory, memory.checked(faults), energy, faults)
         result.memories.append(values)
         result.presets.append(facts)
     host = parts.host or Host("host", {}, place)

@@ -100,6 +100,17 @@ def test_memory_map() -> None:
     ]
 
 
+@pytest.mark.parametrize(("cores", "size"), [(1, 65536), (16, 65536), (17, 2 * 65536)])
+def test_the_host_interface_has_a_page_per_core(cores: int, size: int) -> None:
+    p = vp.Platform("test")
+    for i in range(cores):
+        p.core(f"core{i}", vlen=64)
+    p.hbm("hbm", **IDEAL)
+    regions = {region.name: region for region in p.memory_map()}
+    assert regions["host"].size == size
+    assert regions["semaphores"].base == regions["host"].end
+
+
 @pytest.mark.parametrize(
     ("clock", "period"), [("1GHz", 1000), ("1.5GHz", 667), ("1.3GHz", 769), ("10GHz", 100)]
 )

@@ -317,6 +317,18 @@ def test_a_file_with_something_wrong(tmp_path: Path, text: str, messages: list[s
     assert faults_of(tmp_path, text) == messages
 
 
+def test_energy_tables(tmp_path: Path) -> None:
+    assert faults_of(tmp_path, SOUND + "energy: 3nm\n") == [
+        "p.yaml:4: energy = '3nm': energy table '3nm' does not exist; shipped are 7nm"
+    ]
+    assert faults_of(tmp_path, SOUND + "process: 5nm\n") == [
+        "p.yaml:4: process = '5nm': the energy table 7nm is of another process, 7nm"
+    ]
+    (line,) = faults_of(tmp_path, SOUND, hbm={"energy": "DDR9"})
+    assert ": hbm.energy = 'DDR9': " in line
+    assert line.endswith("7nm.yaml: no memory 'DDR9'; there are HBM2, HBM2E, HBM3, HBM3E")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
         vp.Platform.load(tmp_path / "nowhere.yaml")
