@@ -55,10 +55,11 @@ def _runs(parts: list[dict[str, Any]]) -> list[tuple[str, int, dict[str, Any]]]:
 
 
 def _topology(description: dict[str, Any]) -> list[str]:
-    parts = [*description["cores"], description["host"], *description["targets"]]
+    host = description["host"]
+    parts = [*description["cores"], *description["targets"]]
     memories = description["hbms"]
     if description["noc"] is None:
-        left = [part["name"] for part in parts]
+        left = [part["name"] for part in (*parts, host)]
         right = [memory["name"] for memory in memories]
         height = max(len(left), len(right))
         width = max(map(len, left))
@@ -77,11 +78,15 @@ def _topology(description: dict[str, Any]) -> list[str]:
     for part in [*parts, *memories]:
         for number, (x, y) in enumerate(part["nodes"]):
             name = part["name"] if len(part["nodes"]) == 1 else f"{part['name']}:{number}"
-            names[x, y] = name if names[x, y] == "." else f"{names[x, y]}+{name}"
+            names[x, y] = name
     width = max(map(len, names.values()))
     mesh = description["noc"]
     flit = mesh["parameters"]["flit_bytes"]
-    lines = [f"{mesh['name']}: {columns} x {rows} nodes, links of {flit} B per cycle"]
+    x, y = host["nodes"][0]
+    lines = [
+        f"{mesh['name']}: {columns} x {rows} nodes, links of {flit} B per cycle; "
+        f"host interface at node [{x}, {y}]"
+    ]
     for y in range(rows):
         if y:
             lines.append("   ".join("|".center(width + 4) for _ in range(columns)))

@@ -2,11 +2,14 @@
 
 import inspect
 import json
+import pickle
 from typing import Any
 
 import npuvp as vp
 import pytest
+from npuvp import platform_checks
 from npuvp.describe import describe
+from npuvp.memory_facts import PresetFacts
 from npuvp.parameters import declaration
 
 IDEAL: dict[str, Any] = {"backend": "ideal", "size": "1GiB", "bandwidth": "100GB/s"}
@@ -221,12 +224,12 @@ def test_describe_draws_a_mesh_and_folds_equal_cores() -> None:
     text = describe(example())
     assert (
         """\
-  noc: 3 x 3 nodes, links of 64 B per cycle
-  [ core0+host ]---[   core1    ]---[   hbm:0    ]
-        |                |                |
-  [   core2    ]---[   core3    ]---[   hbm:1    ]
-        |                |                |
-  [     .      ]---[   timer    ]---[     .      ]
+  noc: 3 x 3 nodes, links of 64 B per cycle; host interface at node [0, 0]
+  [ core0 ]---[ core1 ]---[ hbm:0 ]
+      |           |           |
+  [ core2 ]---[ core3 ]---[ hbm:1 ]
+      |           |           |
+  [   .   ]---[ timer ]---[   .   ]
 """
         in text
     )
@@ -234,3 +237,58 @@ def test_describe_draws_a_mesh_and_folds_equal_cores() -> None:
     assert "core1.csr" not in text
     assert "  core0..core3 (scoreboard issue)\n" in text
     assert "    all 4         2.048 Top/s, 16.38 TMAC/s\n" in text
+
+
+@pytest.fixture
+def presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One known preset: 8 channels, 16 GiB and 400 GB/s a stack."""
+
+    def facts(name: str) -> PresetFacts:
+        if name != "HBM2E":
+            raise ValueError(f"no preset {name}; there are HBM2E")
+        return PresetFacts(8, 16 << 30, 400 * 10**9)
+
+    monkeypatch.setattr(platform_checks, "preset_facts", facts)
+
+
+def test_what_a_preset_says_stands_in_for_what_is_not_given(presets: None) -> None:
+    p = vp.Platform("test")
+    p.core("core0")
+    p.hbm("hbm", preset="HBM2E", stacks=2)
+    p.hbm("half", preset="HBM2E", channels=4, size="1GiB")
+    first, second = (hbm["parameters"] for hbm in p.description()["hbms"])
+    assert (first["channels"], first["size"], first["bandwidth"]) == (8, 32 << 30, 800 * 10**9)
+    assert (second["channels"], second["size"], second["bandwidth"]) == (4, 1 << 30, 200 * 10**9)
+    assert second["base"] == 32 << 30
+    assert "    2 x HBM2E, 32GiB, 800 GB/s\n" in describe(p)
+
+
+def test_an_unknown_preset_and_more_nodes_than_channels(presets: None) -> None:
+    p = vp.Platform("test")
+    mesh = p.mesh("noc", columns=4, rows=4)
+    mesh.attach(p.core("core0"), at=(0, 0))
+    nodes = [(x, y) for x in range(1, 4) for y in range(3)]
+    mesh.attach(p.hbm("fits", preset="HBM2E"), at=nodes[:8])
+    mesh.attach(p.hbm("hbm", preset="HBM2E", channels=1), at=[(0, 1), (0, 2)])
+    mesh.attach(p.hbm("other", preset="HBM9"), at=(3, 3))
+    with pytest.raises(vp.PlatformError) as caught:
+        p.check()
+    assert [str(fault).split(": ", 1)[1] for fault in caught.value.faults] == [
+        "other.preset = 'HBM9': no preset HBM9; there are HBM2E",
+        "noc.nodes.hbm = [(0, 1), (0, 2)]: more nodes than the memory has channels, which is 1",
+    ]
+
+
+def test_a_description_shares_nothing_with_the_platform() -> None:
+    p = example()
+    before = json.dumps(p.description())
+    p.description()["cores"][0]["parameters"]["timing"]["mark"]["latency"] = 99
+    p.description()["platform"]["clock"] = 3
+    assert json.dumps(p.description()) == before
+
+
+def test_platforms_travel_to_other_processes() -> None:
+    p = vp.Platform("test", clock="2GHz")
+    p.core("core0", vlen=128)
+    p.hbm("hbm", **IDEAL)
+    assert pickle.loads(pickle.dumps(p)).description() == p.description()
