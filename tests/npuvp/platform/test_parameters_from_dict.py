@@ -5,7 +5,7 @@ from typing import Any
 
 import npuvp as vp
 import pytest
-from npuvp import _core
+from npuvp._core import machine
 from npuvp.paths import platform_dir
 
 
@@ -46,5 +46,5 @@ def test_a_description_that_python_did_not_check(
     description = vp.Platform.load(platform_dir() / "paper.yaml").description()
     change(description["cores"][0]["parameters"])
     with pytest.raises(ValueError) as caught:
-        _core.Machine(description, {}, {}, True)
+        machine.Machine(description, {}, {}, True)
     assert str(caught.value) == message
