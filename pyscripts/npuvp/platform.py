@@ -74,7 +74,15 @@ class Platform:
         p.check()
     """
 
+    @_documented("platform")
     def __init__(self, name: str = "npu", /, **parameters: Unpack[PlatformArguments]):
+        """An empty platform.
+
+        Faults in the parameters are reported by `check()`, together with all others.
+
+        Args:
+            parameters: as follows.
+        """
         place = python_place()
         settings = python_entries({"name": name, **parameters}, place)
         self._parts = Parts(_PlatformParameters("platform", settings, place))
@@ -420,30 +428,29 @@ class Platform:
             name: self._section(name, tree[name]) for name in ("core", "hbm", "noc", "host")
             if name in tree
         }  # fmt: skip
-        over_sections = {
-            name: self._section(name, entry)
-            for name, entry in over.items()
-            if name not in _platform_keys()
-        }
+        over_sections: dict[str, Settings] = {}
 
         def settings(common: str, name: str, own: Settings) -> Settings:
             result = merge(sections.get(common, {}), own)
             result = merge(result, over_sections.get(common, {}))
             return merge(result, over_sections.get(name, {}) if name != common else {})
 
-        for name, place, own in self._instances("cores", "core", "core0", "core{}", tree, file):
+        cores = self._instances("cores", "core", "core0", "core{}", tree, file)
+        memories = self._instances("hbms", "hbm", "hbm", "hbm{}", tree, file)
+        overridable = ["core", "hbm", "noc", "host", *(name for name, _, _ in cores + memories)]
+        for name, entry in over.items():
+            if name in overridable:
+                over_sections[name] = self._section(name, entry)
+            elif name not in _platform_keys():
+                message = unknown_key(name, [*_platform_keys(), *dict.fromkeys(overridable)])
+                faults.append(Fault(entry.place, entry.key, entry.text, message))
+        for name, place, own in cores:
             parts.cores.append(Core(name, settings("core", name, own), place))
-        for name, place, own in self._instances("hbms", "hbm", "hbm", "hbm{}", tree, file):
+        for name, place, own in memories:
             parts.memories.append(Memory(name, settings("hbm", name, own), place))
         host = settings("host", "host", {})
         if host:
             parts.host = Host("host", host, file)
-        instances = [part.name for part in (*parts.cores, *parts.memories)]
-        overridable = ["core", "hbm", "noc", "host", *instances]
-        for name, entry in over.items():
-            if name not in _platform_keys() and name not in overridable:
-                message = unknown_key(name, [*_platform_keys(), *dict.fromkeys(overridable)])
-                faults.append(Fault(entry.place, entry.key, entry.text, message))
         if "noc" in tree or "noc" in over:
             self._mesh_from(settings("noc", "noc", {}), file)
 
