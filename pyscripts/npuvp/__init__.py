@@ -1,1 +1,7 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
+
+from npuvp.components import Target
+from npuvp.parameters import PlatformError
+from npuvp.platform import Platform
+
+__all__ = ["Platform", "PlatformError", "Target"]

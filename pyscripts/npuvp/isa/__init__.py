@@ -1,0 +1,23 @@
+"""The machine language: declaration, assembler, disassembler, reference."""
+
+from npuvp.isa.assembler import assemble, assemble_text
+from npuvp.isa.declaration import Csr, Instruction, Isa, Operand, load
+from npuvp.isa.encoding import DecodedWord, decode, encode, illegal_reason
+from npuvp.isa.errors import AssemblyError, Diagnostic, Location
+
+__all__ = [
+    "AssemblyError",
+    "Csr",
+    "DecodedWord",
+    "Diagnostic",
+    "Instruction",
+    "Isa",
+    "Location",
+    "Operand",
+    "assemble",
+    "assemble_text",
+    "decode",
+    "encode",
+    "illegal_reason",
+    "load",
+]
