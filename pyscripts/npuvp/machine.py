@@ -13,7 +13,6 @@ from npuvp._core import machine as _machine
 from npuvp.energy import load_energy
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, Location, Tensor
-from npuvp.paths import platform_dir
 from npuvp.tensors import from_bytes, is_integer, to_pieces
 
 __all__ = ["Machine", "energy_coefficients"]
@@ -28,7 +27,7 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EnergyError: The table lacks something that the platform needs.
     """
-    table = load_energy(platform_dir() / description["platform"]["energy"])
+    table = load_energy(description["platform"]["energy"])
     clock = description["platform"]["clock"]
     result: dict[str, Any] = {}
     for core in description["cores"]:
@@ -187,7 +186,9 @@ class Machine:
         for number in self.firmware.cores:
             if number >= len(cores):
                 faults.append(f"text for core {number}: the platform has cores 0..{len(cores) - 1}")
-        spaces = [(t.space, f"tensor {t.name}", t.address, t.size) for t in self.firmware.tensors.values()]
+        spaces = [
+            (t.space, f"tensor {t.name}", t.address, t.size) for t in self.firmware.tensors.values()
+        ]
         spaces += [
             (t.space, f"scales of tensor {t.name}", t.scales, t.scale_size)
             for t in self.firmware.tensors.values()
@@ -256,7 +257,9 @@ class Machine:
             DeadlockError: Nothing can happen any more.
             KeyboardInterrupt: Ctrl-C; traces up to that instant are complete.
         """
-        stop = _show_progress(self.native, self.description["name"]) if progress is not False else None
+        stop = (
+            _show_progress(self.native, self.description["name"]) if progress is not False else None
+        )
         try:
             outcome = self.native.run()
         finally:
@@ -292,7 +295,10 @@ class Machine:
         instruction = f"pc {report['pc']:#06x}  {report['text']}".rstrip()
         lines.append(f"{instruction:<52}  {where}".rstrip())
         # The register that explains the message comes first: that of the last address operand.
-        operands = [f"gp{i} = 0x{value >> 16:04x}_{value & 0xFFFF:04x}" for i, value, _ in report["operands"]]
+        operands = [
+            f"gp{i} = 0x{value >> 16:04x}_{value & 0xFFFF:04x}"
+            for i, value, _ in report["operands"]
+        ]
         detail = report["detail"]
         if operands:
             lines.append(", ".join(operands) + (f"  ->  {detail}" if detail else ""))
@@ -318,7 +324,9 @@ class Machine:
             waiting = self.native.core(index)["waiting_for"]
             if waiting:
                 pc = self.registers(index)["pc"]
-                lines.append(f"{core['name']} at pc {pc:#06x} waits for {waiting}  {self._where(index, pc)}")
+                lines.append(
+                    f"{core['name']} at pc {pc:#06x} waits for {waiting}  {self._where(index, pc)}"
+                )
         return "\n  ".join(lines)
 
 
@@ -334,7 +342,11 @@ def _show_progress(native: Any, name: str) -> Callable[[], None]:
         if done.wait(2.0):
             return
         with tqdm(
-            desc=name, unit=" us", unit_scale=False, disable=None, leave=False,
+            desc=name,
+            unit=" us",
+            unit_scale=False,
+            disable=None,
+            leave=False,
             bar_format="{desc}: {n:.1f} us simulated in {elapsed}",
         ) as bar:
             while not done.wait(0.2):
@@ -349,4 +361,3 @@ def _show_progress(native: Any, name: str) -> Callable[[], None]:
         thread.join()
 
     return stop
-

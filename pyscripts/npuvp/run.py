@@ -40,7 +40,9 @@ class Energy:
     @property
     def by_component(self) -> dict[str, float]:
         """Dynamic and static energy together, by component, in joules."""
-        return {name: (self.dynamic_fj[name] + self.static_fj[name]) * 1e-15 for name in self.dynamic_fj}
+        return {
+            name: (self.dynamic_fj[name] + self.static_fj[name]) * 1e-15 for name in self.dynamic_fj
+        }
 
     @property
     def dynamic(self) -> float:
@@ -230,9 +232,7 @@ def run_firmware(
         outputs={tensor.name: machine.read_tensor(tensor) for tensor in fetch},
         energy=Energy({s.path: s.dynamic_fj for s in sources}, _static_fj(sources, time_ps)),
         stats=_stats(machine, time_ps),
-        decisions={
-            i: machine.native.decisions(i) for i in range(len(description["cores"]))
-        },
+        decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
         trace_files=dict(machine.trace_files),

@@ -12,7 +12,10 @@ from npuvp.firmware import Firmware, Tensor
 
 __all__ = ["checked_inputs", "checked_outputs", "from_bytes", "is_integer", "to_pieces"]
 
-_INTEGER = {"raw32": (np.int64(-(2**31)), np.int64(2**32 - 1)), "raw8": (np.int64(0), np.int64(255))}
+_INTEGER = {
+    "raw32": (np.int64(-(2**31)), np.int64(2**32 - 1)),
+    "raw8": (np.int64(0), np.int64(255)),
+}
 _PLENA = "plena_e4m3"
 
 
@@ -70,8 +73,10 @@ def checked_inputs(
         if array is not None:
             result[name] = array
     for name, tensor in wanted.items():
-        if name not in inputs and tensor.direction == "in" and not (
-            integers_only and not is_integer(tensor)
+        if (
+            name not in inputs
+            and tensor.direction == "in"
+            and not (integers_only and not is_integer(tensor))
         ):
             faults.append(f"{name}: missing, {tensor.format} of shape {tensor.shape}")
     if faults:
@@ -132,9 +137,7 @@ def to_pieces(
     return pieces
 
 
-def from_bytes(
-    tensor: Tensor, read: Any, unit_bytes: int, storage: str
-) -> NDArray[Any]:
+def from_bytes(tensor: Tensor, read: Any, unit_bytes: int, storage: str) -> NDArray[Any]:
     """The tensor's value, from `read(byte offset, count)`.
 
     Returns:
