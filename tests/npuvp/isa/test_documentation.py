@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from npuvp.isa import assemble_text
+from npuvp.isa import assemble_text, load
 from npuvp.isa.assembler import PSEUDO
 from npuvp.isa.directives import CONDITIONALS, DIRECTIVES
 from npuvp.isa.expressions import FUNCTIONS
@@ -27,3 +27,27 @@ def test_the_page_names_everything_there_is():
     for name in [*DIRECTIVES, *CONDITIONALS, *FUNCTIONS, *PSEUDO]:
         if name not in (".section", ".warning", ".text", ".bf16_bits"):
             assert name in PAGE, name
+
+
+REASONS = (DOCS / "extensions.md").read_text()
+PAIRS = re.findall(r"```asm (\w+) (\d+)\n(.*?)```", REASONS, re.DOTALL)
+
+
+@pytest.mark.parametrize(("side", "count", "listing"), PAIRS)
+def test_reasons_for_extensions_assemble_to_what_they_claim(side, count, listing):
+    assert side in ("before", "after")
+    assert len(assemble_text(listing, "extensions.md").cores[0].words) == int(count)
+
+
+def test_every_extension_has_its_reason():
+    assert len(PAIRS) == 14
+    missing = [
+        i.name
+        for i in load().instructions
+        if i.source == "npuvp" and f"`{i.name}`" not in REASONS and f" {i.name} " not in REASONS
+    ]
+    # Named as ranges or families in the text.
+    assert set(missing) <= {
+        "C_BLTU", "C_BGEU", "C_BLT", "H_ST_V", "H_LD_M", "H_SCATTER_V", "V_MIN_VV", "S_MIN_FP",
+        "C_CSRW", "C_BGE",
+    }  # fmt: skip
