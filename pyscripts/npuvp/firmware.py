@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from npuvp.isa.errors import Location
+from npuvp.location import Location
 
 __all__ = [
     "ALL_CORES",

@@ -6,13 +6,16 @@ declaration in `parameters.yaml` and against itself, and `description()` is what
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import yaml
+from numpy.typing import ArrayLike
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
+from npuvp.firmware import Firmware
+from npuvp.machine import Machine
 from npuvp.memory_map import Region
 from npuvp.parameter_texts import call_documentation, call_signature
 from npuvp.parameter_types import (
@@ -32,6 +35,8 @@ from npuvp.parameters import (
 )
 from npuvp.platform_checks import Checked, Parts, check_parts
 from npuvp.platform_file import merge, python_entries, python_place, read_file, set_entries
+from npuvp.run import Result, TraceRequest, run_firmware
+from npuvp.traces.session import TraceOptions
 
 __all__ = ["Platform"]
 
@@ -82,6 +87,8 @@ class Platform:
         settings = python_entries({"name": name, **parameters}, place)
         self._parts = Parts(_PlatformParameters("platform", settings, place))
         self._faults: list[Fault] = []
+        self.tracing: TraceRequest | None = None
+        self.machine: Machine | None = None
 
     @classmethod
     def load(
@@ -119,6 +126,8 @@ class Platform:
         }
         platform._parts = Parts(_PlatformParameters("platform", settings, str(path)))
         platform._faults = faults
+        platform.tracing = None
+        platform.machine = None
         platform._assemble(tree, over, str(path))
         platform.check()
         return platform
@@ -330,6 +339,73 @@ class Platform:
         if parts.host is not None and parts.host.settings:
             tree["host"] = _plain(parts.host)
         return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
+
+    # Running
+
+    def run(
+        self,
+        firmware: Firmware | str | Path,
+        *,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        outputs: Iterable[str] | None = None,
+        mode: str = "functional",
+        decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+        progress: bool | None = None,
+    ) -> Result:
+        """Runs a firmware on a fresh machine of this platform.
+
+        The same run twice gives the same cycles, bytes and traces. The machine stays readable as
+        `Platform.machine`, after a trap too, until the next run.
+
+        Args:
+            firmware: A `Firmware` or the path of an ELF file.
+            inputs: Values of the tensors that the firmware declares as inputs, by name.
+            outputs: Tensors to fetch; None: all that are declared as outputs.
+            mode: "functional" (bit-exact data and timing) or "timing" (control and time only).
+            decisions: For timing mode: per core, what control takes from data, as a functional
+                run recorded it (`Result.decisions`).
+            progress: Show simulated time; None: where it takes over two seconds on a terminal.
+
+        Raises:
+            PlatformError: The platform has faults.
+            InputError: Firmware, inputs or outputs do not fit; nothing has run.
+            Trap: Firmware did something that the machine cannot carry out.
+            DeadlockError: Nothing can happen any more.
+        """
+        return run_firmware(
+            self,
+            firmware,
+            inputs=inputs,
+            outputs=outputs,
+            mode=mode,
+            decisions=decisions,
+            progress=progress,
+        )
+
+    def trace(
+        self,
+        vcd: str | Path | None = None,
+        *,
+        signals: Sequence[str] | None = None,
+        power: str | Path | None = None,
+        power_window: str | int = "100ns",
+        start: str | int = 0,
+        stop: str | int | None = None,
+        limit_bytes: int = 0,
+    ) -> TraceRequest:
+        """A context in which one run records traces.
+
+        Args:
+            vcd: Waveform file.
+            signals: Globs of signals, such as "core0.*"; None: a set that fits most uses.
+            power: CSV file of the power trace.
+            power_window: Length of its windows.
+            start: First instant in the waveform.
+            stop: Last instant in the waveform.
+            limit_bytes: Where the waveform stops growing; 0: nowhere.
+        """
+        options = TraceOptions(vcd, signals, power, power_window, start, stop, limit_bytes)
+        return TraceRequest(self, options)
 
     def __repr__(self) -> str:
         return f"<Platform {self.name}: {len(self.cores)} cores>"

@@ -61,6 +61,7 @@ std::uint64_t Dma::push(std::unique_ptr<Descriptor> descriptor) {
     descriptor->id = next_id_++;
     Active active;
     active.done_ps = descriptor->start_ps;
+    hub_.hold(descriptor->start_ps);
     active.descriptor = std::move(descriptor);
     pending_.push_back(std::move(active));
     schedule();
@@ -183,6 +184,7 @@ void Dma::wake() {
             hub_.emit({done->start_ps, now, bytes, done->to_sram ? 0u : 1u, done->tag, source_,
                        trace::Kind::dma});
         }
+        hub_.release(done->start_ps);
         on_done(*done);
     }
     schedule();

@@ -46,11 +46,18 @@ void Hub::dispatch(const Event& event) {
             attachment.sink->on_event(event);
 }
 
+void Hub::release(Time begin) {
+    const auto found = std::find(held_.begin(), held_.end(), begin);
+    if (found != held_.end()) held_.erase(found);
+}
+
 void Hub::advance(Time safe) {
+    for (Time begin : held_) safe = std::min(safe, begin);
     for (Attachment& attachment : attachments_) attachment.sink->advance(safe);
 }
 
 void Hub::finish(Time end) {
+    held_.clear();
     for (Attachment& attachment : attachments_) attachment.sink->finish(end);
 }
 

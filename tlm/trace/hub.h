@@ -56,7 +56,12 @@ class Hub {
         if (wants(source, Kind::energy))
             dispatch({begin, end, femtojoules, 0, 0, source, Kind::energy});
     }
+    /// Nothing before `safe` will be reported any more, except what is held.
     void advance(Time safe);
+    /// An activity that began at `begin` will be reported when it ends: until its release, sinks
+    /// wait for what happened from `begin` on. finish() forgets what was never released.
+    void hold(Time begin) { held_.push_back(begin); }
+    void release(Time begin);
     void finish(Time end);
     void reset_energy();
     bool active() const { return !attachments_.empty(); }
@@ -70,6 +75,7 @@ class Hub {
 
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
+    std::vector<Time> held_;  ///< a handful: descriptors in DMA queues
 };
 
 }  // namespace npuvp::trace
