@@ -1,8 +1,32 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
 
 from npuvp.components import Target
+<<<<<<< HEAD
 from npuvp.memory_stream import MemoryStream, memory_stream
+=======
+from npuvp.errors import DeadlockError, InputError, RunError, Trap
+from npuvp.firmware import Firmware, FirmwareError
+from npuvp.isa import AssemblyError, assemble
+>>>>>>> main
 from npuvp.parameters import PlatformError
 from npuvp.platform import Platform
+from npuvp.run import Result
 
+<<<<<<< HEAD
 __all__ = ["MemoryStream", "Platform", "PlatformError", "Target", "memory_stream"]
+=======
+__all__ = [
+    "AssemblyError",
+    "DeadlockError",
+    "Firmware",
+    "FirmwareError",
+    "InputError",
+    "Platform",
+    "PlatformError",
+    "Result",
+    "RunError",
+    "Target",
+    "Trap",
+    "assemble",
+]
+>>>>>>> main

@@ -202,9 +202,8 @@ class EnergyTable:
         """Power in W of the vector datapath with every lane active in every cycle.
 
         The published post-synthesis figure of the sampling engine (1524.53 mW at VLEN 2048 and
-        1 GHz, arXiv 2601.20706)
-        sets the coefficient; lanes and clock scale it, because lanes, registers and the nodes of
-        the reduction trees all grow in proportion to VLEN.
+        1 GHz, arXiv 2601.20706) sets the coefficient; lanes and clock scale it, because lanes,
+        registers and the nodes of the reduction trees all grow in proportion to VLEN.
 
         Raises:
             EnergyError: A width that is no power of two, or a clock that is not positive.

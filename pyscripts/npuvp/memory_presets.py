@@ -1,7 +1,7 @@
 """Memory presets: geometry, timing and controller of one kind of HBM, as data with sources.
 
 A preset is a file ``platform/hbm/NAME.yaml`` that describes one stack. ``load_preset`` reads and
-checks one, ``memory_config`` makes the plain description of a whole memory from it that the C++ side
+checks one, ``memory_config`` makes the plain description of a whole memory that the C++ side
 takes.
 """
 

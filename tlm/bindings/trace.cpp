@@ -63,6 +63,8 @@ void bind_events(nb::module_& m) {
             },
             "source"_a, "begin"_a, "end"_a, "femtojoules"_a)
         .def("advance", &Hub::advance, "safe"_a)
+        .def("hold", &Hub::hold, "source"_a, "begin"_a)
+        .def("release", &Hub::release, "source"_a)
         .def("finish", &Hub::finish, "end"_a)
         .def("detach_all", &Hub::detach_all)
         .def("reset_energy", &Hub::reset_energy)

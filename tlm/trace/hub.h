@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trace/event.h"
@@ -56,7 +57,12 @@ class Hub {
         if (wants(source, Kind::energy))
             dispatch({begin, end, femtojoules, 0, 0, source, Kind::energy});
     }
+    /// Nothing before `safe` will be reported any more, except by sources that hold time back.
     void advance(Time safe);
+    /// `source` reports some things when they end: nothing that it will report begins before
+    /// `begin`, and sinks wait for it. A later call moves the instant; finish() forgets it.
+    void hold(std::uint16_t source, Time begin);
+    void release(std::uint16_t source);
     void finish(Time end);
     void reset_energy();
     bool active() const { return !attachments_.empty(); }
@@ -70,6 +76,7 @@ class Hub {
 
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
+    std::vector<std::pair<std::uint16_t, Time>> held_;  ///< a handful: cores and DMA engines
 };
 
 }  // namespace npuvp::trace
