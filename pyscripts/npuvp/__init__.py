@@ -1,26 +1,21 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
 
 from npuvp.components import Target
-<<<<<<< HEAD
-from npuvp.memory_stream import MemoryStream, memory_stream
-=======
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
->>>>>>> main
+from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
 from npuvp.platform import Platform
 from npuvp.run import Result
 
-<<<<<<< HEAD
-__all__ = ["MemoryStream", "Platform", "PlatformError", "Target", "memory_stream"]
-=======
 __all__ = [
     "AssemblyError",
     "DeadlockError",
     "Firmware",
     "FirmwareError",
     "InputError",
+    "MemoryStream",
     "Platform",
     "PlatformError",
     "Result",
@@ -28,5 +23,5 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "memory_stream",
 ]
->>>>>>> main
