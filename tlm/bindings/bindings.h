@@ -5,6 +5,9 @@
 // One function per file of this folder; module.cpp calls them all.
 namespace npuvp::bindings {
 
+void convert(nanobind::module_& m);
+void machine(nanobind::module_& m);
 void numerics(nanobind::module_& m);
+void trace(nanobind::module_& m);
 
 }  // namespace npuvp::bindings

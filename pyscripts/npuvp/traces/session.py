@@ -1,0 +1,154 @@
+"""Opens the sinks of one run on a platform's event stream."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from npuvp._core import trace as _trace
+from npuvp.traces.selection import SelectionError, select
+from npuvp.traces.times import picoseconds
+
+__all__ = ["MARK_KINDS", "TraceOptions", "Tracing", "open_tracing", "power_columns"]
+
+MARK_KINDS = ("layer", "block", "step", "call", "op", "phase")
+
+#: Left out unless a pattern names them: they double the size of a file and repeat what others show.
+_VERBOSE = {
+    "unit": {"active", "pc"},
+    "memory": {"outstanding", "command", "command_name", "bank", "row"},
+    "link": {"network"},
+    "sram": {"busy", "write", "row"},
+}
+#: Types whose sources get a power column of their own; the others share that of their top level.
+_OWN_COLUMN = {"core", "unit", "dma", "sram"}
+
+
+@dataclass(frozen=True)
+class TraceOptions:
+    """What to record of a run. Times are strings such as ``"100ns"`` or whole picoseconds.
+
+    Attributes:
+        vcd: Waveform file, or None.
+        signals: Globs that choose the waveform's signals; None: a set that fits most uses.
+        power: CSV file of the power trace, or None.
+        power_window: Length of a window of the power trace.
+        start: First instant in the waveform.
+        stop: Last instant in the waveform; None: the run's end.
+        limit_bytes: Where the waveform stops growing; 0: nowhere.
+    """
+
+    vcd: str | Path | None = None
+    signals: Sequence[str] | None = None
+    power: str | Path | None = None
+    power_window: str | int = "100ns"
+    start: str | int = 0
+    stop: str | int | None = None
+    limit_bytes: int = 0
+
+
+@dataclass
+class Tracing:
+    """The open sinks of one run. Dropping it detaches them.
+
+    Attributes:
+        session: Owner of the sinks, bound to the hub.
+        vcd: The waveform's sink, or None.
+        power: The power trace's sink, or None.
+        files: What is written, by kind.
+    """
+
+    session: Any
+    vcd: Any = None
+    power: Any = None
+    files: dict[str, Path] = field(default_factory=dict)
+
+
+def power_columns(sources: Iterable[Any]) -> list[tuple[str, list[int]]]:
+    """Columns of the power trace: name, and indices of the sources that it adds up.
+
+    Cores and their units have a column each (``core0`` is what the core spends outside its units);
+    memory channels, links and the rest share one per top-level name (``hbm``, ``noc``).
+    """
+    columns: dict[str, list[int]] = {}
+    for index, source in enumerate(sources):
+        own = source.type in _OWN_COLUMN
+        columns.setdefault(source.path if own else source.path.split(".")[0], []).append(index)
+    return list(columns.items())
+
+
+def open_tracing(
+    hub: Any,
+    options: TraceOptions,
+    *,
+    operations: Sequence[str] = (),
+    commands: Sequence[str] = (),
+    marks: Mapping[str, Sequence[str]] | None = None,
+    periods: Iterable[int] = (1,),
+    origin: int = 0,
+) -> Tracing:
+    """Checks the options, creates the files and attaches their sinks to the event stream.
+
+    Args:
+        hub: The platform's event stream (``npuvp._core.trace.Hub``).
+        options: What to record.
+        operations: Mnemonic by operation number.
+        commands: DRAM command by number.
+        marks: Words by mark value, for the mark kinds that have some (``{"phase": ["max", ..]}``).
+        periods: Clock periods in ps that every time is a multiple of one of; they decide the
+            waveform's time unit. Without them it is 1 ps, which is always right.
+        origin: Begin of the run in ps: the first power window starts there.
+
+    Raises:
+        SelectionError: A pattern that matches no signal.
+        ValueError: An option that cannot be; nothing is written then.
+    """
+    words = dict(marks or {})
+    unknown = sorted(set(words) - set(MARK_KINDS))
+    if unknown:
+        raise ValueError(f"marks: no mark kind {unknown[0]!r}; there are {', '.join(MARK_KINDS)}")
+    names = _trace.Names(
+        list(operations), list(commands), [list(words.get(kind, ())) for kind in MARK_KINDS]
+    )
+    window = picoseconds(options.power_window, "power window")
+    start = picoseconds(options.start, "start of the waveform")
+    stop = None if options.stop is None else picoseconds(options.stop, "stop of the waveform")
+    columns = power_columns(hub.sources) if options.power is not None else []
+    signals = []
+    if options.vcd is not None:
+        shown = [*(name for name, _ in columns), "total"] if columns else []
+        signals = _chosen(_trace.signal_catalog(hub, names, shown), options.signals)
+    elif options.signals is not None:
+        raise SelectionError("signals were chosen, but there is no waveform to show them")
+
+    tracing = Tracing(_trace.Session(hub))
+    if options.power is not None:
+        path = _ready(options.power)
+        tracing.power = tracing.session.add_power(str(path), columns, window, origin)
+        tracing.files["power"] = path
+    if options.vcd is not None:
+        path = _ready(options.vcd)
+        limits = {} if stop is None else {"stop": stop}
+        tracing.vcd = tracing.session.add_vcd(
+            str(path),
+            signals,
+            names,
+            tick=_trace.coarsest_tick(list(periods)),
+            start=max(start, origin),
+            limit_bytes=options.limit_bytes,
+            **limits,
+        )
+        tracing.files["vcd"] = path
+    return tracing
+
+
+def _chosen(catalog: list[Any], patterns: Sequence[str] | None) -> list[Any]:
+    if patterns is None:
+        return [s for s in catalog if s.path.rsplit(".", 1)[1] not in _VERBOSE.get(s.type, ())]
+    return [catalog[i] for i in select([s.path for s in catalog], patterns)]
+
+
+def _ready(path: str | Path) -> Path:
+    made = Path(path)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    return made

@@ -1,0 +1,168 @@
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <limits>
+
+#include "bindings/bindings.h"
+#include "trace/session.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace npuvp::bindings {
+
+using namespace npuvp::trace;
+
+namespace {
+
+void bind_events(nb::module_& m) {
+    nb::enum_<Kind>(m, "Kind", "What an event reports.")
+        .value("instruction", Kind::instruction)
+        .value("unit_busy", Kind::unit_busy)
+        .value("stall", Kind::stall)
+        .value("dma", Kind::dma)
+        .value("burst", Kind::burst)
+        .value("memory", Kind::memory)
+        .value("link", Kind::link)
+        .value("command", Kind::command)
+        .value("sram", Kind::sram)
+        .value("semaphore", Kind::semaphore)
+        .value("mark", Kind::mark)
+        .value("host", Kind::host)
+        .value("trap", Kind::trap)
+        .value("energy", Kind::energy);
+
+    nb::class_<Source>(m, "Source", "A component that reports events.")
+        .def_ro("path", &Source::path)
+        .def_ro("type", &Source::type)
+        .def_ro("static_watts", &Source::static_watts)
+        .def_ro("dynamic_fj", &Source::dynamic_fj);
+
+    nb::class_<Hub>(m, "Hub", "The event stream of a platform.")
+        .def(nb::init<>())
+        .def("add_source", &Hub::add_source, "path"_a, "type"_a, "static_watts"_a = 0.0)
+        .def_prop_ro("sources", [](const Hub& hub) { return hub.sources(); })
+        .def(
+            "emit",
+            [](Hub& hub, Kind kind, std::uint16_t source, Time begin, Time end, std::uint32_t a,
+               std::uint64_t b, std::uint64_t c) {
+                if (source >= hub.sources().size())
+                    throw nb::index_error("no such source of events");
+                hub.emit({begin, end, b, c, a, source, kind});
+            },
+            "kind"_a, "source"_a, "begin"_a, "end"_a, "a"_a = 0, "b"_a = 0, "c"_a = 0,
+            "Reports one event, as a module of the machine does.")
+        .def(
+            "energy",
+            [](Hub& hub, std::uint16_t source, Time begin, Time end, std::uint64_t femtojoules) {
+                if (source >= hub.sources().size())
+                    throw nb::index_error("no such source of events");
+                hub.energy(source, begin, end, femtojoules);
+            },
+            "source"_a, "begin"_a, "end"_a, "femtojoules"_a)
+        .def("advance", &Hub::advance, "safe"_a)
+        .def("hold", &Hub::hold, "source"_a, "begin"_a)
+        .def("release", &Hub::release, "source"_a)
+        .def("finish", &Hub::finish, "end"_a)
+        .def("detach_all", &Hub::detach_all)
+        .def("reset_energy", &Hub::reset_energy)
+        .def_prop_ro("active", &Hub::active);
+}
+
+void bind_signals(nb::module_& m) {
+    nb::class_<Names>(m, "Names", "Words that string signals show.")
+        .def(
+            nb::init<
+                std::vector<std::string>, std::vector<std::string>,
+                std::array<std::vector<std::string>, static_cast<std::size_t>(MarkKind::count_)>>(),
+            "operations"_a = std::vector<std::string>(), "commands"_a = std::vector<std::string>(),
+            "marks"_a =
+                std::array<std::vector<std::string>, static_cast<std::size_t>(MarkKind::count_)>())
+        .def_ro("operations", &Names::operations)
+        .def_ro("commands", &Names::commands)
+        .def_ro("marks", &Names::marks);
+
+    nb::enum_<View>(m, "View")
+        .value("bit", View::bit)
+        .value("vector", View::vector)
+        .value("string", View::string)
+        .value("real", View::real);
+
+    nb::class_<Signal>(m, "Signal", "One signal that a waveform can show.")
+        .def_ro("path", &Signal::path)
+        .def_ro("view", &Signal::view)
+        .def_ro("width", &Signal::width)
+        .def_ro("type", &Signal::type)
+        .def_ro("description", &Signal::description);
+
+    m.def("signal_catalog", &signal_catalog, "hub"_a, "names"_a, "power_columns"_a);
+    m.def("coarsest_tick", &coarsest_tick, "periods"_a);
+    m.def("static_femtojoules", &static_femtojoules, "watts"_a, "duration"_a);
+}
+
+void bind_sinks(nb::module_& m) {
+    nb::class_<PowerSink>(m, "PowerSink", "Energy per window and component.")
+        .def_prop_ro("windows", &PowerSink::windows)
+        .def_prop_ro("decimals", &PowerSink::decimals)
+        .def_prop_ro("columns",
+                     [](const PowerSink& sink) {
+                         std::vector<std::string> names;
+                         for (const PowerColumn& column : sink.columns())
+                             names.push_back(column.name);
+                         return names;
+                     })
+        .def("dynamic_fj",
+             [](const PowerSink& sink, std::size_t column) {
+                 if (column >= sink.columns().size()) throw nb::index_error("no such power column");
+                 return sink.dynamic_fj(column);
+             })
+        .def("static_fj",
+             [](const PowerSink& sink, std::size_t column) {
+                 if (column >= sink.columns().size()) throw nb::index_error("no such power column");
+                 return sink.static_fj(column);
+             })
+        .def_prop_ro("total_fj", &PowerSink::total_fj)
+        .def_prop_ro("peak_watts", &PowerSink::peak_watts)
+        .def_prop_ro("peak_begin", &PowerSink::peak_begin);
+
+    nb::class_<VcdSink>(m, "VcdSink", "Value change dump.")
+        .def_prop_ro("bytes", &VcdSink::bytes)
+        .def_prop_ro("changes", &VcdSink::changes)
+        .def_prop_ro("limit_reached", &VcdSink::limit_reached);
+
+    nb::class_<Session>(m, "Session", "The sinks of one run; they detach when it goes.")
+        .def(nb::init<Hub&>(), "hub"_a, nb::keep_alive<1, 2>())
+        .def(
+            "add_power",
+            [](Session& session, std::string path,
+               const std::vector<std::pair<std::string, std::vector<std::uint16_t>>>& columns,
+               Time window, Time origin) -> PowerSink& {
+                std::vector<PowerColumn> made;
+                for (const auto& [name, sources] : columns) made.push_back({name, sources});
+                return session.add_power({std::move(path), window, origin}, std::move(made));
+            },
+            "path"_a, "columns"_a, "window"_a, "origin"_a = 0, nb::rv_policy::reference_internal)
+        .def(
+            "add_vcd",
+            [](Session& session, std::string path, std::vector<Signal> signals, const Names& names,
+               Time tick, Time start, Time stop, std::uint64_t limit_bytes) -> VcdSink& {
+                return session.add_vcd({std::move(path), tick, start, stop, limit_bytes}, names,
+                                       std::move(signals));
+            },
+            "path"_a, "signals"_a, "names"_a, "tick"_a = 1, "start"_a = 0,
+            "stop"_a = std::numeric_limits<Time>::max(), "limit_bytes"_a = 0,
+            nb::rv_policy::reference_internal);
+}
+
+}  // namespace
+
+void trace(nb::module_& parent) {
+    nb::module_ m = parent.def_submodule("trace", "Event stream, its sinks and their options.");
+    bind_events(m);
+    bind_signals(m);
+    bind_sinks(m);
+}
+
+}  // namespace npuvp::bindings

@@ -1,0 +1,413 @@
+#include "core/core.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "numerics/bf16.h"
+
+namespace npuvp::core {
+
+namespace {
+
+constexpr unsigned log2_exact(std::uint64_t value) {
+    unsigned shift = 0;
+    while ((1ull << shift) < value) ++shift;
+    return shift;
+}
+
+Class class_of_unit(isa::Unit unit) {
+    switch (unit) {
+        case isa::Unit::scalar:
+            return Class::scalar;
+        case isa::Unit::vector:
+            return Class::vector;
+        case isa::Unit::matrix:
+            return Class::matrix;
+        case isa::Unit::dma:
+            return Class::memory;
+        case isa::Unit::control:
+            break;
+    }
+    return Class::control;
+}
+
+trace::StallCause stall_cause(Class by) {
+    return by == Class::memory ? trace::StallCause::dma : trace::StallCause::operand;
+}
+
+/// Operands whose value only flows into other values, so that an unknown one does no harm in timing
+/// mode. Every other integer operand steers: an address, a length, a branch, a configuration.
+bool is_data_operand(isa::Op op, isa::Field field) {
+    using isa::Field;
+    using isa::Op;
+    switch (op) {
+        case Op::s_add_int:
+        case Op::s_addi_int:
+        case Op::s_sub_int:
+        case Op::s_mul_int:
+        case Op::s_and_int:
+        case Op::s_or_int:
+        case Op::s_shl_int:
+        case Op::s_shr_int:
+        case Op::s_itof:
+        case Op::s_set_fp:
+        case Op::c_host_push:
+        case Op::c_mark:
+        case Op::c_halt:
+            return true;
+        case Op::s_st_int:
+            return field == Field::rd;
+        case Op::v_red_max_idx:
+            return field == Field::rs2 || field == Field::rd;
+        case Op::v_cmp_int:
+            return field == Field::rs2;
+        case Op::v_topk_mask:
+        case Op::v_topk_fp:
+            return field == Field::rs3;
+        default:
+            return false;
+    }
+}
+
+std::uint16_t critical_registers(const isa::Decoded& d) {
+    unsigned mask = 0;
+    const isa::OpInfo& info = isa::info(d.op);
+    for (unsigned i = 0; i < info.n_operands; ++i) {
+        const isa::OperandInfo& operand = info.operands[i];
+        if (operand.kind != isa::OperandKind::gp || operand.role == isa::Role::write) continue;
+        if (is_data_operand(d.op, operand.field)) continue;
+        mask |= 1u << ((d.word >> isa::info(operand.field).low) & 15u);
+    }
+    return static_cast<std::uint16_t>(mask & ~1u);
+}
+
+DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy,
+                     std::uint64_t period_ps) {
+    DmaTiming timing{};
+    timing.period_ps = period_ps;
+    timing.ports = static_cast<std::uint32_t>(p.dma_ports);
+    timing.port_bytes = static_cast<std::uint32_t>(p.dma_port_bits / 8);
+    timing.burst_bytes = timing.port_bytes * static_cast<std::uint32_t>(p.dma_burst_beats);
+    timing.outstanding_reads = static_cast<std::uint32_t>(p.dma_outstanding_reads);
+    timing.outstanding_writes = static_cast<std::uint32_t>(p.dma_outstanding_writes);
+    timing.queue_depth = static_cast<std::uint32_t>(p.dma_queue_depth);
+    timing.start_cycles = static_cast<std::uint32_t>(p.dma_start_cycles);
+    timing.fj_per_byte = energy.dma_byte_fj;
+    timing.static_watts = energy.dma_static_watts;
+    return timing;
+}
+
+}  // namespace
+
+Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& parameters,
+           const CoreEnergy& energy, const Environment& environment, trace::Hub& hub)
+    : sc_module(name),
+      dma("dma", dma_timing(parameters, energy, environment.period_ps), hub),
+      control("control"),
+      window("window"),
+      p_(parameters),
+      energy_(energy),
+      env_(environment),
+      hub_(hub),
+      kernels_(numerics::row_kernels(parameters.vector_format)),
+      blocking_(parameters.issue == platform::Issue::blocking),
+      lanes_(static_cast<unsigned>(parameters.vlen)),
+      lane_shift_(log2_exact(static_cast<std::uint64_t>(parameters.vlen))),
+      row_bytes_(lanes_ * numerics::bytes_of(parameters.vector_format)),
+      rows_(static_cast<std::uint64_t>(parameters.vector_sram_bytes) / row_bytes_),
+      vector_(static_cast<std::uint64_t>(parameters.vector_sram_bytes)),
+      matrix_(static_cast<std::uint64_t>(parameters.matrix_sram_bytes)),
+      fp_sram_(static_cast<std::size_t>(parameters.fp_sram_words)),
+      int_sram_(static_cast<std::size_t>(parameters.int_sram_words)),
+      int_taint_(static_cast<std::size_t>(parameters.int_sram_words) / 64 + 1),
+      row_ready_(rows_) {
+    core_source_ = hub.add_source(this->name(), "core", energy.control_static_watts);
+    const std::string path = this->name();
+    auto unit = [&](Class by, const char* what, double watts) {
+        unit_source_[static_cast<int>(by)] = hub.add_source(path + "." + what, "unit", watts);
+    };
+    unit(Class::scalar, "scalar", energy.scalar_static_watts);
+    unit(Class::vector, "vector", energy.vector_static_watts);
+    unit(Class::matrix, "matrix", energy.matrix_static_watts);
+    unit_source_[static_cast<int>(Class::control)] = core_source_;
+    unit_source_[static_cast<int>(Class::memory)] = core_source_;
+    sram_source_ = hub.add_source(path + ".sram", "sram", energy.sram_static_watts);
+
+    for (const platform::Cost& cost : platform::costs_by_class(parameters.timing))
+        cost_.push_back({static_cast<std::uint32_t>(cost.interval),
+                         static_cast<std::uint32_t>(cost.latency),
+                         static_cast<std::uint32_t>(cost.per_element)});
+    op_counts_.resize(isa::op_count);
+    gp_writer_.fill(-1);
+    csr(isa::Csr::stride) = 1;
+    csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
+    csr(isa::Csr::dma_block) = 32;
+
+    dma.on_done = [this](Descriptor& descriptor) { dma_done(descriptor); };
+    dma.on_error = [this](const Descriptor& d, std::uint64_t address,
+                          tlm::tlm_response_status status) {
+        pc_ = d.pc;
+        const char* what = status == tlm::TLM_ADDRESS_ERROR_RESPONSE
+                               ? "DMA beyond every memory and peripheral"
+                               : "DMA refused by its target";
+        char text[128];
+        std::snprintf(text, sizeof text, "address 0x%llx  ->  ",
+                      static_cast<unsigned long long>(address));
+        raise({what, text + env_.owner_of(address)}, true);
+    };
+    control.register_nb_transport_bw(this, &Core::control_bw);
+    window.register_b_transport(this, &Core::window_b_transport);
+    window.register_transport_dbg(this, &Core::window_debug);
+    SC_METHOD(step);
+    sensitive << resume_;
+    dont_initialize();
+}
+
+void Core::start() {
+    resume_.notify(sc_core::SC_ZERO_TIME);
+}
+
+void Core::load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry) {
+    text_.clear();
+    critical_.clear();
+    text_.reserve(words.size());
+    for (std::uint32_t word : words) {
+        text_.push_back(isa::decode(word));
+        critical_.push_back(critical_registers(text_.back()));
+    }
+    pc_ = entry;
+}
+
+std::uint64_t Core::now_cycle() const {
+    const std::uint64_t now = sc_core::sc_time_stamp().value();
+    return (now + env_.period_ps - 1) / env_.period_ps;
+}
+
+void Core::step() {
+    if (trap_ || wait_ == Wait::finished) return;
+    if (hub_.active()) {
+        traced_ = true;
+        hub_.hold(core_source_, ps(next_issue_));  // a stall is reported when it ends
+        hub_.advance(sc_core::sc_time_stamp().value());
+    }
+    if (wait_ != Wait::none) {
+        if (wait_ == Wait::dma_blocking && dma.pending(wait_descriptor_)) return;
+        if (wait_ == Wait::drain && !dma.idle()) return;
+        if (wait_ == Wait::drain) {
+            finish();
+            return;
+        }
+        // The instruction that waited (or, in blocking mode, the next one) issues no earlier.
+        hold_ = std::max(hold_, ready_at(now_cycle(), Class::memory));
+        wait_ = Wait::none;
+    }
+    try {
+        run_ahead();
+    } catch (const Trap& trap) {
+        raise(trap, pc_ < text_.size());
+    }
+    if (trap_ || wait_ == Wait::finished) return;
+    if (wait_ == Wait::drain) {
+        if (dma.idle()) finish();
+        return;
+    }
+    if (wait_ == Wait::none || wait_ == Wait::host) {
+        // Let the others catch up with this core's clock.
+        const std::uint64_t ahead = ps(next_issue_) - sc_core::sc_time_stamp().value();
+        resume_.notify(sc_core::sc_time::from_value(std::max<std::uint64_t>(ahead, 1)));
+    }
+}
+
+void Core::run_ahead() {
+    // Instructions of no cost must not keep the kernel from ever running again.
+    constexpr std::uint64_t most_instructions = 1'000'000;
+    const std::uint64_t stop_at = instructions_ + most_instructions;
+    const std::uint64_t horizon = now_cycle() + env_.quantum_cycles;
+    while (next_issue_ < horizon && instructions_ < stop_at) {
+        if (pc_ >= text_.size()) {
+            halt(0);
+            return;
+        }
+        const D& d = text_[pc_];
+        if (env_.functional ? !execute<true>(d) : !execute<false>(d)) return;
+        ++instructions_;
+        ++op_counts_[static_cast<std::size_t>(d.op)];
+        if (instructions_ > loop_limit_at_)
+            throw Trap{"more than " + std::to_string(p_.max_loop_instructions) +
+                           " instructions in one iteration of a loop",
+                       "loop of C_LOOP_START at pc " + std::to_string(loops_.front().start)};
+        if (wait_ != Wait::none) return;
+    }
+    if (env_.interrupted && *env_.interrupted) sc_core::sc_pause();
+}
+
+void Core::halt(std::uint32_t code) {
+    exit_code_ = code;
+    wait_ = Wait::drain;
+}
+
+void Core::finish() {
+    const Ready end = std::max({ready_at(next_issue_, Class::control), hold_, last_done_,
+                                ready_at(now_cycle(), Class::memory)});
+    if (cycle_of(end) > next_issue_) {
+        account(cycle_of(end) - next_issue_, class_of(end));
+        next_issue_ = cycle_of(end);
+    }
+    const std::uint64_t now = sc_core::sc_time_stamp().value();
+    if (ps(next_issue_) > now) {  // tell the others when their time has come
+        resume_.notify(sc_core::sc_time::from_value(ps(next_issue_) - now));
+        return;
+    }
+    finish_cycle_ = next_issue_;
+    wait_ = Wait::finished;
+    hub_.release(core_source_);
+    env_.on_finished();
+}
+
+void Core::raise(const Trap& trap, bool has_instruction) {
+    TrapReport report;
+    report.core = name();
+    report.message = trap.message;
+    report.detail = trap.detail;
+    report.pc = pc_;
+    report.cycle = next_issue_;
+    report.time_ps = std::max<std::uint64_t>(ps(next_issue_), sc_core::sc_time_stamp().value());
+    if (has_instruction) {
+        const D& d = text_[pc_];
+        report.has_instruction = true;
+        report.word = d.word;
+        const isa::OpInfo& info = isa::info(d.op);
+        for (unsigned i = 0; i < info.n_operands; ++i) {
+            const isa::OperandInfo& operand = info.operands[i];
+            if (operand.kind != isa::OperandKind::gp || operand.role == isa::Role::write) continue;
+            const isa::FieldInfo& field = isa::info(operand.field);
+            const unsigned index = (d.word >> field.low) & 15u;
+            const bool listed = std::any_of(report.operands.begin(), report.operands.end(),
+                                            [&](const auto& o) { return o.index == index; });
+            if (!listed) report.operands.push_back({index, gp_[index], gp_writer_[index]});
+        }
+    }
+    trap_ = report;
+    finish_cycle_ = next_issue_;
+    if (hub_.wants(core_source_, trace::Kind::trap))
+        hub_.emit({report.time_ps, report.time_ps, 0, 0, pc_, core_source_, trace::Kind::trap});
+    hub_.release(core_source_);
+    env_.on_trap();
+}
+
+void Core::dma_done(Descriptor& descriptor) {
+    if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
+    switch (wait_) {
+        case Wait::dma_range:
+        case Wait::dma_queue:
+        case Wait::dma_blocking:
+        case Wait::fence:
+        case Wait::drain:
+            resume_.notify(sc_core::SC_ZERO_TIME);
+            break;
+        default:
+            break;
+    }
+}
+
+std::string Core::waiting_for() const {
+    switch (wait_) {
+        case Wait::none:
+            return {};
+        case Wait::finished:
+            return {};
+        case Wait::dma_range:
+            return "SRAM rows of a DMA (" + dma.describe_pending() + ")";
+        case Wait::dma_queue:
+            return "room in the DMA queue (" + dma.describe_pending() + ")";
+        case Wait::dma_blocking:
+            return "its DMA (" + dma.describe_pending() + ")";
+        case Wait::fence:
+            return "DMA tags (" + dma.describe_pending() + ")";
+        case Wait::host:
+            return "an answer of the host interface";
+        case Wait::barrier:
+            return "a barrier";
+        case Wait::semaphore:
+            return "a semaphore";
+        case Wait::drain:
+            return "the end of its DMA (" + dma.describe_pending() + ")";
+    }
+    return {};
+}
+
+Ready Core::registers_ready(const D& d) const {
+    Ready ready = 0;
+    for (unsigned mask = d.gp_reads | d.gp_writes; mask; mask &= mask - 1)
+        ready = std::max(ready, gp_ready_[static_cast<unsigned>(__builtin_ctz(mask))]);
+    for (unsigned mask = d.fp_reads | d.fp_writes; mask; mask &= mask - 1)
+        ready = std::max(ready, fp_ready_[static_cast<unsigned>(__builtin_ctz(mask))]);
+    return ready;
+}
+
+Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
+    const Class unit = class_of_unit(d.unit);
+    const auto unit_index = static_cast<int>(unit);
+    ready = std::max(ready, hold_);
+    hold_ = 0;
+    const Ready slot_now = ready_at(next_issue_ + 1, static_cast<Class>(0)) - 1;
+    if (registers_ready_ > slot_now) ready = std::max(ready, registers_ready(d));
+    if (special_ready_ > slot_now && (d.ha_reads || d.state_reads))
+        ready = std::max(ready, special_ready_);
+    std::uint64_t issue = next_issue_;
+    Ready cause = 0;
+    if (cycle_of(ready) > issue) {
+        issue = cycle_of(ready);
+        cause = ready;
+    }
+    if (unit_free_[unit_index] > issue) {
+        issue = unit_free_[unit_index];
+        cause = ready_at(issue, unit);
+    }
+    if (issue > next_issue_) {
+        account(issue - next_issue_, class_of(cause));
+        if (traced_) report_stall(next_issue_, issue, cause);
+    }
+    std::uint64_t interval = 0;
+    std::uint64_t latency = 0;
+    if (!free_of_cost) {
+        const Cost& cost = cost_[static_cast<std::size_t>(d.timing)];
+        const std::uint64_t per_element = cost.per_element * elements;
+        interval = cost.interval + per_element;
+        latency = cost.latency + per_element;
+    }
+    const Slot slot{issue, issue + latency};
+    unit_free_[unit_index] = issue + interval;
+    const std::uint64_t occupied = std::max(interval, latency);
+    next_issue_ = issue + (blocking_ ? occupied : std::min<std::uint64_t>(occupied, 1));
+    account(next_issue_ - issue, unit);
+    last_done_ = std::max(last_done_, ready_at(std::max(slot.done, issue + interval), unit));
+
+    const std::uint64_t issue_ps = ps(issue);
+    const std::uint64_t end_ps = ps(issue + std::max<std::uint64_t>(interval, 1));
+    if (d.unit != isa::Unit::control || d.timing != isa::TimingClass::mark)
+        hub_.energy(core_source_, issue_ps, ps(issue + 1), energy_.issue_fj);
+    const std::uint64_t spent = energy_.operation_fj[static_cast<std::size_t>(d.timing)] +
+                                energy_.element_fj[static_cast<std::size_t>(d.timing)] * elements;
+    if (spent) hub_.energy(unit_source_[unit_index], issue_ps, end_ps, spent);
+    if (traced_) report_instruction(d, slot, issue + interval);
+    return slot;
+}
+
+void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t unit_end) {
+    if (hub_.wants(core_source_, trace::Kind::instruction))
+        hub_.emit({ps(slot.issue), ps(slot.done), static_cast<std::uint64_t>(d.op), d.word, pc_,
+                   core_source_, trace::Kind::instruction});
+    const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
+    if (source != core_source_ && unit_end > slot.issue &&
+        hub_.wants(source, trace::Kind::unit_busy))
+        hub_.emit({ps(slot.issue), ps(unit_end), 0, 0, pc_, source, trace::Kind::unit_busy});
+}
+
+void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {
+    if (hub_.wants(core_source_, trace::Kind::stall))
+        hub_.emit({ps(from), ps(to), static_cast<std::uint64_t>(stall_cause(class_of(cause))), 0,
+                   pc_, core_source_, trace::Kind::stall});
+}
+
+}  // namespace npuvp::core

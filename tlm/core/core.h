@@ -1,0 +1,276 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <tlm_utils/simple_initiator_socket.h>
+#include <tlm_utils/simple_target_socket.h>
+#include <systemc>
+#include <tlm>
+
+#include "core/dma.h"
+#include "core/energy.h"
+#include "core/storage.h"
+#include "isa/decode.h"
+#include "numerics/mx.h"
+#include "numerics/rows.h"
+#include "parameters.h"
+#include "trace/hub.h"
+
+namespace npuvp::core {
+
+/// Where a firmware error stopped a core: everything that its message needs.
+struct TrapReport {
+    std::string core;
+    std::string message;
+    std::uint32_t pc = 0;
+    std::uint32_t word = 0;
+    bool has_instruction = false;
+    std::uint64_t time_ps = 0;
+    std::uint64_t cycle = 0;
+    struct Operand {
+        unsigned index;  ///< of the gp register
+        std::uint32_t value;
+        std::int64_t writer_pc;  ///< -1: never written
+    };
+    std::vector<Operand> operands;  ///< gp registers that the instruction reads
+    std::string detail;             ///< address and its owner, one line; may be empty
+};
+
+/// Thrown inside a core where an instruction cannot be carried out.
+struct Trap {
+    std::string message;
+    std::string detail;
+};
+
+/// A value that firmware took from data which timing mode does not compute.
+struct Decision {
+    std::uint32_t pc;
+    std::uint32_t value;
+};
+
+/// What a core needs to know of the machine around it.
+struct Environment {
+    std::uint32_t core_index = 0;
+    std::uint32_t core_count = 1;
+    std::uint64_t period_ps = 1000;
+    std::uint64_t window_bytes = 0;  ///< of this core's window in the memory map
+    std::uint64_t host_base = 0;     ///< global address of the host interface
+    bool functional = true;
+    std::uint64_t quantum_cycles = 10000;
+    const volatile bool* interrupted = nullptr;  ///< Ctrl-C
+    std::function<void()> on_finished;  ///< this core halted and all it started is complete
+    std::function<void()> on_trap;
+    std::function<std::string(std::uint64_t)> owner_of;  ///< text for a global address
+};
+
+/// Fetch, in-order issue, scoreboard and the scalar, vector and matrix units with their SRAMs. It
+/// runs ahead of the kernel on its own cycle count, and stops where it has to wait or where its
+/// quantum ends. Everything that a waiting core needs to go on is in its members.
+class Core : public sc_core::sc_module {
+  public:
+    Core(sc_core::sc_module_name name, const platform::CoreParameters& parameters,
+         const CoreEnergy& energy, const Environment& environment, trace::Hub& hub);
+
+    Dma dma;
+    tlm_utils::simple_initiator_socket<Core> control;  ///< host interface, semaphores
+    tlm_utils::simple_target_socket<Core> window;      ///< CSRs and SRAMs by global address
+
+    void load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry);
+    /// Lets the core begin at the current time; its clock counts from here.
+    void start();
+    void set_decisions(std::vector<Decision> decisions) { decisions_ = std::move(decisions); }
+    const std::vector<Decision>& decisions() const { return decisions_; }
+
+    bool finished() const { return wait_ == Wait::finished; }
+    const std::optional<TrapReport>& trap() const { return trap_; }
+    std::uint64_t cycles() const { return finish_cycle_; }
+    std::uint64_t end_ps() const { return ps(finish_cycle_); }
+    std::uint64_t instructions() const { return instructions_; }
+    std::uint32_t exit_code() const { return exit_code_; }
+    const std::array<std::uint64_t, 5>& cycles_by_class() const { return class_cycles_; }
+    const std::vector<std::uint64_t>& counts_by_operation() const { return op_counts_; }
+    std::uint64_t local_cycle() const { return next_issue_; }
+    std::uint32_t pc() const { return pc_; }
+    /// Why the core does not go on; empty if it does.
+    std::string waiting_for() const;
+
+    std::uint32_t gp(unsigned i) const { return gp_[i]; }
+    float fp(unsigned i) const { return fp_[i]; }
+    std::uint64_t ha(unsigned i) const { return ha_[i]; }
+    std::size_t loop_depth() const { return loops_.size(); }
+
+    /// Bytes of the window, for the loader, the host and debuggers (no time passes).
+    unsigned debug_access(bool write, std::uint64_t offset, std::uint8_t* data, unsigned bytes);
+
+  private:
+    SC_HAS_PROCESS(Core);
+
+    enum class Wait : std::uint8_t {
+        none,
+        dma_range,
+        dma_queue,
+        dma_blocking,
+        fence,
+        host,
+        barrier,
+        semaphore,
+        drain,
+        finished
+    };
+    struct Loop {
+        std::uint32_t start;            ///< pc of C_LOOP_START
+        std::uint8_t counter;           ///< register
+        std::uint64_t iteration_began;  ///< in dynamic instructions
+    };
+    /// When an instruction issues and when its result is there.
+    struct Slot {
+        std::uint64_t issue;
+        std::uint64_t done;
+    };
+    using D = isa::Decoded;
+
+    // core.cpp: process, timing, traps
+    void step();
+    void run_ahead();
+    void halt(std::uint32_t code);
+    void finish();
+    void raise(const Trap& trap, bool has_instruction);
+    void dma_done(Descriptor& descriptor);
+    Slot schedule(const D& d, Ready ready = 0, std::uint64_t elements = 0,
+                  bool free_of_cost = false);
+    Ready registers_ready(const D& d) const;
+    void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
+    void report_instruction(const D& d, const Slot& slot, std::uint64_t unit_end);
+    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause);
+    std::uint64_t ps(std::uint64_t cycle) const { return cycle * env_.period_ps; }
+    std::uint64_t now_cycle() const;  ///< kernel time in cycles, rounded up
+    bool wait_for(Wait reason) {
+        wait_ = reason;
+        return false;
+    }
+
+    // execute.cpp: one instruction; false if it has to wait, with nothing changed
+    template <bool functional>
+    bool execute(const D& d);
+    template <bool functional>
+    bool execute_vector(const D& d);
+    template <bool functional>
+    bool execute_sampling(const D& d);
+    template <bool functional>
+    bool execute_matrix(const D& d);
+    bool execute_dma(const D& d);
+    bool execute_control(const D& d);
+    void update_loop_limit();
+
+    void write_gp(const D& d, unsigned index, std::uint32_t value, const Slot& slot, bool tainted);
+    void write_fp(unsigned index, float value, const Slot& slot, Class by);
+    void resolve_decisions(std::uint16_t registers);
+    std::uint32_t decide(std::uint32_t value, const std::string& what);
+    std::uint32_t read_csr(unsigned number);
+    void write_csr(unsigned number, std::uint32_t value);
+    std::uint64_t vector_row(std::uint32_t address, std::uint64_t rows = 1) const;
+    std::uint64_t word_index(Space space, std::uint64_t index, std::uint64_t count = 1) const;
+    Ready rows_ready(std::uint64_t first, std::uint64_t count) const;
+    void mark_rows(std::uint64_t first, std::uint64_t count, Ready ready);
+    void* row(std::uint64_t index) { return vector_.data() + index * row_bytes_; }
+    float round_fp(float value) const;
+    bool vector_busy(std::uint64_t first, std::uint64_t count, bool write) const {
+        return !dma.idle() && dma.conflicts(Space::vector, first, count, write);
+    }
+    bool int_tainted(std::uint64_t index) const {
+        return (int_taint_[index / 64] >> (index % 64)) & 1u;
+    }
+    void set_int_taint(std::uint64_t index, bool tainted);
+    void post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle);
+    std::uint32_t& csr(isa::Csr number) { return csr_[static_cast<std::size_t>(number)]; }
+    std::uint32_t head_length() {
+        const std::uint32_t set = csr(isa::Csr::head_len);
+        return set ? set : static_cast<std::uint32_t>(p_.hlen);
+    }
+
+    // transfer.cpp: DMA instructions
+    struct Transfer;
+    std::vector<std::uint64_t> gather_rows(std::uint64_t index, std::uint64_t count);
+    bool start_transfer(const D& d, const Transfer& transfer);
+    void convert_row(const Transfer& transfer, std::uint64_t at, std::uint8_t* elements,
+                     std::uint8_t* scales, Descriptor& descriptor, std::uint64_t number);
+
+    // window.cpp
+    void window_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
+    unsigned window_debug(tlm::tlm_generic_payload& payload);
+    tlm::tlm_sync_enum control_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                  sc_core::sc_time& delay);
+
+    const platform::CoreParameters p_;
+    const CoreEnergy energy_;
+    const Environment env_;
+    trace::Hub& hub_;
+    const numerics::RowKernels& kernels_;
+    const bool blocking_;
+    const unsigned lanes_;  ///< VLEN
+    const unsigned lane_shift_;
+    const std::uint64_t row_bytes_;
+    const std::uint64_t rows_;
+    std::uint16_t core_source_;
+    std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
+    std::uint16_t sram_source_;
+    bool traced_ = false;
+
+    // architectural state
+    std::vector<D> text_;
+    std::vector<std::uint16_t> critical_;  ///< per instruction: integer registers that steer it
+    std::array<std::uint32_t, 16> gp_{};
+    std::array<float, 8> fp_{};
+    std::array<std::uint64_t, 16> ha_{};
+    std::array<std::uint32_t, 32> csr_{};
+    std::vector<Loop> loops_;
+    std::uint32_t pc_ = 0;
+    LazyArray<std::uint8_t> vector_;
+    LazyArray<std::uint8_t> matrix_;
+    std::vector<float> fp_sram_;
+    std::vector<std::uint32_t> int_sram_;
+    std::vector<std::uint64_t> int_taint_;
+    std::uint16_t gp_taint_ = 0;
+
+    // timing state
+    struct Cost {
+        std::uint32_t interval, latency, per_element;
+    };
+    std::vector<Cost> cost_;  ///< by isa::TimingClass
+    std::array<Ready, 16> gp_ready_{};
+    std::array<Ready, 8> fp_ready_{};
+    Ready registers_ready_ = 0;  ///< latest of the two
+    Ready special_ready_ = 0;    ///< address registers and CSRs
+    Ready fp_sram_ready_ = 0;
+    Ready int_sram_ready_ = 0;
+    Ready hold_ = 0;  ///< the next instruction issues no earlier
+    LazyArray<Ready> row_ready_;
+    std::array<std::uint64_t, 5> unit_free_{};
+    std::uint64_t next_issue_ = 0;
+    Ready last_done_ = 0;
+
+    // bookkeeping
+    Wait wait_ = Wait::none;
+    std::uint64_t wait_descriptor_ = 0;
+    std::array<std::int64_t, 16> gp_writer_;
+    std::uint64_t instructions_ = 0;
+    std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps
+    std::array<std::uint64_t, 5> class_cycles_{};
+    std::vector<std::uint64_t> op_counts_;
+    std::uint64_t finish_cycle_ = 0;
+    std::uint32_t exit_code_ = 0;
+    std::optional<TrapReport> trap_;
+    std::vector<Decision> decisions_;
+    std::size_t next_decision_ = 0;
+    noc::PayloadPool pool_;
+    std::vector<std::vector<std::uint8_t>> staging_;  ///< buffers of finished transfers, for reuse
+    sc_core::sc_event resume_;
+};
+
+}  // namespace npuvp::core

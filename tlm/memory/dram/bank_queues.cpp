@@ -1,0 +1,183 @@
+#include "memory/dram/bank_queues.h"
+
+namespace npuvp::memory::dram {
+
+BankQueues::BankQueues(int pseudo_channels, int banks, int depth)
+    : banks_per_pc_(banks),
+      depth_(depth),
+      masks_(pseudo_channels),
+      banks_(static_cast<std::size_t>(pseudo_channels) * banks),
+      entries_(static_cast<std::size_t>(depth) * kKinds + banks_.size()),
+      writes_at_(256) {
+    for (int index = static_cast<int>(entries_.size()) - 1; index >= 0; --index) release(index);
+}
+
+void BankQueues::release(int index) {
+    entries_[index].next = free_;
+    free_ = index;
+}
+
+void BankQueues::append(std::int32_t& head, std::int32_t& tail, int index) {
+    entries_[index].next = -1;
+    if (head < 0) {
+        head = index;
+    } else {
+        entries_[tail].next = index;
+    }
+    tail = index;
+}
+
+void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
+    List& list = at(pc, bank).lists[kind];
+    Masks& masks = masks_[pc];
+    const std::uint64_t bit = std::uint64_t{1} << bank;
+    const bool hit = list.hit_head >= 0;
+    const bool miss = list.miss_head >= 0;
+    if (hit) list.hit_order = entries_[list.hit_head].order;
+    if (miss) list.miss_order = entries_[list.miss_head].order;
+    const auto put = [bit](std::uint64_t& mask, bool on) { mask = on ? mask | bit : mask & ~bit; };
+    put(masks.hit[kind], hit);
+    put(masks.miss[kind], miss);
+    put(masks.hit_first[kind],
+        hit && miss && entries_[list.hit_head].arrival <= entries_[list.miss_head].arrival);
+}
+
+bool BankQueues::push(const Entry& entry) {
+    const int index = free_;
+    free_ = entries_[index].next;
+    Entry& e = entries_[index];
+    e = entry;
+    e.order = arrivals_++;
+    ++size_[e.kind];
+    if (e.kind == kWrite) ++writes_at_[bucket(e.unit)];
+    Bank& b = at(e.pc, e.bank);
+    List& list = b.lists[e.kind];
+    const bool hits = ((masks_[e.pc].open >> e.bank) & 1) != 0 && b.row == e.row;
+    const bool first = (hits ? list.hit_head : list.miss_head) < 0;
+    if (hits) {
+        append(list.hit_head, list.hit_tail, index);
+    } else {
+        append(list.miss_head, list.miss_tail, index);
+    }
+    if (first) refresh_masks(e.pc, e.bank, e.kind);
+    return first;
+}
+
+bool BankQueues::write_waits(int pc, int bank, std::uint64_t unit) const {
+    if (writes_at_[bucket(unit)] == 0) return false;
+    const List& list = this->bank(pc, bank).lists[kWrite];
+    for (int head : {list.hit_head, list.miss_head}) {
+        for (int i = head; i >= 0; i = entries_[i].next) {
+            if (entries_[i].unit == unit) return true;
+        }
+    }
+    return false;
+}
+
+int BankQueues::activate(int pc, int bank, Kind kind) {
+    Bank& b = at(pc, bank);
+    const std::uint64_t bit = std::uint64_t{1} << bank;
+    const int index = b.lists[kind].miss_head;
+    Entry& e = entries_[index];
+    b.lists[kind].miss_head = e.next;
+    if (e.next < 0) b.lists[kind].miss_tail = -1;
+    e.order = activations_++;
+    e.next = -1;
+    --size_[kind];
+    if (kind == kWrite) --writes_at_[bucket(e.unit)];
+    b.active = index;
+    b.row = e.row;
+    b.columns = 0;
+    ++actives_;
+    masks_[pc].open |= bit;
+    masks_[pc].active |= bit;
+    for (Kind k : {kRead, kWrite}) {
+        List& list = b.lists[k];
+        std::int32_t i = list.miss_head;
+        list.miss_head = list.miss_tail = -1;
+        while (i >= 0) {
+            const std::int32_t next = entries_[i].next;
+            if (entries_[i].row == b.row) {
+                append(list.hit_head, list.hit_tail, i);
+            } else {
+                append(list.miss_head, list.miss_tail, i);
+            }
+            i = next;
+        }
+        refresh_masks(pc, bank, k);
+    }
+    return index;
+}
+
+void BankQueues::close(int pc, int bank) {
+    Bank& b = at(pc, bank);
+    masks_[pc].open &= ~(std::uint64_t{1} << bank);
+    for (Kind k : {kRead, kWrite}) {
+        List& list = b.lists[k];
+        if (list.hit_head < 0) continue;
+        std::int32_t hit = list.hit_head;
+        std::int32_t miss = list.miss_head;
+        list = {};
+        while (hit >= 0 || miss >= 0) {
+            const bool take_hit =
+                miss < 0 || (hit >= 0 && earlier(entries_[hit].order, entries_[miss].order));
+            std::int32_t& from = take_hit ? hit : miss;
+            const std::int32_t index = from;
+            from = entries_[index].next;
+            append(list.miss_head, list.miss_tail, index);
+        }
+        refresh_masks(pc, bank, k);
+    }
+}
+
+Entry BankQueues::take_hit(int pc, int bank, Kind kind) {
+    Bank& b = at(pc, bank);
+    List& list = b.lists[kind];
+    const int index = list.hit_head;
+    const Entry taken = entries_[index];
+    list.hit_head = taken.next;
+    if (taken.next < 0) list.hit_tail = -1;
+    --size_[kind];
+    if (kind == kWrite) --writes_at_[bucket(taken.unit)];
+    ++b.columns;
+    release(index);
+    refresh_masks(pc, bank, kind);
+    return taken;
+}
+
+Entry BankQueues::take_active(int pc, int bank) {
+    Bank& b = at(pc, bank);
+    const Entry taken = entries_[b.active];
+    release(b.active);
+    b.active = -1;
+    ++b.columns;
+    --actives_;
+    masks_[pc].active &= ~(std::uint64_t{1} << bank);
+    return taken;
+}
+
+void BankQueues::save(Writer& writer) const {
+    writer.put(size_);
+    writer.put(actives_);
+    writer.put(arrivals_);
+    writer.put(activations_);
+    writer.put(free_);
+    writer.put(masks_);
+    writer.put(banks_);
+    writer.put(entries_);
+    writer.put(writes_at_);
+}
+
+void BankQueues::restore(Reader& reader) {
+    reader.get(size_);
+    reader.get(actives_);
+    reader.get(arrivals_);
+    reader.get(activations_);
+    reader.get(free_);
+    reader.get(masks_);
+    reader.get(banks_);
+    reader.get(entries_);
+    reader.get(writes_at_);
+}
+
+}  // namespace npuvp::memory::dram

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "memory/dram/ticks.h"
+#include "memory/serial.h"
+
+namespace npuvp::memory::dram {
+
+enum Kind : std::uint8_t { kRead = 0, kWrite = 1 };
+inline constexpr int kKinds = 2;
+inline constexpr int kMaxPseudoChannels = 4;
+inline constexpr int kMaxBanks = 64;  ///< of one pseudo-channel: banks are bits of a word
+
+/// One waiting access of a channel.
+struct Entry {
+    std::uint64_t unit = 0;  ///< address / access size
+    std::uint64_t tag = 0;
+    Tick arrival = 0;
+    std::uint32_t order = 0;  ///< position in the order of arrival, of activation once activated
+    std::uint32_t row = 0;
+    std::int32_t next = -1;
+    std::uint16_t bytes = 0;
+    std::uint8_t pc = 0;
+    std::uint8_t bank = 0;
+    Kind kind = kRead;
+    bool counted = false;  ///< as row hit, miss or conflict
+};
+
+/// Whether `a` comes before `b`: orders wrap, and never span half their range.
+inline bool earlier(std::uint32_t a, std::uint32_t b) {
+    return static_cast<std::int32_t>(a - b) < 0;
+}
+
+/// The read and the write queue of a channel, kept per bank and split into requests that hit the
+/// open row and requests that do not, each in order of arrival; and the state of the banks' rows.
+/// A request that has activated its row leaves its queue: its bank holds the row for it.
+/// Bitmaps, one bit per bank of a pseudo-channel, name the banks that have something to do, so the
+/// cost of a decision follows them and not the length of the queues.
+class BankQueues {
+  public:
+    struct Masks {
+        std::uint64_t open = 0;
+        std::uint64_t active = 0;  ///< the row is held for the request that activated it
+        std::uint64_t hit[kKinds] = {};
+        std::uint64_t miss[kKinds] = {};
+        /// The oldest miss is not older than the oldest hit, so it must not close the row.
+        std::uint64_t hit_first[kKinds] = {};
+    };
+    struct List {
+        std::int32_t hit_head = -1, hit_tail = -1, miss_head = -1, miss_tail = -1;
+        std::uint32_t hit_order = 0, miss_order = 0;  ///< of the heads
+    };
+    struct Bank {
+        List lists[kKinds];
+        std::int32_t active = -1;
+        std::uint32_t row = 0;
+        std::uint32_t columns = 0;  ///< accesses since the row was opened
+    };
+
+    BankQueues(int pseudo_channels, int banks, int depth);
+
+    bool full(Kind kind) const { return size_[kind] >= depth_; }
+    int size(Kind kind) const { return size_[kind]; }
+    int depth() const { return depth_; }
+    int actives() const { return actives_; }
+    const Masks& masks(int pc) const { return masks_[pc]; }
+    const Bank& bank(int pc, int bank) const { return banks_[pc * banks_per_pc_ + bank]; }
+    Entry& entry(int index) { return entries_[index]; }
+    const Entry& entry(int index) const { return entries_[index]; }
+
+    /// True if the request now leads its bank's hits or misses, so that a decision may change.
+    bool push(const Entry& entry);
+    /// A write to `unit` waits (writes whose row is already activated do not count).
+    bool write_waits(int pc, int bank, std::uint64_t unit) const;
+
+    /// The oldest miss of `kind` opens its row and leaves its queue.
+    int activate(int pc, int bank, Kind kind);
+    void close(int pc, int bank);
+    /// Removes the oldest hit / the request that activated the row, and counts a column access.
+    Entry take_hit(int pc, int bank, Kind kind);
+    Entry take_active(int pc, int bank);
+
+    void save(Writer& writer) const;
+    void restore(Reader& reader);
+
+  private:
+    Bank& at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
+    void append(std::int32_t& head, std::int32_t& tail, int index);
+    void release(int index);
+    void refresh_masks(int pc, int bank, Kind kind);
+    static std::size_t bucket(std::uint64_t unit) {
+        return static_cast<std::size_t>((unit * 0x9E3779B97F4A7C15ULL) >> 56);
+    }
+
+    int banks_per_pc_;
+    int depth_;
+    int size_[kKinds] = {};
+    int actives_ = 0;
+    std::uint32_t arrivals_ = 0;
+    std::uint32_t activations_ = 0;
+    std::int32_t free_ = -1;
+    std::vector<Masks> masks_;
+    std::vector<Bank> banks_;
+    std::vector<Entry> entries_;
+    std::vector<std::uint16_t> writes_at_;  ///< waiting writes by hash of their unit
+};
+
+}  // namespace npuvp::memory::dram

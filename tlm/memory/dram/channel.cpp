@@ -1,0 +1,405 @@
+#include "memory/dram/channel.h"
+
+#include <cmath>
+
+namespace npuvp::memory::dram {
+
+Channel::Channel(const Config& config, const TickTable& table, const TickClock& clock)
+    : table_(table),
+      clock_(clock),
+      edge_(table.clock - 1),
+      pcs_(static_cast<int>(config.organization.pseudo_channels)),
+      all_bank_(config.controller.refresh == Refresh::all_bank),
+      row_policy_(config.controller),
+      queues_(pcs_,
+              static_cast<int>(config.organization.stack_ids * config.organization.bank_groups *
+                               config.organization.banks),
+              static_cast<int>(config.controller.queue_depth) * pcs_),
+      timing_(table, config.organization),
+      scheduler_(queues_, timing_, config.controller.protect_row_hits),
+      refresh_(make_refresh_schedule(config, table)) {
+    // A share such as 0.2 is not exact in binary: 0.2 * 40 must mean 8.
+    constexpr double kSlack = 1e-9;
+    const double depth = queues_.depth();
+    write_start_ =
+        static_cast<int>(std::floor(config.controller.write_drain_start * depth + kSlack));
+    write_stop_ = static_cast<int>(std::ceil(config.controller.write_drain_stop * depth - kSlack));
+    next_ = 1;
+}
+
+Channel::Accepted Channel::send(const Coordinates& where, std::uint64_t unit,
+                                const Request& request, Tick now) {
+    const int pc = static_cast<int>(where.pc);
+    const int bank = static_cast<int>(where.bank);
+    const Kind kind = request.write ? kWrite : kRead;
+    if (queues_.write_waits(pc, bank, unit)) {
+        if (request.write) {
+            ++counts_.writes_coalesced;
+            return Accepted::posted;
+        }
+        ++counts_.reads_forwarded;
+        return Accepted::forwarded;
+    }
+    if (queues_.full(kind)) {
+        ++counts_.refused;
+        return Accepted::no;
+    }
+    Entry entry;
+    entry.unit = unit;
+    entry.tag = request.tag;
+    entry.arrival = now;
+    entry.row = where.row;
+    entry.bytes = static_cast<std::uint16_t>(request.bytes);
+    entry.pc = static_cast<std::uint8_t>(pc);
+    entry.bank = static_cast<std::uint8_t>(bank);
+    entry.kind = kind;
+    if (queues_.push(entry) && kind == mode_) {
+        Bounds& bounds = bounds_[pc];
+        const std::uint64_t bit = std::uint64_t{1} << bank;
+        const BankQueues::Masks& masks = queues_.masks(pc);
+        Tick ready = kNeverTick;
+        if ((masks.open & bit) == 0) {
+            ready = align(std::max(timing_.activate_ready(pc, bank), now + 1));
+            bounds.activate = std::min(bounds.activate, ready);
+            ready = std::max(ready, row_free_);
+        } else if (queues_.bank(pc, bank).row == where.row) {
+            ready = kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
+            ready = align(std::max(ready, now + 1));
+            bounds.column = std::min(bounds.column, ready);
+        } else if ((scheduler_.precharge_banks(pc, kind) & bit) != 0) {
+            ready = std::max(timing_.precharge_ready(pc, bank), now + 1);
+            bounds.precharge = std::min(bounds.precharge, ready);
+            ready = std::max(ready, row_free_);
+        }
+        next_ = std::min(next_, ready);
+    }
+    if (owed_.empty() && mode_would_flip()) next_ = now + 1;
+    return request.write ? Accepted::posted : Accepted::queued;
+}
+
+void Channel::run(Tick until, std::vector<Completion>& completions) {
+    while (next_ <= until) {
+        if (next_ == refresh_->due() && idle() && owed_.empty()) {
+            bool closed = true;
+            for (int pc = 0; pc < pcs_; ++pc) closed = closed && queues_.masks(pc).open == 0;
+            // A channel at rest repeats itself: the last intervals before `until` are enough.
+            if (closed) {
+                const std::uint64_t skipped = refresh_->skip(until);
+                (all_bank_ ? counts_.refreshes_all : counts_.refreshes_bank) += skipped;
+                next_ = refresh_->due();
+            }
+        }
+        step(next_, completions);
+    }
+}
+
+void Channel::step(Tick t, std::vector<Completion>& completions) {
+    if (t >= refresh_->due()) refresh_->collect(t, owed_);
+    if (row_policy_.closes_by_itself()) collect_capped(t);
+    if (rising(t) && t >= column_free_) column_slot(t, completions);
+    row_slot(t);
+    schedule(t);
+}
+
+bool Channel::mode_would_flip() const {
+    const int reads = queues_.size(kRead);
+    const int writes = queues_.size(kWrite);
+    if (mode_ == kRead) return writes > write_start_ || reads == 0;
+    return writes < write_stop_ && reads != 0;
+}
+
+void Channel::choose_mode(Tick t) {
+    if (!mode_would_flip()) return;
+    mode_ = mode_ == kRead ? kWrite : kRead;
+    wake(t);
+}
+
+void Channel::wake(Tick t) {
+    for (int pc = 0; pc < pcs_; ++pc) {
+        bounds_[pc].column = bounds_[pc].activate = align(t);
+        bounds_[pc].precharge = t;
+    }
+}
+
+void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
+    const bool requests = owed_.empty();
+    if (requests) choose_mode(t);
+    Pick best;
+    int best_pc = -1;
+    bool best_active = false;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        Bounds& bounds = bounds_[pc];
+        if (bounds.column > t) continue;
+        Pick pick = scheduler_.active_column(pc, t);
+        const bool active = pick.bank >= 0;
+        if (requests && !active) {
+            const Tick next = pick.next;
+            // A hit cannot win against the other pseudo-channel's activated row.
+            if (best_active) {
+                pick.next = t + 1;
+            } else {
+                pick = scheduler_.hit_column(pc, mode_, t);
+                pick.next = std::min(pick.next, next);
+            }
+        }
+        bounds.column = align(pick.bank >= 0 ? t + 1 : pick.next);
+        if (pick.bank < 0) continue;
+        bool better = best_pc < 0 || active;
+        if (best_pc >= 0 && active == best_active) {
+            better = active ? pick.arrival < best.arrival ||
+                                  (pick.arrival == best.arrival && earlier(pick.order, best.order))
+                            : earlier(pick.order, best.order);
+        }
+        if (better) {
+            best = pick;
+            best_pc = pc;
+            best_active = active;
+        }
+    }
+    if (best_pc >= 0) issue_column(best_pc, best.bank, best_active, t, completions);
+}
+
+void Channel::issue_column(int pc, int bank, bool active, Tick t,
+                           std::vector<Completion>& completions) {
+    const std::uint32_t columns_before = queues_.bank(pc, bank).columns;
+    Entry entry = active ? queues_.take_active(pc, bank) : queues_.take_hit(pc, bank, mode_);
+    count_first_command(entry, counts_.row_hits);
+    const BankQueues::Masks& masks = queues_.masks(pc);
+    const std::uint64_t bit = std::uint64_t{1} << bank;
+    const bool held = (masks.active & bit) != 0;
+    const bool wanted = ((masks.hit[kRead] | masks.hit[kWrite]) & bit) != 0;
+    const bool close = !held && row_policy_.auto_precharge(columns_before, wanted);
+    if (entry.kind == kRead) {
+        timing_.read(pc, bank, t, close);
+        ++counts_.reads;
+        counts_.bytes_read += entry.bytes;
+        completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+    } else {
+        timing_.write(pc, bank, t, close);
+        ++counts_.writes;
+        counts_.bytes_written += entry.bytes;
+    }
+    ticks_.data_busy += table_.burst;
+    column_free_ = t + table_.column_busy;
+    Bounds& bounds = bounds_[pc];
+    bounds.column = align(t + table_.column_gap);
+    if (close) {
+        close_bank(pc, bank, t);
+        ++counts_.precharges;
+        bounds.activate = std::min(bounds.activate, align(timing_.activate_ready(pc, bank)));
+        return;
+    }
+    if ((scheduler_.precharge_banks(pc, mode_) & bit) != 0) {
+        bounds.precharge = std::min(bounds.precharge, timing_.precharge_ready(pc, bank));
+    }
+    if (row_policy_.close_now(queues_.bank(pc, bank).columns)) bounds.capped |= bit;
+}
+
+void Channel::count_first_command(Entry& entry, std::uint64_t& counter) {
+    if (entry.counted) return;
+    entry.counted = true;
+    ++counter;
+}
+
+void Channel::row_slot(Tick t) {
+    if (!owed_.empty()) {
+        serve_maintenance(t);
+        return;
+    }
+    choose_mode(t);
+    if (t < row_free_) return;
+    Pick best;
+    int best_pc = -1;
+    bool best_activates = false;
+    const auto consider = [&](const Pick& pick, int pc, bool activates) {
+        if (pick.bank < 0 || (best_pc >= 0 && !earlier(pick.order, best.order))) return;
+        best = pick;
+        best_pc = pc;
+        best_activates = activates;
+    };
+    for (int pc = 0; pc < pcs_; ++pc) {
+        Bounds& bounds = bounds_[pc];
+        if (bounds.activate <= t && rising(t)) {
+            const Pick pick = scheduler_.activate(pc, mode_, t);
+            bounds.activate = align(pick.bank >= 0 ? t + 1 : pick.next);
+            consider(pick, pc, true);
+        }
+        if (bounds.precharge <= t) {
+            const Pick pick = scheduler_.precharge(pc, mode_, t);
+            bounds.precharge = pick.bank >= 0 ? t + 1 : pick.next;
+            consider(pick, pc, false);
+        }
+    }
+    if (best_pc < 0) return;
+    if (best_activates) {
+        issue_activate(best_pc, best.bank, t);
+    } else {
+        const std::int32_t head = queues_.bank(best_pc, best.bank).lists[mode_].miss_head;
+        count_first_command(queues_.entry(head), counts_.row_conflicts);
+        bounds_[best_pc].precharge = best.next;
+        issue_precharge(best_pc, best.bank, t);
+    }
+}
+
+void Channel::issue_activate(int pc, int bank, Tick t) {
+    Bounds& bounds = bounds_[pc];
+    if (queues_.masks(pc).open == 0) bounds.opened = t;
+    const int index = queues_.activate(pc, bank, mode_);
+    count_first_command(queues_.entry(index), counts_.row_misses);
+    timing_.activate(pc, bank, t);
+    ++counts_.activates;
+    row_free_ = t + table_.activate_busy;
+    bounds.activate = align(timing_.activate_floor(pc));
+    const Tick column = std::min(timing_.read_ready(pc, bank), timing_.write_ready(pc, bank));
+    bounds.column = std::min(bounds.column, align(column));
+}
+
+void Channel::issue_precharge(int pc, int bank, Tick t) {
+    timing_.precharge(pc, bank, t);
+    ++counts_.precharges;
+    row_free_ = t + table_.precharge_busy;
+    close_bank(pc, bank, t);
+    Bounds& bounds = bounds_[pc];
+    bounds.activate = std::min(bounds.activate, align(timing_.activate_ready(pc, bank)));
+}
+
+void Channel::close_bank(int pc, int bank, Tick t) {
+    queues_.close(pc, bank);
+    Bounds& bounds = bounds_[pc];
+    bounds.capped &= ~(std::uint64_t{1} << bank);
+    if (queues_.masks(pc).open == 0) ticks_.rows_open += t - bounds.opened;
+}
+
+void Channel::collect_capped(Tick t) {
+    for (int pc = 0; pc < pcs_; ++pc) {
+        std::uint64_t banks = bounds_[pc].capped & ~queues_.masks(pc).active;
+        while (banks != 0) {
+            const int bank = __builtin_ctzll(banks);
+            banks &= banks - 1;
+            if (timing_.precharge_ready(pc, bank) > t) continue;
+            bounds_[pc].capped &= ~(std::uint64_t{1} << bank);
+            owed_.push_back({Maintenance::Kind::precharge, static_cast<std::uint8_t>(pc),
+                             static_cast<std::uint8_t>(bank)});
+        }
+    }
+}
+
+void Channel::serve_maintenance(Tick t) {
+    // A precharge whose row a refresh has closed before is no longer owed.
+    while (!owed_.empty() && owed_.front().kind == Maintenance::Kind::precharge &&
+           ((queues_.masks(owed_.front().pc).open >> owed_.front().bank) & 1) == 0) {
+        finish_maintenance(t);
+    }
+    if (owed_.empty() || maintenance_ready(t) > t) return;
+    const Maintenance front = owed_.front();
+    const std::uint64_t open = queues_.masks(front.pc).open;
+    if (front.kind == Maintenance::Kind::refresh_all) {
+        if (open != 0) {
+            timing_.precharge_all(front.pc, t);
+            ++counts_.precharges_all;
+            row_free_ = t + table_.precharge_busy;
+            for (std::uint64_t banks = open; banks != 0; banks &= banks - 1) {
+                close_bank(front.pc, __builtin_ctzll(banks), t);
+            }
+            return;
+        }
+        timing_.refresh_all(front.pc, t);
+        ++counts_.refreshes_all;
+        row_free_ = t + table_.refresh_busy;
+    } else if (((open >> front.bank) & 1) != 0) {
+        issue_precharge(front.pc, front.bank, t);
+        if (front.kind == Maintenance::Kind::refresh_bank) return;
+    } else {
+        timing_.refresh_bank(front.pc, front.bank, t);
+        ++counts_.refreshes_bank;
+        row_free_ = t + table_.refresh_busy;
+    }
+    finish_maintenance(t);
+}
+
+void Channel::finish_maintenance(Tick t) {
+    owed_.erase(owed_.begin());
+    if (owed_.empty()) wake(t + 1);
+}
+
+Tick Channel::maintenance_ready(Tick from) const {
+    const Maintenance& front = owed_.front();
+    const BankQueues::Masks& masks = queues_.masks(front.pc);
+    const std::uint64_t bit = std::uint64_t{1} << front.bank;
+    const bool whole = front.kind == Maintenance::Kind::refresh_all;
+    if ((whole ? masks.active : masks.active & bit) != 0) return kNeverTick;
+    if ((whole ? masks.open : masks.open & bit) != 0) {
+        return std::max(row_free_, whole ? timing_.precharge_all_ready(front.pc)
+                                         : timing_.precharge_ready(front.pc, front.bank));
+    }
+    return align(std::max({from, row_free_,
+                           whole ? timing_.refresh_all_ready(front.pc)
+                                 : timing_.refresh_bank_ready(front.pc, front.bank)}));
+}
+
+void Channel::schedule(Tick t) {
+    Tick next = refresh_->due();
+    Tick row = kNeverTick;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        next = std::min(next, bounds_[pc].column);
+        row = std::min(row, std::min(bounds_[pc].activate, bounds_[pc].precharge));
+    }
+    if (owed_.empty()) {
+        next = std::min(next, std::max(row, row_free_));
+        if (mode_would_flip()) next = t + 1;
+    } else {
+        next = std::min(next, maintenance_ready(t + 1));
+    }
+    if (row_policy_.closes_by_itself()) {
+        for (int pc = 0; pc < pcs_; ++pc) {
+            std::uint64_t banks = bounds_[pc].capped & ~queues_.masks(pc).active;
+            for (; banks != 0; banks &= banks - 1) {
+                next = std::min(next, timing_.precharge_ready(pc, __builtin_ctzll(banks)));
+            }
+        }
+    }
+    next_ = std::max(next, t + 1);
+}
+
+Statistics Channel::statistics(Tick now) const {
+    Statistics result = counts_;
+    Tick open = ticks_.rows_open;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        if (queues_.masks(pc).open != 0) open += now - bounds_[pc].opened;
+    }
+    result.rows_open = clock_.time(open);
+    result.data_busy = clock_.time(ticks_.data_busy);
+    return result;
+}
+
+void Channel::save(Writer& writer) const {
+    queues_.save(writer);
+    timing_.save(writer);
+    writer.put(refresh_->state());
+    writer.put(mode_);
+    writer.put(next_);
+    writer.put(row_free_);
+    writer.put(column_free_);
+    writer.put(bounds_);
+    writer.put(owed_);
+    writer.put(counts_);
+    writer.put(ticks_);
+}
+
+void Channel::restore(Reader& reader) {
+    queues_.restore(reader);
+    timing_.restore(reader);
+    RefreshSchedule::State refresh;
+    reader.get(refresh);
+    refresh_->set_state(refresh);
+    reader.get(mode_);
+    reader.get(next_);
+    reader.get(row_free_);
+    reader.get(column_free_);
+    reader.get(bounds_);
+    reader.get(owed_);
+    reader.get(counts_);
+    reader.get(ticks_);
+}
+
+}  // namespace npuvp::memory::dram

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "memory/backend.h"
+#include "memory/dram/address_mapping.h"
+#include "memory/dram/bank_queues.h"
+#include "memory/dram/refresh.h"
+#include "memory/dram/row_policy.h"
+#include "memory/dram/scheduler.h"
+#include "memory/dram/timing.h"
+
+namespace npuvp::memory::dram {
+
+/// The controller of one channel: its pseudo-channels share a row and a column command bus, one
+/// command each per tick. Per tick: refresh falls due, then a column command, then a row command.
+///  - Column bus: a request that has activated its row, else (no maintenance waits) the oldest
+///    ready row hit.
+///  - Row bus: maintenance, else the oldest ready request that needs an ACT or a PRE.
+/// Requests are picked from the reads or the writes, whichever the drain rule has chosen.
+///
+/// Ticks at which nothing can issue are never visited: per pseudo-channel and command class the
+/// channel keeps a lower bound of the tick at which something may be ready, lowered when a request
+/// arrives or a row changes and raised when a look finds nothing.
+class Channel {
+  public:
+    Channel(const Config& config, const TickTable& table, const TickClock& clock);
+    Channel(const Channel&) = delete;
+    Channel& operator=(const Channel&) = delete;
+
+    enum class Accepted : std::uint8_t { no, queued, forwarded, posted };
+
+    /// At `now`, after `run(now)`. `forwarded`: a read that a waiting write answers in the next
+    /// tick.
+    Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now);
+
+    /// Visits every tick up to and including `until` at which something may happen.
+    void run(Tick until, std::vector<Completion>& completions);
+
+    /// The next tick to visit, periodic refresh included.
+    Tick next() const { return next_; }
+    bool idle() const {
+        return queues_.size(kRead) == 0 && queues_.size(kWrite) == 0 && queues_.actives() == 0;
+    }
+
+    /// Counts so far; the times are filled in for `now`.
+    Statistics statistics(Tick now) const;
+
+    void save(Writer& writer) const;
+    void restore(Reader& reader);
+
+  private:
+    /// Lower bounds of the tick at which a command of the class may be ready.
+    struct Bounds {
+        Tick column = 0, activate = 0, precharge = 0;
+        Tick opened = 0;           ///< since when a row is open, if one is
+        std::uint64_t capped = 0;  ///< banks whose row has had its share of accesses
+    };
+    struct Ticks {
+        Tick rows_open = 0;
+        Tick data_busy = 0;
+    };
+
+    bool rising(Tick t) const { return (t & edge_) == edge_; }
+    /// First tick from `t` on at which a command that needs a rising edge may issue.
+    Tick align(Tick t) const { return t | edge_; }
+
+    void step(Tick t, std::vector<Completion>& completions);
+    void column_slot(Tick t, std::vector<Completion>& completions);
+    void row_slot(Tick t);
+    void issue_column(int pc, int bank, bool active, Tick t, std::vector<Completion>& completions);
+    void issue_activate(int pc, int bank, Tick t);
+    void issue_precharge(int pc, int bank, Tick t);
+    void close_bank(int pc, int bank, Tick t);
+    void serve_maintenance(Tick t);
+    void finish_maintenance(Tick t);
+    /// The first tick from `from` on at which the oldest maintenance can issue a command.
+    Tick maintenance_ready(Tick from) const;
+    void collect_capped(Tick t);
+    bool mode_would_flip() const;
+    void choose_mode(Tick t);
+    void wake(Tick t);
+    void count_first_command(Entry& entry, std::uint64_t& counter);
+    void schedule(Tick t);
+
+    TickTable table_;
+    TickClock clock_;
+    Tick edge_;
+    int pcs_;
+    int write_start_;  ///< drain when more writes wait
+    int write_stop_;   ///< until fewer wait
+    bool all_bank_;
+    RowPolicyRule row_policy_;
+    BankQueues queues_;
+    TimingChecker timing_;
+    FrFcfs scheduler_;
+    std::unique_ptr<RefreshSchedule> refresh_;
+
+    Kind mode_ = kRead;
+    Tick next_ = 0;
+    Tick row_free_ = 0;
+    Tick column_free_ = 0;
+    Bounds bounds_[kMaxPseudoChannels];
+    std::vector<Maintenance> owed_;
+    Statistics counts_;
+    Ticks ticks_;
+};
+
+}  // namespace npuvp::memory::dram

@@ -1,0 +1,141 @@
+#include "memory/dram/dram_backend.h"
+
+#include "memory/serial.h"
+#include "memory/validate.h"
+
+namespace npuvp::memory::dram {
+
+namespace {
+
+const Config& checked(const Config& config) {
+    check_dram_config(config);
+    return config;
+}
+
+std::uint32_t log2_of(std::uint32_t power) {
+    std::uint32_t shift = 0;
+    while ((std::uint32_t{1} << shift) < power) ++shift;
+    return shift;
+}
+
+}  // namespace
+
+DramBackend::DramBackend(const Config& config)
+    : access_bytes_(checked(config).organization.access_bytes),
+      access_shift_(log2_of(access_bytes_)),
+      capacity_(memory::capacity_bytes(config.organization)),
+      pseudo_channels_(config.organization.channels * config.organization.pseudo_channels),
+      table_(config),
+      clock_(config.clock_khz, config.bus.ticks_per_clock),
+      mapping_(config) {
+    for (std::uint32_t c = 0; c < config.organization.channels; ++c) {
+        channels_.push_back(std::make_unique<Channel>(config, table_, clock_));
+        next_.push_back(channels_.back()->next());
+        wake_.push_back(kNeverTick);
+    }
+}
+
+void DramBackend::note(std::size_t channel) {
+    const Channel& c = *channels_[channel];
+    next_[channel] = c.next();
+    wake_[channel] = c.idle() ? kNeverTick : c.next();
+}
+
+bool DramBackend::send(const Request& request) {
+    check_request(request, access_bytes_, capacity_);
+    const std::uint64_t unit = request.address >> access_shift_;
+    const Coordinates where = mapping_.decode(unit);
+    switch (channels_[where.channel]->send(where, unit, request, tick_)) {
+        case Channel::Accepted::no:
+            return false;
+        case Channel::Accepted::forwarded:
+            decided_.push_back({request.tag, clock_.time(tick_ + 1)});
+            break;
+        case Channel::Accepted::queued:
+        case Channel::Accepted::posted:
+            break;
+    }
+    note(where.channel);
+    return true;
+}
+
+Picoseconds DramBackend::next_event() const {
+    if (!decided_.empty()) return now_;
+    Tick next = kNeverTick;
+    for (const Tick wake : wake_) next = std::min(next, wake);
+    return next == kNeverTick ? kNever : clock_.time(next);
+}
+
+void DramBackend::advance(Picoseconds until, std::vector<Completion>& completions) {
+    check_time(now_, until);
+    if (!decided_.empty()) {
+        completions.insert(completions.end(), decided_.begin(), decided_.end());
+        decided_.clear();
+    }
+    now_ = until;
+    const Tick tick = clock_.tick_at(until);
+    if (tick == tick_) return;
+    tick_ = tick;
+    for (std::size_t c = 0; c < channels_.size(); ++c) {
+        if (next_[c] > tick) continue;
+        channels_[c]->run(tick, completions);
+        note(c);
+    }
+}
+
+bool DramBackend::idle() const {
+    if (!decided_.empty()) return false;
+    for (const Tick wake : wake_) {
+        if (wake != kNeverTick) return false;
+    }
+    return true;
+}
+
+Statistics DramBackend::counts() const {
+    Statistics sum;
+    for (const auto& channel : channels_) add(sum, channel->statistics(tick_));
+    return sum;
+}
+
+Statistics DramBackend::statistics() const {
+    Statistics result = counts();
+    subtract(result, counted_before_);
+    result.elapsed = now_ - counted_since_;
+    return result;
+}
+
+void DramBackend::reset_statistics() {
+    counted_before_ = counts();
+    counted_since_ = now_;
+}
+
+double DramBackend::peak_bandwidth() const {
+    return pseudo_channels_ * access_bytes_ / clock_.seconds(static_cast<double>(table_.burst));
+}
+
+std::vector<std::uint8_t> DramBackend::save() const {
+    Writer writer;
+    writer.put(now_);
+    writer.put(tick_);
+    writer.put(decided_);
+    writer.put(counted_since_);
+    writer.put(counted_before_);
+    for (const auto& channel : channels_) channel->save(writer);
+    return writer.take();
+}
+
+void DramBackend::restore(const std::vector<std::uint8_t>& state) {
+    Reader reader(state);
+    reader.get(now_);
+    reader.get(tick_);
+    reader.get(decided_);
+    reader.get(counted_since_);
+    reader.get(counted_before_);
+    for (std::size_t c = 0; c < channels_.size(); ++c) {
+        channels_[c]->restore(reader);
+        note(c);
+    }
+    reader.finish();
+}
+
+}  // namespace npuvp::memory::dram

@@ -1,0 +1,216 @@
+#include "platform/machine.h"
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <stdexcept>
+
+#include <tlm_utils/simple_target_socket.h>
+
+namespace npuvp::platform {
+
+namespace {
+
+volatile bool interrupted = false;
+void on_interrupt(int) {
+    interrupted = true;
+}
+
+/// Ctrl-C ends the run instead of the process while one of these lives.
+class InterruptGuard {
+  public:
+    InterruptGuard() {
+        interrupted = false;
+        struct sigaction action{};
+        action.sa_handler = on_interrupt;
+        sigaction(SIGINT, &action, &previous_);
+    }
+    ~InterruptGuard() { sigaction(SIGINT, &previous_, nullptr); }
+
+  private:
+    struct sigaction previous_{};
+};
+
+}  // namespace
+
+/// Binds a ForeignTarget to a socket.
+struct Machine::Foreign : sc_core::sc_module {
+    tlm_utils::simple_target_socket<Foreign> in;
+    std::shared_ptr<ForeignTarget> target;
+    std::uint64_t latency_ps;
+    std::exception_ptr error;
+
+    Foreign(sc_core::sc_module_name name, const TargetDescription& description)
+        : sc_module(name),
+          in("in"),
+          target(description.target),
+          latency_ps(description.latency_ps) {
+        in.register_b_transport(this, &Foreign::b_transport);
+        in.register_transport_dbg(this, &Foreign::transport_dbg);
+    }
+    bool access(tlm::tlm_generic_payload& payload) {
+        try {
+            target->access(payload.is_write(), payload.get_address(), payload.get_data_ptr(),
+                           payload.get_data_length());
+            return true;
+        } catch (...) {
+            error = std::current_exception();
+            sc_core::sc_pause();
+            return false;
+        }
+    }
+    void b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) {
+        delay += sc_core::sc_time::from_value(latency_ps);
+        payload.set_response_status(access(payload) ? tlm::TLM_OK_RESPONSE
+                                                    : tlm::TLM_GENERIC_ERROR_RESPONSE);
+    }
+    unsigned transport_dbg(tlm::tlm_generic_payload& payload) {
+        target->access(payload.is_write(), payload.get_address(), payload.get_data_ptr(),
+                       payload.get_data_length());
+        return payload.get_data_length();
+    }
+};
+
+Machine::Machine(const MachineDescription& description, bool functional)
+    : description_(description) {
+    Simulation::Scope scope(simulation_);
+    std::vector<noc::Region> regions;
+    unsigned target = 0;
+    for (const MemoryDescription& m : description.memories)
+        regions.push_back({m.name, m.base, m.bytes, target++});
+    for (const CoreDescription& c : description.cores)
+        regions.push_back({c.name, c.base, description.core_window, target++});
+    regions.push_back({"host", description.host_base,
+                       description.cores.size() * host::Host::page_bytes, target++});
+    for (const TargetDescription& t : description.targets)
+        regions.push_back({t.name, t.base, t.bytes, target++});
+
+    crossbar_ = std::make_unique<noc::Crossbar>("crossbar", std::move(regions));
+    for (std::size_t i = 0; i < description.cores.size(); ++i) {
+        const CoreDescription& c = description.cores[i];
+        core::Environment env;
+        env.core_index = static_cast<std::uint32_t>(i);
+        env.core_count = static_cast<std::uint32_t>(description.cores.size());
+        env.period_ps = description.period_ps;
+        env.window_bytes = description.core_window;
+        env.host_base = description.host_base + i * host::Host::page_bytes;
+        env.functional = functional;
+        env.quantum_cycles = std::max<std::uint64_t>(
+            1, static_cast<std::uint64_t>(c.parameters.quantum) / description.period_ps);
+        env.interrupted = &interrupted;
+        env.on_finished = [this] {
+            if (--running_ == 0) sc_core::sc_pause();
+        };
+        env.on_trap = [this] {
+            trapped_ = true;
+            sc_core::sc_pause();
+        };
+        env.owner_of = [this](std::uint64_t address) { return owner_of(address); };
+        cores_.push_back(
+            std::make_unique<core::Core>(c.name.c_str(), c.parameters, c.energy, env, hub_));
+        cores_.back()->dma.out.bind(crossbar_->in);
+        cores_.back()->control.bind(crossbar_->in);
+    }
+    for (const MemoryDescription& m : description.memories) {
+        memories_.push_back(std::make_unique<memory::Memory>(
+            m.name.c_str(), memory::make_backend(m.backend, m.config), hub_, m.static_watts,
+            m.read_byte_fj, m.write_byte_fj));
+        crossbar_->out.bind(memories_.back()->in);
+    }
+    for (auto& c : cores_) crossbar_->out.bind(c->window);
+    host_ = std::make_unique<host::Host>("host", static_cast<std::uint32_t>(cores_.size()),
+                                         description.host_fifo_words, hub_);
+    crossbar_->out.bind(host_->in);
+    for (const TargetDescription& t : description.targets) {
+        foreign_.push_back(std::make_unique<Foreign>(t.name.c_str(), t));
+        crossbar_->out.bind(foreign_.back()->in);
+    }
+    sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates; cores have no text yet and wait
+}
+
+Machine::~Machine() {
+    Simulation::Scope scope(simulation_);
+    foreign_.clear();
+    cores_.clear();
+    memories_.clear();
+    host_.reset();
+    crossbar_.reset();
+}
+
+std::string Machine::owner_of(std::uint64_t address) const {
+    char text[32];
+    for (const auto& region : description_.regions)
+        if (address >= region.base && address - region.base < region.bytes) {
+            std::snprintf(text, sizeof text, " + 0x%llx",
+                          static_cast<unsigned long long>(address - region.base));
+            return region.name + text;
+        }
+    std::string known;
+    for (const auto& region : description_.regions) {
+        std::snprintf(text, sizeof text, "0x%llx..0x%llx",
+                      static_cast<unsigned long long>(region.base),
+                      static_cast<unsigned long long>(region.base + region.bytes - 1));
+        known += (known.empty() ? "" : ", ") + region.name + " " + text;
+    }
+    return "in no region (" + known + ")";
+}
+
+void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std::uint64_t bytes) {
+    Simulation::Scope scope(simulation_);
+    const noc::Region* region = crossbar_->find(address, bytes);
+    if (!region) {
+        char text[64];
+        std::snprintf(text, sizeof text, "0x%llx..0x%llx ",
+                      static_cast<unsigned long long>(address),
+                      static_cast<unsigned long long>(address + bytes - 1));
+        throw std::out_of_range(std::string(text) + owner_of(address));
+    }
+    constexpr std::uint64_t piece = 1u << 30;
+    for (std::uint64_t done = 0; done < bytes;) {
+        const auto count = static_cast<unsigned>(std::min(piece, bytes - done));
+        tlm::tlm_generic_payload payload;
+        payload.set_command(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND);
+        payload.set_address(address - region->base + done);
+        payload.set_data_ptr(data + done);
+        payload.set_data_length(count);
+        payload.set_streaming_width(count);
+        if (crossbar_->out[static_cast<int>(region->target)]->transport_dbg(payload) != count) {
+            char text[64];
+            std::snprintf(text, sizeof text, "0x%llx..0x%llx",
+                          static_cast<unsigned long long>(address),
+                          static_cast<unsigned long long>(address + bytes - 1));
+            throw std::out_of_range(std::string(text) + " is not all storage of " +
+                                    owner_of(address));
+        }
+        done += count;
+    }
+}
+
+Outcome Machine::run() {
+    if (ran_) throw std::logic_error("a machine runs once");
+    ran_ = true;
+    Simulation::Scope scope(simulation_);
+    InterruptGuard guard;
+    running_ = cores_.size();
+    for (auto& c : cores_) c->start();
+    sc_core::sc_start(sc_core::sc_max_time() - sc_core::sc_time_stamp(),
+                      sc_core::SC_EXIT_ON_STARVATION);
+    for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
+    end_ps_ = std::max<std::uint64_t>(end_ps_,
+                                      trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
+    hub_.finish(end_ps_);
+    for (auto& f : foreign_)
+        if (f->error) std::rethrow_exception(f->error);
+    if (trapped_) return Outcome::trapped;
+    if (interrupted) return Outcome::interrupted;
+    return running_ ? Outcome::deadlocked : Outcome::finished;
+}
+
+std::uint64_t Machine::progress_ps() const {
+    std::uint64_t furthest = 0;
+    for (const auto& c : cores_)
+        furthest = std::max(furthest, c->local_cycle() * description_.period_ps);
+    return furthest;
+}
+
+}  // namespace npuvp::platform

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/core.h"
+#include "host/host.h"
+#include "memory/config.h"
+#include "memory/systemc/memory.h"
+#include "noc/crossbar.h"
+#include "parameters.h"
+#include "platform/kernel.h"
+#include "trace/hub.h"
+
+namespace npuvp::platform {
+
+struct CoreDescription {
+    std::string name;
+    std::uint64_t base = 0;
+    CoreParameters parameters;
+    core::CoreEnergy energy;
+};
+
+struct MemoryDescription {
+    std::string name;
+    std::uint64_t base = 0;
+    std::uint64_t bytes = 0;
+    std::string backend;
+    memory::Config config;
+    double static_watts = 0;
+    std::uint64_t read_byte_fj = 0;
+    std::uint64_t write_byte_fj = 0;
+};
+
+/// A memory-mapped target that lives outside this library (a Python class).
+class ForeignTarget {
+  public:
+    virtual ~ForeignTarget() = default;
+    /// Bytes [offset, offset + bytes) of the target; a thrown exception ends the run.
+    virtual void access(bool write, std::uint64_t offset, std::uint8_t* data, unsigned bytes) = 0;
+};
+
+struct TargetDescription {
+    std::string name;
+    std::uint64_t base = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t latency_ps = 0;
+    std::shared_ptr<ForeignTarget> target;
+};
+
+struct MachineDescription {
+    std::string name;
+    std::uint64_t period_ps = 1000;
+    std::uint64_t core_window = 0;
+    std::vector<CoreDescription> cores;
+    std::vector<MemoryDescription> memories;
+    std::vector<TargetDescription> targets;
+    std::uint64_t host_base = 0;
+    std::uint32_t host_fifo_words = 1024;
+    struct NamedRegion {
+        std::string name;
+        std::uint64_t base;
+        std::uint64_t bytes;
+    };
+    std::vector<NamedRegion> regions;  ///< of the whole map, for messages
+};
+
+enum class Outcome : std::uint8_t { finished, trapped, deadlocked, interrupted, failed };
+
+/// One elaborated platform in a simulation context of its own; it runs once.
+class Machine {
+  public:
+    Machine(const MachineDescription& description, bool functional);
+    ~Machine();
+
+    trace::Hub& hub() { return hub_; }
+    std::size_t core_count() const { return cores_.size(); }
+    core::Core& core(std::size_t index) { return *cores_.at(index); }
+    memory::Memory& memory(std::size_t index) { return *memories_.at(index); }
+    std::size_t memory_count() const { return memories_.size(); }
+    host::Host& host() { return *host_; }
+
+    /// Reads or writes by global address without time passing.
+    /// @throws std::out_of_range naming the address, if it is in no region.
+    void access(bool write, std::uint64_t address, std::uint8_t* data, std::uint64_t bytes);
+
+    /// Runs until every core has halted and all it started is complete, or something goes wrong.
+    /// Rethrows what a foreign target threw.
+    Outcome run();
+    std::uint64_t end_ps() const { return end_ps_; }
+    /// Furthest core clock; may be read by another thread while the run goes on.
+    std::uint64_t progress_ps() const;
+    std::string owner_of(std::uint64_t address) const;
+
+  private:
+    struct Foreign;
+
+    MachineDescription description_;
+    trace::Hub hub_;
+    Simulation simulation_;
+    std::unique_ptr<noc::Crossbar> crossbar_;
+    std::unique_ptr<host::Host> host_;
+    std::vector<std::unique_ptr<memory::Memory>> memories_;
+    std::vector<std::unique_ptr<core::Core>> cores_;
+    std::vector<std::unique_ptr<Foreign>> foreign_;
+    std::size_t running_ = 0;
+    bool trapped_ = false;
+    bool ran_ = false;
+    std::uint64_t end_ps_ = 0;
+};
+
+}  // namespace npuvp::platform

@@ -1,0 +1,64 @@
+#include "trace/file_writer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <stdexcept>
+
+namespace npuvp::trace {
+
+namespace {
+constexpr std::size_t flush_bytes = std::size_t{1} << 18;
+constexpr std::chrono::milliseconds flush_interval{500};
+}  // namespace
+
+FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor_ < 0)
+        throw std::runtime_error("trace file " + path_ +
+                                 " cannot be written: " + std::strerror(errno));
+    buffer_.reserve(flush_bytes + flush_bytes / 2);
+}
+
+FileWriter::~FileWriter() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+void FileWriter::append_number(std::uint64_t value) {
+    char digits[20];
+    const auto result = std::to_chars(digits, digits + sizeof digits, value);
+    buffer_.append(digits, static_cast<std::size_t>(result.ptr - digits));
+}
+
+bool FileWriter::flush_is_due() const {
+    if (buffer_.size() >= flush_bytes) return true;
+    return std::chrono::steady_clock::now() - flushed_ >= flush_interval;
+}
+
+void FileWriter::flush() {
+    const char* next = buffer_.data();
+    std::size_t left = buffer_.size();
+    while (left > 0 && descriptor_ >= 0) {
+        const ssize_t done = ::write(descriptor_, next, left);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0)
+            throw std::runtime_error("trace file " + path_ + ": " + std::strerror(errno) +
+                                     " after " + std::to_string(written_) + " bytes");
+        next += done;
+        left -= static_cast<std::size_t>(done);
+        written_ += static_cast<std::uint64_t>(done);
+    }
+    buffer_.clear();
+    flushed_ = std::chrono::steady_clock::now();
+}
+
+void FileWriter::close() {
+    flush();
+    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ = -1;
+}
+
+}  // namespace npuvp::trace

@@ -1,0 +1,78 @@
+#include "trace/hub.h"
+
+#include <algorithm>
+
+namespace npuvp::trace {
+
+std::uint16_t Hub::add_source(std::string path, std::string type, double static_watts) {
+    Source source;
+    source.path = std::move(path);
+    source.type = std::move(type);
+    source.static_watts = static_watts;
+    sources_.push_back(std::move(source));
+    return static_cast<std::uint16_t>(sources_.size() - 1);
+}
+
+void Hub::attach(Sink& sink, std::uint32_t kinds, const std::vector<std::uint16_t>& sources) {
+    std::vector<std::uint32_t> wanted(sources_.size(), 0);
+    for (std::uint16_t source : sources) wanted[source] = kinds;
+    attach(sink, std::move(wanted));
+}
+
+void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
+    kinds.resize(sources_.size(), 0);
+    for (std::size_t i = 0; i < kinds.size(); ++i) sources_[i].wanted |= kinds[i];
+    attachments_.push_back({&sink, std::move(kinds)});
+}
+
+void Hub::detach(Sink& sink) {
+    attachments_.erase(std::remove_if(attachments_.begin(), attachments_.end(),
+                                      [&](const Attachment& a) { return a.sink == &sink; }),
+                       attachments_.end());
+    for (Source& source : sources_) source.wanted = 0;
+    for (const Attachment& attachment : attachments_)
+        for (std::size_t i = 0; i < attachment.kinds.size(); ++i)
+            sources_[i].wanted |= attachment.kinds[i];
+}
+
+void Hub::detach_all() {
+    attachments_.clear();
+    for (Source& source : sources_) source.wanted = 0;
+}
+
+void Hub::dispatch(const Event& event) {
+    for (Attachment& attachment : attachments_)
+        if ((attachment.kinds[event.source] >> static_cast<unsigned>(event.kind)) & 1u)
+            attachment.sink->on_event(event);
+}
+
+void Hub::hold(std::uint16_t source, Time begin) {
+    for (auto& [holder, time] : held_)
+        if (holder == source) {
+            time = begin;
+            return;
+        }
+    held_.emplace_back(source, begin);
+}
+
+void Hub::release(std::uint16_t source) {
+    held_.erase(std::remove_if(held_.begin(), held_.end(),
+                               [&](const auto& held) { return held.first == source; }),
+                held_.end());
+}
+
+void Hub::advance(Time safe) {
+    for (const auto& [holder, time] : held_) safe = std::min(safe, time);
+    for (Attachment& attachment : attachments_) attachment.sink->advance(safe);
+}
+
+void Hub::finish(Time end) {
+    held_.clear();
+    for (Attachment& attachment : attachments_) attachment.sink->finish(end);
+}
+
+void Hub::reset_energy() {
+    for (Source& source : sources_) source.dynamic_fj = 0;
+}
+
+}  // namespace npuvp::trace

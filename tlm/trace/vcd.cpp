@@ -1,0 +1,529 @@
+#include "trace/vcd.h"
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <numeric>
+#include <sstream>
+#include <stdexcept>
+
+namespace npuvp::trace {
+
+namespace {
+
+constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);
+constexpr std::size_t batch = 1 << 15;
+constexpr std::uint64_t limit_reserve = 256;
+constexpr std::size_t most_signals = 94 + 94 * 94 + 94 * 94 * 94;  // identifiers of 1 to 3 letters
+constexpr Time second = 1'000'000'000'000;
+
+/// States that have no value before their first event.
+bool starts_unknown(State state) {
+    switch (state) {
+        case State::pc:
+        case State::operation:
+        case State::layer:
+        case State::block:
+        case State::step:
+        case State::call:
+        case State::op_mark:
+        case State::phase:
+        case State::unit_pc:
+        case State::command:
+        case State::bank:
+        case State::row:
+        case State::network:
+        case State::index:
+        case State::value:
+        case State::word:
+            return true;
+        default:
+            return false;
+    }
+}
+
+const std::vector<std::string>* words_of(State state, const Names& names) {
+    switch (state) {
+        case State::operation:
+            return &names.operations;
+        case State::command:
+            return &names.commands;
+        case State::stall:
+            return &stall_names();
+        default:
+            return &names.marks[static_cast<std::size_t>(state) -
+                                static_cast<std::size_t>(State::layer)];
+    }
+}
+
+/// Signals that change most get the shortest identifiers.
+int rank(const Signal& signal) {
+    if (signal.type == "core") return 0;
+    if (signal.type == "unit") return 1;
+    return signal.type == "link" ? 3 : 2;
+}
+
+std::string identifier(std::size_t index) {
+    std::string id;
+    do {
+        id += static_cast<char>('!' + index % 94);
+        index /= 94;
+    } while (index-- > 0);
+    return id;
+}
+
+std::string tick_name(Time tick) {
+    static const char* const units[] = {"ps", "ns", "us", "ms", "s"};
+    std::size_t unit = 0;
+    while (tick >= 1000) {
+        tick /= 1000;
+        ++unit;
+    }
+    return std::to_string(tick) + " " + units[unit];
+}
+
+void check_word(const std::string& word) {
+    bool plain = !word.empty();
+    for (char c : word) plain = plain && c > ' ' && c < 0x7f;
+    if (!plain)
+        throw std::invalid_argument("'" + word +
+                                    "' cannot be the value of a VCD string signal: printable ASCII "
+                                    "without spaces is needed");
+}
+
+void check(const VcdOptions& options, const Names& names, const std::vector<Signal>& signals,
+           const PowerSink* power) {
+    Time tick = options.tick;
+    while (tick > 1 && tick % 10 == 0) tick /= 10;
+    if (tick != 1 || options.tick > second)
+        throw std::invalid_argument("VCD time unit of " + std::to_string(options.tick) +
+                                    " ps: a power of ten from 1 ps to 1 s is needed");
+    for (Time time : {options.start, options.stop})
+        if (time % options.tick != 0 && time != std::numeric_limits<Time>::max())
+            throw std::invalid_argument("VCD window: " + std::to_string(time) +
+                                        " ps is no multiple of the time unit, " +
+                                        tick_name(options.tick));
+    if (options.start >= options.stop)
+        throw std::invalid_argument("VCD window: start " + std::to_string(options.start) +
+                                    " ps is not before stop " + std::to_string(options.stop) +
+                                    " ps");
+    for (const auto* table : {&names.operations, &names.commands})
+        for (const std::string& word : *table) check_word(word);
+    for (const auto& table : names.marks)
+        for (const std::string& word : table) check_word(word);
+    if (signals.empty()) throw std::invalid_argument("a VCD needs at least one signal");
+    if (signals.size() > most_signals)
+        throw std::invalid_argument(std::to_string(signals.size()) + " VCD signals: at most " +
+                                    std::to_string(most_signals) + " are possible");
+    for (const Signal& signal : signals) {
+        if (signal.path.find('.') == std::string::npos)
+            throw std::invalid_argument("signal '" + signal.path + "' belongs to no component");
+        if (signal.state == State::power && !power)
+            throw std::invalid_argument("signal '" + signal.path +
+                                        "' needs a power trace, and there is none");
+        std::istringstream parts(signal.path);
+        for (std::string part; std::getline(parts, part, '.');) check_word(part);
+    }
+}
+
+/// The eight binary digits of each byte.
+struct BinaryDigits {
+    char text[256][8];
+    BinaryDigits() {
+        for (int value = 0; value < 256; ++value)
+            for (int i = 0; i < 8; ++i) text[value][i] = (value >> (7 - i)) & 1 ? '1' : '0';
+    }
+};
+
+struct Scope {
+    std::map<std::string, std::size_t> children;
+    std::vector<std::size_t> order, signals;
+};
+
+}  // namespace
+
+Time coarsest_tick(const std::vector<Time>& periods) {
+    Time divisor = 0;
+    for (Time period : periods) divisor = std::gcd(divisor, period);
+    if (divisor == 0) return 1;
+    Time tick = 1;
+    while (tick < second && divisor % (tick * 10) == 0) tick *= 10;
+    return tick;
+}
+
+VcdSink::VcdSink(const Hub& hub, VcdOptions options, Names names, std::vector<Signal> signals,
+                 PowerSink* power)
+    : options_((check(options, names, signals, power), std::move(options))),
+      names_(std::move(names)),
+      kinds_(hub.sources().size(), 0),
+      power_(power),
+      file_(options_.path),
+      track_of_(hub.sources().size() * state_count, -1),
+      words_of_(hub.sources().size(), 0),
+      process_at_(batch) {
+    std::stable_sort(signals.begin(), signals.end(),
+                     [](const Signal& a, const Signal& b) { return rank(a) < rank(b); });
+    if (power_) power_track_of_.assign(power_->columns().size() + 1, -1);
+    for (std::size_t i = 0; i < signals.size(); ++i) {
+        const Signal& signal = signals[i];
+        std::int32_t* slot;
+        if (signal.state == State::power) {
+            slot = &power_track_of_.at(signal.owner);
+        } else {
+            slot =
+                &track_of_.at(signal.owner * state_count + static_cast<std::size_t>(signal.state));
+            kinds_[signal.owner] |= signal.kinds;
+        }
+        if (*slot < 0) {
+            *slot = static_cast<std::int32_t>(tracks_.size());
+            tracks_.emplace_back();
+            tracks_.back().known = tracks_.back().written_known = !starts_unknown(signal.state);
+        }
+        Track& track = tracks_[static_cast<std::size_t>(*slot)];
+        Line line{signal.view, signal.width, 0, {}, nullptr};
+        const std::string end = (signal.view == View::bit ? "" : " ") + identifier(i) + "\n";
+        if (track.lines == std::size(track.line))
+            throw std::invalid_argument("signal '" + signal.path + "' was chosen twice");
+        std::memcpy(line.id, end.data(), end.size());
+        line.id_length = static_cast<std::uint8_t>(end.size());
+        if (signal.view == View::string) line.names = words_of(signal.state, names_);
+        track.line[track.lines++] = line;
+    }
+    write_header(signals);
+    if (power_) power_->listen(*this);
+}
+
+void VcdSink::write_header(const std::vector<Signal>& signals) {
+    std::vector<Scope> scopes(1);
+    std::vector<std::string> leaves;
+    for (std::size_t i = 0; i < signals.size(); ++i) {
+        std::size_t at = 0, from = 0;
+        const std::string& path = signals[i].path;
+        for (std::size_t dot; (dot = path.find('.', from)) != std::string::npos; from = dot + 1) {
+            const std::string name = path.substr(from, dot - from);
+            const auto [found, added] = scopes[at].children.emplace(name, scopes.size());
+            const std::size_t child = found->second;
+            if (added) {
+                scopes[at].order.push_back(child);
+                scopes.emplace_back();
+            }
+            at = child;
+        }
+        leaves.push_back(path.substr(from));
+        scopes[at].signals.push_back(i);
+    }
+    file_.append("$version npuvp $end\n$timescale " + tick_name(options_.tick) + " $end\n");
+    const auto declare = [&](const auto& self, std::size_t at) -> void {
+        for (std::size_t i : scopes[at].signals) {
+            const Signal& signal = signals[i];
+            file_.append("$var ");
+            if (signal.view == View::string)
+                file_.append("string 1");
+            else if (signal.view == View::real)
+                file_.append("real 64");
+            else
+                file_.append("wire " + std::to_string(signal.view == View::bit ? 1 : signal.width));
+            file_.append(" " + identifier(i) + " " + leaves[i]);
+            file_.append(" $end\n");
+        }
+        for (std::size_t child : scopes[at].order) {
+            const auto& names = scopes[at].children;
+            const auto name = std::find_if(names.begin(), names.end(),
+                                           [&](const auto& pair) { return pair.second == child; });
+            file_.append("$scope module " + name->first + " $end\n");
+            self(self, child);
+            file_.append("$upscope $end\n");
+        }
+    };
+    declare(declare, 0);
+    file_.append("$enddefinitions $end\n");
+    file_.flush();
+}
+
+void VcdSink::set(const Event& event, State state, std::uint64_t value, Time time, bool begins) {
+    const std::int32_t track =
+        track_of_[event.source * state_count + static_cast<std::size_t>(state)];
+    if (track >= 0)
+        pending_.push_back(
+            {2 * time + begins, value, static_cast<std::uint32_t>(track), Action::set});
+}
+
+void VcdSink::span(const Event& event, State state, std::uint64_t amount) {
+    const std::int32_t track =
+        track_of_[event.source * state_count + static_cast<std::size_t>(state)];
+    if (track < 0 || event.end <= event.begin) return;
+    const auto at = static_cast<std::uint32_t>(track);
+    pending_.push_back({2 * event.begin + 1, amount, at, Action::add});
+    pending_.push_back({2 * event.end, 0 - amount, at, Action::add});
+}
+
+void VcdSink::on_event(const Event& event) {
+    if (closed_) return;
+    if (event.begin < done_)
+        throw std::logic_error("an event at " + std::to_string(event.begin) + " ps arrived after " +
+                               std::to_string(done_) + " ps was called safe");
+    switch (event.kind) {
+        case Kind::instruction:
+            set(event, State::pc, event.a, event.begin);
+            set(event, State::operation, event.b, event.begin);
+            break;
+        case Kind::unit_busy:
+            span(event, State::active, 1);
+            set(event, State::unit_pc, event.a, event.begin);
+            break;
+        case Kind::stall:
+            if (event.end <= event.begin) break;
+            set(event, State::stall, event.b + 1, event.begin);
+            set(event, State::stall, 0, event.end, false);
+            break;
+        case Kind::dma:
+            span(event, State::active, 1);
+            span(event, State::bytes, event.b);
+            set(event, State::write, event.c, event.begin);
+            break;
+        case Kind::burst:
+            span(event, State::bursts, 1);
+            break;
+        case Kind::memory:
+            span(event, State::active, 1);
+            set(event, State::write, event.c, event.begin);
+            break;
+        case Kind::link:
+            span(event, State::active, 1);
+            set(event, State::network, event.c, event.begin);
+            break;
+        case Kind::command:
+            set(event, State::command, event.b, event.begin);
+            set(event, State::bank, event.a, event.begin);
+            set(event, State::row, event.c, event.begin);
+            break;
+        case Kind::sram:
+            span(event, State::active, 1);
+            set(event, State::row, event.a, event.begin);
+            set(event, State::write, event.c, event.begin);
+            break;
+        case Kind::semaphore:
+            set(event, State::index, event.a, event.begin);
+            set(event, State::value, event.b, event.begin);
+            break;
+        case Kind::mark:
+            if (event.a >= static_cast<std::uint32_t>(MarkKind::count_))
+                throw std::out_of_range("mark of unknown kind " + std::to_string(event.a));
+            set(event, static_cast<State>(static_cast<std::uint32_t>(State::layer) + event.a),
+                event.b, event.begin);
+            break;
+        case Kind::host:
+            on_host(event);
+            break;
+        case Kind::trap:
+            set(event, State::trap, 1, event.begin);
+            break;
+        case Kind::energy:
+        case Kind::count_:
+            break;
+    }
+}
+
+void VcdSink::on_host(const Event& event) {
+    switch (static_cast<HostEvent>(event.a)) {
+        case HostEvent::doorbell:
+            set(event, State::doorbell, 1, event.begin);
+            set(event, State::irq, 0, event.begin);
+            break;
+        case HostEvent::word:
+            set(event, State::word, event.b, event.begin);
+            set(event, State::words, ++words_of_[event.source], event.begin);
+            break;
+        case HostEvent::launch:
+            set(event, State::doorbell, 0, event.begin);
+            set(event, State::irq, 0, event.begin);
+            set(event, State::running, 1, event.begin);
+            break;
+        case HostEvent::done:
+            set(event, State::running, 0, event.begin);
+            set(event, State::irq, 1, event.begin);
+            break;
+        default:
+            throw std::out_of_range("host event of unknown kind " + std::to_string(event.a));
+    }
+}
+
+void VcdSink::on_window(Time begin, const std::vector<std::uint64_t>& units) {
+    if (closed_) return;
+    for (std::size_t i = 0; i < units.size(); ++i)
+        if (power_track_of_[i] >= 0)
+            pending_.push_back({2 * begin + 1, units[i],
+                                static_cast<std::uint32_t>(power_track_of_[i]), Action::set});
+}
+
+void VcdSink::advance(Time safe) {
+    if (closed_) return;
+    if (pending_.size() < process_at_ && !file_.flush_is_due()) return;
+    process(power_ ? std::min(safe, power_->complete_until()) : safe);
+    process_at_ = 2 * pending_.size() + batch;
+}
+
+void VcdSink::process(Time limit) {
+    if (limit <= done_) return;
+    // Intervals that end after `limit` stay behind.
+    const auto later = std::stable_partition(pending_.begin(), pending_.end(),
+                                             [&](const Change& c) { return c.key < 2 * limit; });
+    std::stable_sort(pending_.begin(), later,
+                     [](const Change& a, const Change& b) { return a.key < b.key; });
+    for (auto change = pending_.begin(); change != later && !closed_;) {
+        const Time time = change->key / 2;
+        if (!dumped_ && time > options_.start) dump(options_.start);
+        if (time > options_.stop) {
+            end_file(options_.stop);
+            break;
+        }
+        for (; change != later && change->key / 2 == time; ++change) {
+            Track& track = tracks_[change->track];
+            track.value =
+                change->action == Action::set ? change->value : track.value + change->value;
+            track.known = true;
+            if (!track.touched) {
+                track.touched = true;
+                touched_.push_back(change->track);
+            }
+        }
+        write_instant(time);
+    }
+    pending_.erase(pending_.begin(), later);
+    done_ = limit;
+    if (!closed_) file_.flush();
+}
+
+void VcdSink::write_instant(Time time) {
+    if (dumped_) {
+        std::sort(touched_.begin(), touched_.end());
+        bool stamped = false;
+        for (std::uint32_t index : touched_) {
+            Track& track = tracks_[index];
+            const bool same = track.known == track.written_known && track.value == track.written;
+            if (same) continue;
+            for (int i = 0; i < track.lines; ++i) {
+                const Line& line = track.line[i];
+                if (line.view == View::bit && (track.value != 0) == (track.written != 0)) continue;
+                if (!stamped) stamp(time);
+                stamped = true;
+                write_line(track, line);
+                ++changes_;
+            }
+            track.written = track.value;
+            track.written_known = track.known;
+        }
+    }
+    for (std::uint32_t index : touched_) tracks_[index].touched = false;
+    touched_.clear();
+    if (options_.limit_bytes && file_.size() + limit_reserve > options_.limit_bytes) {
+        file_.append("$comment the size limit of ");
+        file_.append_number(options_.limit_bytes);
+        file_.append(" bytes was reached at ");
+        file_.append_number(time);
+        file_.append(" ps: nothing after this instant is recorded $end\n");
+        file_.close();
+        closed_ = limit_reached_ = true;
+        pending_.clear();
+    }
+}
+
+void VcdSink::stamp(Time time) {
+    if (time % options_.tick != 0)
+        throw std::logic_error("an event at " + std::to_string(time) +
+                               " ps does not stand on the VCD's time unit, " +
+                               tick_name(options_.tick) + ": choose a finer one");
+    last_stamp_ = time;
+    file_.append('#');
+    file_.append_number(time / options_.tick);
+    file_.append('\n');
+}
+
+void VcdSink::dump(Time time) {
+    stamp(time);
+    file_.append("$dumpvars\n");
+    for (Track& track : tracks_) {
+        for (int i = 0; i < track.lines; ++i) write_line(track, track.line[i]);
+        track.written = track.value;
+        track.written_known = track.known;
+    }
+    file_.append("$end\n");
+    dumped_ = true;
+}
+
+void VcdSink::write_line(const Track& track, const Line& line) {
+    static const BinaryDigits binary;
+    char text[1 + 64 + sizeof line.id];
+    std::size_t length = 0;
+    switch (line.view) {
+        case View::bit:
+            text[length++] = !track.known ? 'x' : track.value ? '1' : '0';
+            break;
+        case View::vector: {
+            text[length++] = 'b';
+            if (!track.known) {
+                text[length++] = 'x';
+                break;
+            }
+            const int bits = track.value ? 64 - __builtin_clzll(track.value) : 1;
+            if (bits > line.width)
+                throw std::out_of_range("VCD value " + std::to_string(track.value) +
+                                        " does not fit a signal of " + std::to_string(line.width) +
+                                        " bits");
+            int rest = bits % 8;
+            const int bytes = bits / 8;
+            if (rest) {
+                std::memcpy(text + length,
+                            binary.text[(track.value >> (8 * bytes)) & 0xff] + 8 - rest,
+                            static_cast<std::size_t>(rest));
+                length += static_cast<std::size_t>(rest);
+            }
+            for (int i = bytes - 1; i >= 0; --i, length += 8)
+                std::memcpy(text + length, binary.text[(track.value >> (8 * i)) & 0xff], 8);
+            break;
+        }
+        case View::string: {
+            text[length++] = 's';
+            if (!track.known) {
+                text[length++] = '-';
+                break;
+            }
+            if (track.value >= line.names->size())
+                throw std::out_of_range("no name for value " + std::to_string(track.value) +
+                                        " of a VCD string signal: the table holds " +
+                                        std::to_string(line.names->size()));
+            file_.append('s');
+            file_.append((*line.names)[track.value]);
+            length = 0;
+            break;
+        }
+        case View::real: {
+            std::string value = "r";
+            append_decimal(value, track.value, power_->decimals());
+            file_.append(value);
+            break;
+        }
+    }
+    std::memcpy(text + length, line.id, sizeof line.id);
+    file_.append({text, length + line.id_length});
+}
+
+void VcdSink::end_file(Time time) {
+    time -= time % options_.tick;
+    if (!dumped_ && time < options_.start)
+        file_.append("$comment the run ended before this window began $end\n");
+    if (!dumped_) dump(std::min(time, options_.start));
+    if (time > last_stamp_) stamp(time);
+    file_.close();
+    closed_ = true;
+}
+
+void VcdSink::finish(Time end) {
+    if (closed_) return;
+    if (power_) power_->finish(end);
+    process(end + 1);
+    pending_.clear();
+    if (!closed_) end_file(std::min(end, options_.stop));
+}
+
+}  // namespace npuvp::trace
