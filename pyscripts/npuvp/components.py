@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from npuvp.parameters import (
     Entry,
     Fault,
+    Parameter,
     PlatformError,
     Settings,
     Values,
@@ -15,7 +16,6 @@ from npuvp.parameters import (
     declaration,
 )
 from npuvp.platform_file import python_place
-from npuvp.quantities import QuantityError, format_quantity, parse_quantity
 from npuvp.resolve import resolve_core
 
 __all__ = ["Attachment", "Component", "Core", "Host", "Memory", "Mesh", "Node", "Target"]
@@ -25,6 +25,14 @@ Node = tuple[int, int]
 
 _Attachable = TypeVar("_Attachable", bound="Core | Memory | Host | Target")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAME_RULE = "a name must be a letter or _ and then letters, digits or _"
+_PAGE = 4096
+_TARGET = {
+    "size": Parameter("size", "bytes", _PAGE, "", least=_PAGE, greatest=1 << 40),
+    "latency": Parameter("latency", "time", 0, "", least=0, greatest=10**9),
+    "base": Parameter("base", "bytes", None, "", least=0, greatest=1 << 62),
+}
+"""Parameters of a target written in Python, which is no component of a platform file."""
 
 
 class Component:
@@ -52,18 +60,17 @@ class Component:
         entry = self.settings.get(parameter)
         return f"{self.name}.{parameter}" if entry is None else entry.key
 
-    def fault(self, parameter: str, value: Any, message: str) -> Fault:
-        """A fault of a parameter's value, at the place where it was given."""
+    def fault(self, parameter: str, default: str, message: str) -> Fault:
+        """A fault of a parameter's value, where it was given; `default` is shown if it was not."""
         entry = self.settings.get(parameter)
-        place = self.place if entry is None else entry.place
-        text = value if isinstance(value, str) else str(value)
-        return Fault(place, self.key(parameter), text, message)
+        if entry is None:
+            return Fault(self.place, self.key(parameter), default, message)
+        return Fault(entry.place, entry.key, entry.text, message)
 
     def checked(self, faults: list[Fault]) -> Values:
         """Values by the declaration alone; cross-checks come on top of it."""
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            message = "a name must be a letter or _ and then letters, digits or _"
-            faults.append(Fault(self.place, f"{self.kind} name", repr(self.name), message))
+            faults.append(Fault(self.place, f"{self.kind} name", repr(self.name), _NAME_RULE))
         return check_settings(self.kind, self.settings, faults)
 
     @property
@@ -135,16 +142,18 @@ class Target(abc.ABC):
         base: address; by default the next free one in the window of peripherals.
     """
 
-    size: int | str = 4096
+    name: str = ""
+    size: int | str = _PAGE
     latency: str | int = "10ns"
-    base: int | None = None
+    base: int | str | None = None
+    place: str = "Python"
 
     def __init__(
         self,
         name: str,
         size: int | str | None = None,
         latency: str | int | None = None,
-        base: int | None = None,
+        base: int | str | None = None,
     ):
         self.name = name
         if size is not None:
@@ -165,38 +174,23 @@ class Target(abc.ABC):
 
     def checked(self, faults: list[Fault]) -> tuple[int, int, int | None]:
         """Size in bytes, latency in picoseconds and base, with faults reported."""
-        place = getattr(self, "place", "Python")
-        name = getattr(self, "name", None)
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            message = "a name must be a letter or _ and then letters, digits or _"
-            faults.append(Fault(place, "target name", repr(name), message))
-
-        def quantity(
-            kind: str, key: str, value: Any, step: int, greatest: int, default: int
-        ) -> int:
-            allowed = (
-                f"must be from {format_quantity(kind, step)} to {format_quantity(kind, greatest)}"
-            )
-            if kind == "bytes":
-                allowed += f", in steps of {step}"
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            faults.append(Fault(self.place, "target name", repr(self.name), _NAME_RULE))
+        given = {"size": self.size, "latency": self.latency, "base": self.base}
+        result = {name: parameter.default for name, parameter in _TARGET.items()}
+        for name, parameter in _TARGET.items():
+            value = given[name]
+            if value is None and parameter.default is None:
+                continue
             try:
-                if isinstance(value, bool) or not isinstance(value, str | int):
-                    raise QuantityError("no quantity")
-                number = parse_quantity(kind, value)
-            except QuantityError as error:
-                faults.append(Fault(place, f"{name}.{key}", repr(value), f"{error}; {allowed}"))
-                return default
-            least = step if kind == "bytes" and key == "size" else 0
-            if not least <= number <= greatest or (kind == "bytes" and number % step):
-                faults.append(Fault(place, f"{name}.{key}", repr(value), allowed))
-                return default
-            return number
-
-        size = quantity("bytes", "size", self.size, 4096, 1 << 40, 4096)
-        latency = quantity("time", "latency", self.latency, 0, 10**9, 0)
-        if self.base is None:
-            return size, latency, None
-        return size, latency, quantity("bytes", "base", self.base, 4096, 1 << 62, 0)
+                result[name] = parameter.parse(value)
+            except ValueError as error:
+                faults.append(Fault(self.place, f"{self.name}.{name}", repr(value), str(error)))
+                continue
+            if parameter.type == "bytes" and result[name] % _PAGE:
+                message = f"must be a multiple of {_PAGE} bytes"
+                faults.append(Fault(self.place, f"{self.name}.{name}", repr(value), message))
+        return result["size"], result["latency"], result["base"]
 
 
 class Attachment:
@@ -213,6 +207,11 @@ class Attachment:
         self.at = at
         self.place = place
         self.key = key
+
+    @property
+    def text(self) -> str:
+        """The nodes as they were given."""
+        return self.at.text if isinstance(self.at, Entry) else repr(self.at)
 
     def nodes(self) -> list[Node] | None:
         """The nodes; None if `at` is neither (x, y) nor a list of such."""

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from typing import Any, Literal
 
 from npuvp.parameters import Component, EnumType, Parameter, TableType, declaration
@@ -202,7 +203,7 @@ def cpp_from_dict_header() -> str:
 
 def _annotation(parameter: Parameter) -> str:
     if parameter.enum is not None:
-        return f"Literal[{', '.join(repr(value) for value in parameter.enum.values)}]"
+        return parameter.enum.name
     if parameter.table is not None:
         return "Mapping[str, Mapping[str, int]]"
     if parameter.type in UNITS:
@@ -234,15 +235,20 @@ def python_types() -> str:
         "",
     ]
     components = declaration().components.values()
+    enums = declaration().enums.values()
     names = [f"{_camel(component.name)}Arguments" for component in components]
+    names += [enum.name for enum in enums]
     lines += ["__all__ = [", *(f'    "{name}",' for name in sorted(names)), "]", ""]
+    for enum in enums:
+        lines += [f"{enum.name} = Literal[", *(f'    "{value}",' for value in enum.values), "]"]
+        lines += [textwrap.fill(f'"""{enum.description}"""', 98), ""]
     for component in components:
         lines += ["", f"class {_camel(component.name)}Arguments(TypedDict, total=False):"]
         lines += [f'    """{component.description}"""', ""]
         for name, parameter in component.parameters.items():
             # The platform's name is the first positional argument of its constructor.
             if (component.name, name) != ("platform", "name"):
-                lines.append(f"    {name}: {_annotation(parameter)}".replace("'", '"'))
+                lines.append(f"    {name}: {_annotation(parameter)}")
         lines.append("")
     return "\n".join(lines)
 

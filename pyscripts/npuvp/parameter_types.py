@@ -7,12 +7,77 @@ from collections.abc import Mapping
 from typing import Literal, TypedDict
 
 __all__ = [
+    "Backend",
     "CoreArguments",
+    "Format",
     "HbmArguments",
     "HostArguments",
+    "Issue",
+    "MatrixTiming",
+    "MxFormat",
     "NocArguments",
     "PlatformArguments",
+    "Refresh",
+    "RowPolicy",
 ]
+
+Format = Literal[
+    "bf16",
+    "fp32",
+]
+"""Storage format of a register file or an SRAM."""
+
+MxFormat = Literal[
+    "mxfp8_e4m3",
+    "mxfp8_e5m2",
+    "mxfp6_e3m2",
+    "mxfp6_e2m3",
+    "mxfp4_e2m1",
+    "mxint8",
+    "mxint4",
+    "plena_e4m3",
+    "plena_e5m2",
+    "plena_e3m4",
+    "plena_e2m5",
+    "bf16",
+    "fp16",
+    "fp32",
+]
+"""Format of a tensor in memory. mx...: OCP Microscaling; plena_...: narrow floats as the public
+PLENA emulator encodes them; the others have no scales."""
+
+Issue = Literal[
+    "blocking",
+    "scoreboard",
+]
+"""Whether independent instructions overlap."""
+
+MatrixTiming = Literal[
+    "geometry",
+    "table",
+]
+"""Where the cycles of a matrix instruction come from."""
+
+Backend = Literal[
+    "ideal",
+    "builtin",
+    "ramulator",
+]
+"""Model behind a memory."""
+
+Refresh = Literal[
+    "none",
+    "all_bank",
+    "per_bank",
+]
+"""Kind of DRAM refresh."""
+
+RowPolicy = Literal[
+    "open",
+    "closed",
+    "capped",
+]
+"""What happens to a DRAM row after an access."""
 
 
 class PlatformArguments(TypedDict, total=False):
@@ -35,21 +100,21 @@ class CoreArguments(TypedDict, total=False):
     blen: int
     hlen: int
     matrix_rows: int
-    matrix_timing: Literal["geometry", "table"]
-    issue: Literal["blocking", "scoreboard"]
+    matrix_timing: MatrixTiming
+    issue: Issue
     imem_words: int
     vector_sram_bytes: str | int
     matrix_sram_bytes: str | int
     fp_sram_words: int
     int_sram_words: int
-    vector_format: Literal["bf16", "fp32"]
-    matrix_format: Literal["bf16", "fp32"]
-    fp_format: Literal["bf16", "fp32"]
-    act_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    vector_format: Format
+    matrix_format: Format
+    fp_format: Format
+    act_format: MxFormat
     act_block: int
-    weight_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    weight_format: MxFormat
     weight_block: int
-    kv_format: Literal["mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e3m2", "mxfp6_e2m3", "mxfp4_e2m1", "mxint8", "mxint4", "plena_e4m3", "plena_e5m2", "plena_e3m4", "plena_e2m5", "bf16", "fp16", "fp32"]
+    kv_format: MxFormat
     kv_block: int
     prefetch_v_rows: int
     prefetch_m_rows: int
@@ -72,17 +137,18 @@ class HbmArguments(TypedDict, total=False):
     """One memory, from one or several stacks, on a range of addresses."""
 
     preset: str
-    backend: Literal["ideal", "builtin", "ramulator"]
+    backend: Backend
+    energy: str
     base: str | int
     size: str | int
     stacks: int
     channels: int
     latency: str | int
     bandwidth: str | int
-    refresh: Literal["none", "all_bank", "per_bank"]
+    refresh: Refresh
     queue: int
     mapping: str
-    row_policy: Literal["open", "closed", "capped"]
+    row_policy: RowPolicy
 
 
 class NocArguments(TypedDict, total=False):

@@ -1,5 +1,6 @@
 """Platform parameters: the declaration in `parameters.yaml`, and checking values against it."""
 
+import copy
 import difflib
 import functools
 import math
@@ -224,7 +225,7 @@ class Parameter:
             except QuantityError as error:
                 raise ValueError(f"{error}; must be {self.allowed}") from None
         if self.type == "float" and isinstance(value, float):
-            return value if math.isfinite(value) else None
+            return float(value) if math.isfinite(value) else None
         try:
             number = operator.index(value)
         except TypeError:
@@ -368,7 +369,7 @@ class Values:
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """What to say about an unknown key: the nearest known one, or all of them."""
     names = list(known)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.7)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     if near:
         return f"unknown key; did you mean {near[0]}?"
     return "unknown key; known are " + ", ".join(names)
@@ -383,7 +384,8 @@ def check_settings(component: str, settings: Settings, faults: list[Fault]) -> V
         faults: receives what is wrong.
     """
     parameters = declaration().components[component].parameters
-    result = Values({name: p.default for name, p in parameters.items()}, entries=dict(settings))
+    defaults = {name: copy.deepcopy(p.default) for name, p in parameters.items()}
+    result = Values(defaults, entries=dict(settings))
     for name, entry in settings.items():
         parameter = parameters.get(name)
         if parameter is None:

@@ -6,13 +6,16 @@ declaration in `parameters.yaml` and against itself, and `description()` is what
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
 import yaml
+from numpy.typing import ArrayLike
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
+from npuvp.firmware import Firmware
+from npuvp.machine import Machine
 from npuvp.memory_map import Region
 from npuvp.parameter_texts import call_documentation, call_signature
 from npuvp.parameter_types import (
@@ -32,6 +35,8 @@ from npuvp.parameters import (
 )
 from npuvp.platform_checks import Checked, Parts, check_parts
 from npuvp.platform_file import merge, python_entries, python_place, read_file, set_entries
+from npuvp.run import Result, TraceRequest, run_firmware
+from npuvp.traces.session import TraceOptions
 
 __all__ = ["Platform"]
 
@@ -69,25 +74,35 @@ class Platform:
         p.check()
     """
 
+    @_documented("platform")
     def __init__(self, name: str = "npu", /, **parameters: Unpack[PlatformArguments]):
+        """An empty platform.
+
+        Faults in the parameters are reported by `check()`, together with all others.
+
+        Args:
+            parameters: as follows.
+        """
         place = python_place()
         settings = python_entries({"name": name, **parameters}, place)
         self._parts = Parts(_PlatformParameters("platform", settings, place))
         self._faults: list[Fault] = []
+        self.tracing: TraceRequest | None = None
+        self.machine: Machine | None = None
 
     @classmethod
     def load(
         cls,
         path: str | Path,
         *,
-        set: Iterable[str] = (),
+        set: str | Iterable[str] = (),
         **overrides: Any,
     ) -> Self:
         """Reads a platform file.
 
         Args:
             path: the YAML file.
-            set: overrides as texts, "core.vlen=512"; they win over `overrides`.
+            set: overrides as texts, one or several of "core.vlen=512"; they win over `overrides`.
             overrides: parameters of the platform (`clock="2GHz"`), or per component a dict:
                 `core` for every core, `hbm` for every memory, `noc`, `host`, or an instance by its
                 name (`core1={"vlen": 256}`). They win over what the file says.
@@ -100,7 +115,10 @@ class Platform:
         faults: list[Fault] = []
         tree = read_file(path, faults)
         place = python_place()
-        over = merge(python_entries(overrides, place), set_entries(set, faults))
+        over = merge(
+            python_entries(overrides, place),
+            set_entries([set] if isinstance(set, str) else set, faults),
+        )
         platform = cls.__new__(cls)
         settings = {
             "name": Entry(path.stem, str(path), "name"),
@@ -108,6 +126,8 @@ class Platform:
         }
         platform._parts = Parts(_PlatformParameters("platform", settings, str(path)))
         platform._faults = faults
+        platform.tracing = None
+        platform.machine = None
         platform._assemble(tree, over, str(path))
         platform.check()
         return platform
@@ -320,6 +340,73 @@ class Platform:
             tree["host"] = _plain(parts.host)
         return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=100)
 
+    # Running
+
+    def run(
+        self,
+        firmware: Firmware | str | Path,
+        *,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        outputs: Iterable[str] | None = None,
+        mode: str = "functional",
+        decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+        progress: bool | None = None,
+    ) -> Result:
+        """Runs a firmware on a fresh machine of this platform.
+
+        The same run twice gives the same cycles, bytes and traces. The machine stays readable as
+        `Platform.machine`, after a trap too, until the next run.
+
+        Args:
+            firmware: A `Firmware` or the path of an ELF file.
+            inputs: Values of the tensors that the firmware declares as inputs, by name.
+            outputs: Tensors to fetch; None: all that are declared as outputs.
+            mode: "functional" (bit-exact data and timing) or "timing" (control and time only).
+            decisions: For timing mode: per core, what control takes from data, as a functional
+                run recorded it (`Result.decisions`).
+            progress: Show simulated time; None: where it takes over two seconds on a terminal.
+
+        Raises:
+            PlatformError: The platform has faults.
+            InputError: Firmware, inputs or outputs do not fit; nothing has run.
+            Trap: Firmware did something that the machine cannot carry out.
+            DeadlockError: Nothing can happen any more.
+        """
+        return run_firmware(
+            self,
+            firmware,
+            inputs=inputs,
+            outputs=outputs,
+            mode=mode,
+            decisions=decisions,
+            progress=progress,
+        )
+
+    def trace(
+        self,
+        vcd: str | Path | None = None,
+        *,
+        signals: Sequence[str] | None = None,
+        power: str | Path | None = None,
+        power_window: str | int = "100ns",
+        start: str | int = 0,
+        stop: str | int | None = None,
+        limit_bytes: int = 0,
+    ) -> TraceRequest:
+        """A context in which one run records traces.
+
+        Args:
+            vcd: Waveform file.
+            signals: Globs of signals, such as "core0.*"; None: a set that fits most uses.
+            power: CSV file of the power trace.
+            power_window: Length of its windows.
+            start: First instant in the waveform.
+            stop: Last instant in the waveform.
+            limit_bytes: Where the waveform stops growing; 0: nowhere.
+        """
+        options = TraceOptions(vcd, signals, power, power_window, start, stop, limit_bytes)
+        return TraceRequest(self, options)
+
     def __repr__(self) -> str:
         return f"<Platform {self.name}: {len(self.cores)} cores>"
 
@@ -344,30 +431,29 @@ class Platform:
             name: self._section(name, tree[name]) for name in ("core", "hbm", "noc", "host")
             if name in tree
         }  # fmt: skip
-        over_sections = {
-            name: self._section(name, entry)
-            for name, entry in over.items()
-            if name not in _platform_keys()
-        }
+        over_sections: dict[str, Settings] = {}
 
         def settings(common: str, name: str, own: Settings) -> Settings:
             result = merge(sections.get(common, {}), own)
             result = merge(result, over_sections.get(common, {}))
             return merge(result, over_sections.get(name, {}) if name != common else {})
 
-        for name, place, own in self._instances("cores", "core", "core0", "core{}", tree, file):
+        cores = self._instances("cores", "core", "core0", "core{}", tree, file)
+        memories = self._instances("hbms", "hbm", "hbm", "hbm{}", tree, file)
+        overridable = ["core", "hbm", "noc", "host", *(name for name, _, _ in cores + memories)]
+        for name, entry in over.items():
+            if name in overridable:
+                over_sections[name] = self._section(name, entry)
+            elif name not in _platform_keys():
+                message = unknown_key(name, [*_platform_keys(), *dict.fromkeys(overridable)])
+                faults.append(Fault(entry.place, entry.key, entry.text, message))
+        for name, place, own in cores:
             parts.cores.append(Core(name, settings("core", name, own), place))
-        for name, place, own in self._instances("hbms", "hbm", "hbm", "hbm{}", tree, file):
+        for name, place, own in memories:
             parts.memories.append(Memory(name, settings("hbm", name, own), place))
         host = settings("host", "host", {})
         if host:
             parts.host = Host("host", host, file)
-        instances = [part.name for part in (*parts.cores, *parts.memories)]
-        overridable = ["core", "hbm", "noc", "host", *instances]
-        for name, entry in over.items():
-            if name not in _platform_keys() and name not in overridable:
-                message = unknown_key(name, [*_platform_keys(), *dict.fromkeys(overridable)])
-                faults.append(Fault(entry.place, entry.key, entry.text, message))
         if "noc" in tree or "noc" in over:
             self._mesh_from(settings("noc", "noc", {}), file)
 

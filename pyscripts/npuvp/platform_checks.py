@@ -5,16 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
+from npuvp.energy import EnergyError, EnergyTable, load_energy
 from npuvp.memory_facts import PresetFacts, preset_facts
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
-from npuvp.parameters import Fault, Values
+from npuvp.parameters import Fault, Values, declaration
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core
 
-__all__ = ["CSR_BYTES", "Checked", "Parts", "check_parts", "core_sizes"]
+__all__ = ["CSR_BYTES", "HOST_PAGE", "Checked", "Parts", "check_parts", "core_sizes"]
 
 CSR_BYTES = 4096
+HOST_PAGE = 4096
+"""Bytes of the host interface per core: each core has its own mailbox, doorbell and console."""
 _PERIPHERAL_SLOT = 64 * 1024
+_MEMORY_STEP = 4096
 _ADDRESSES = 1 << 63
 
 
@@ -70,18 +74,16 @@ def core_sizes(values: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any]:
+def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]) -> dict[str, Any]:
     values = resolve_core(given.values)
     vlen, mlen = values["vlen"], values["mlen"]
+    core_parameters = declaration().components["core"].parameters
 
-    def demand(holds: bool, names: Sequence[str], message: str, written: Any = None) -> None:
+    def demand(holds: bool, names: Sequence[str], message: str) -> None:
         """A fault of names[0], unless one of `names` is faulty in itself."""
         if not holds and given.sound(*names):
-            entry = given.entries.get(names[0])
-            value = written if entry is None else entry.text
-            faults.append(
-                core.fault(names[0], values[names[0]] if value is None else value, message)
-            )
+            default = core_parameters[names[0]].format(values[names[0]])
+            faults.append(core.fault(names[0], default, message))
 
     demand(
         values["blen"] <= mlen, ("blen", "mlen", "vlen"), f"must be at most mlen, which is {mlen}"
@@ -92,6 +94,13 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         f"must be at most vlen and mlen, which are {vlen} and {mlen}",
     )
 
+    period = 10**12 / platform["clock"]
+    demand(
+        values["quantum"] >= period or not platform.sound("clock"),
+        ("quantum",),
+        f"must be at least a period of the clock, {period:g} ps",
+    )
+
     row = vlen * FORMAT_BYTES[values["vector_format"]]
     size = values["vector_sram_bytes"]
     demand(
@@ -99,14 +108,12 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         ("vector_sram_bytes", "vlen", "vector_format"),
         f"must be a whole number of rows of {row} bytes "
         f"({vlen} elements of {values['vector_format']})",
-        _bytes(size),
     )
     rows = size // row
     demand(
         rows * vlen <= 1 << 32,
         ("vector_sram_bytes", "vlen", "vector_format"),
         "must hold at most 2^32 elements, which is what an integer register can address",
-        _bytes(size),
     )
     tile = mlen * mlen * FORMAT_BYTES[values["matrix_format"]]
     matrix = values["matrix_sram_bytes"]
@@ -115,13 +122,11 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
         ("matrix_sram_bytes", "mlen", "vlen", "matrix_format"),
         f"must be a whole number of tiles of {tile} bytes "
         f"({mlen} x {mlen} elements of {values['matrix_format']})",
-        _bytes(matrix),
     )
     demand(
         matrix // FORMAT_BYTES[values["matrix_format"]] <= 1 << 32,
         ("matrix_sram_bytes", "mlen", "vlen", "matrix_format"),
         "must hold at most 2^32 elements, which is what an integer register can address",
-        _bytes(matrix),
     )
     for name in ("prefetch_v_rows", "writeback_v_rows"):
         demand(
@@ -148,8 +153,22 @@ def _check_core(core: Core, given: Values, faults: list[Fault]) -> dict[str, Any
     return values
 
 
+def _energy_table(platform: Component, given: Values, faults: list[Fault]) -> EnergyTable | None:
+    if not given.sound("energy"):
+        return None
+    try:
+        table = load_energy(given["energy"])
+    except EnergyError as error:
+        faults.append(platform.fault("energy", given["energy"], str(error)))
+        return None
+    if given.sound("process") and given["process"] != table.name:
+        message = f"the energy table {given['energy']} is of another process, {table.name}"
+        faults.append(platform.fault("process", given["process"], message))
+    return table
+
+
 def _check_memory(
-    memory: Memory, given: Values, faults: list[Fault]
+    memory: Memory, given: Values, energy: EnergyTable | None, faults: list[Fault]
 ) -> tuple[dict[str, Any], PresetFacts | None]:
     values = dict(given.values)
     facts = None
@@ -159,13 +178,15 @@ def _check_memory(
         except ValueError as error:
             faults.append(memory.fault("preset", repr(values["preset"]), str(error)))
             given.faulty.add("preset")
+    values["stacks"] = values["stacks"] or (1 if facts is None else facts.stacks)
     if facts is not None:
         values["channels"] = values["channels"] or facts.channels
         values["size"] = values["size"] or facts.stack_bytes * values["stacks"]
         values["bandwidth"] = values["bandwidth"] or (
             facts.stack_bandwidth * values["stacks"] * values["channels"] // facts.channels
         )
-    elif given.sound("preset", "backend"):
+    values["channels"] = values["channels"] or 1
+    if facts is None and given.sound("preset", "backend"):
         if values["backend"] != "ideal":
             message = (
                 f"the backend {values['backend']} needs a preset; without one only the ideal "
@@ -177,6 +198,12 @@ def _check_memory(
                 if values[name] == 0 and given.sound(name):
                     message = "must be given where there is no preset to take it from"
                     faults.append(memory.fault(name, "0", message))
+    generation = "preset" if values["preset"] else "energy"
+    if energy is not None and given.sound(generation):
+        try:
+            energy.memory(values[generation])
+        except EnergyError as error:
+            faults.append(memory.fault(generation, values[generation], str(error)))
     for name in ("size", "base"):
         if values[name] % 64 and given.sound(name):
             message = "must be a multiple of 64 bytes"
@@ -207,10 +234,16 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
         several = isinstance(component, Memory)
         if nodes is None or (len(nodes) > 1 and not several):
             allowed = "a node [x, y] or a list of nodes" if several else "a node [x, y]"
-            given_at = getattr(attachment.at, "text", repr(attachment.at))
-            faults.append(Fault(place, key, given_at, f"must be {allowed}"))
+            faults.append(Fault(place, key, attachment.text, f"must be {allowed}"))
             continue
         result.nodes[component.name] = nodes
+        if isinstance(component, Memory):
+            facts = result.presets[parts.memories.index(component)]
+            values = result.memories[parts.memories.index(component)]
+            channels = values["channels"] * values["stacks"]
+            if facts is not None and len(nodes) > channels:
+                message = f"more nodes than the memory has channels, which is {channels}"
+                faults.append(Fault(place, key, attachment.text, message))
         for node in nodes:
             x, y = node
             text = f"[{x}, {y}]"
@@ -230,9 +263,8 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
                 faults.append(Fault(place, key, text, "node named twice"))
     for member in members:
         if id(member) not in attached and not isinstance(member, Host):
-            place = getattr(member, "place", "Python")
             message = f"is not connected: attach it to a node of the mesh {mesh.name}"
-            faults.append(Fault(place, str(member.name), None, message))
+            faults.append(Fault(member.place, str(member.name), None, message))
 
 
 def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
@@ -240,8 +272,12 @@ def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
     values = platform.values
     regions = result.regions
     faults = result.faults
+    behind = 0
     for memory, memory_values in zip(parts.memories, result.memories, strict=True):
+        if "base" not in memory.settings:
+            memory_values["base"] = -(-behind // _MEMORY_STEP) * _MEMORY_STEP
         base, size = memory_values["base"], memory_values["size"]
+        behind = max(behind, base + size)
         regions.append(Region(memory.name, memory.name, "memory", base, size, memory.place))
     if platform.sound("core_base", "core_window"):
         slot = values["core_window"] // SLOTS
@@ -264,9 +300,10 @@ def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
         base = values["peripheral_base"]
         end = base + values["peripheral_window"]
         place = parts.platform.place if parts.host is None else parts.host.place
-        for name in ("host", "semaphores"):
-            regions.append(Region(name, "host", "peripheral", base, _PERIPHERAL_SLOT, place))
-            base += _PERIPHERAL_SLOT
+        pages = -(-len(parts.cores) * HOST_PAGE // _PERIPHERAL_SLOT) * _PERIPHERAL_SLOT
+        for name, size in (("host", pages or _PERIPHERAL_SLOT), ("semaphores", _PERIPHERAL_SLOT)):
+            regions.append(Region(name, "host", "peripheral", base, size, place))
+            base += size
         for index, target in enumerate(parts.targets):
             size, latency, wanted = result.targets[index]
             at = base if wanted < 0 else wanted
@@ -294,10 +331,11 @@ def check_parts(parts: Parts) -> Checked:
     result.platform = platform.values
     if platform.sound("name") and not platform["name"]:
         faults.append(parts.platform.fault("name", "''", "must not be empty"))
+    energy = _energy_table(parts.platform, platform, faults)
     for core in parts.cores:
-        result.cores.append(_check_core(core, core.checked(faults), faults))
+        result.cores.append(_check_core(core, core.checked(faults), platform, faults))
     for memory in parts.memories:
-        values, facts = _check_memory(memory, memory.checked(faults), faults)
+        values, facts = _check_memory(memory, memory.checked(faults), energy, faults)
         result.memories.append(values)
         result.presets.append(facts)
     host = parts.host or Host("host", {}, place)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from npuvp.parameters import Entry, Fault, Settings
+from npuvp.parameters import Entry, Fault, PlatformError, Settings
 
 __all__ = ["merge", "python_entries", "python_place", "read_file", "set_entries"]
 
@@ -55,23 +55,21 @@ def read_file(path: Path, faults: list[Fault]) -> Settings:
 
     Raises:
         OSError: the file cannot be read.
+        PlatformError: it is no YAML mapping; nothing more can be said of it.
     """
     file = str(path)
+    place, message = file, "must be a mapping of parameters"
     try:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
-        faults.append(Fault(file, "file", None, f"is no UTF-8 text ({error.reason})"))
-        return {}
+        root, message = None, f"is no UTF-8 text ({error.reason})"
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        faults.append(Fault(f"{file}:{line}", "file", None, f"is no YAML: {error.problem}"))
-        return {}
+        root, message = None, f"is no YAML: {error.problem}"
+        place = f"{file}:{error.problem_mark.line + 1}" if error.problem_mark else file
     except yaml.YAMLError as error:
-        faults.append(Fault(file, "file", None, f"is no YAML: {error}"))
-        return {}
+        root, message = None, f"is no YAML: {error}"
     if not isinstance(root, yaml.MappingNode):
-        faults.append(Fault(file, "file", None, "must be a mapping of parameters"))
-        return {}
+        raise PlatformError(path.stem, [Fault(place, "file", None, message)])
     result = _entry(root, file, "", faults).value
     assert isinstance(result, dict)
     return result
@@ -120,8 +118,8 @@ def set_entries(texts: Iterable[str], faults: list[Fault]) -> Settings:
         except yaml.YAMLError:
             node = None
         if node is None:
-            message = "the value is missing or no YAML; must be KEY=VALUE, such as core.vlen=512"
-            faults.append(Fault(place, path, value_text, message))
+            message = "must be KEY=VALUE, such as core.vlen=512"
+            faults.append(Fault(place, path, repr(value_text), message))
             continue
         entry = _replace(_entry(node, "--set", path, faults), place)
         for depth in range(len(parts) - 1, 0, -1):

@@ -61,7 +61,8 @@ std::vector<std::uint64_t> by_class(const nb::dict& classes, const char* which) 
     std::vector<std::uint64_t> result;
     for (std::size_t i = 0; i < isa::timing_class_count; ++i) {
         const char* name = isa::name(static_cast<isa::TimingClass>(i));
-        result.push_back(get<std::uint64_t>(get<nb::dict>(classes, "energy.classes", name), name, which));
+        result.push_back(
+            get<std::uint64_t>(get<nb::dict>(classes, "energy.classes", name), name, which));
     }
     return result;
 }
@@ -112,7 +113,8 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
     MachineDescription m;
     m.name = get<std::string>(d, "platform", "name");
     m.period_ps = get<std::uint64_t>(d, "platform", "period_ps");
-    m.core_window = get<std::uint64_t>(get<nb::dict>(d, "platform", "platform"), "platform", "core_window");
+    m.core_window =
+        get<std::uint64_t>(get<nb::dict>(d, "platform", "platform"), "platform", "core_window");
     for (nb::handle item : get<nb::list>(d, "platform", "cores")) {
         const auto c = nb::cast<nb::dict>(item);
         CoreDescription core;
@@ -153,7 +155,8 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
     }
     for (nb::handle item : get<nb::list>(d, "platform", "memory_map")) {
         const auto r = nb::cast<nb::dict>(item);
-        m.regions.push_back({get<std::string>(r, "region", "name"), get<std::uint64_t>(r, "region", "base"),
+        m.regions.push_back({get<std::string>(r, "region", "name"),
+                             get<std::uint64_t>(r, "region", "base"),
                              get<std::uint64_t>(r, "region", "size")});
     }
     return m;
@@ -172,7 +175,8 @@ nb::object trap_dict(const core::Core& core) {
     d["word"] = report.has_instruction ? nb::object(nb::int_(report.word)) : nb::none();
     d["text"] = report.has_instruction ? isa::disassemble(report.word, report.pc) : std::string();
     nb::list operands;
-    for (const auto& o : report.operands) operands.append(nb::make_tuple(o.index, o.value, o.writer_pc));
+    for (const auto& o : report.operands)
+        operands.append(nb::make_tuple(o.index, o.value, o.writer_pc));
     d["operands"] = operands;
     return d;
 }
@@ -222,71 +226,81 @@ void machine(nb::module_& parent) {
         .value("interrupted", Outcome::interrupted)
         .value("failed", Outcome::failed);
     nb::class_<Machine>(m, "Machine", "One elaborated platform; it runs once.")
-        .def("__init__",
-             [](Machine* self, const nb::dict& description, const nb::dict& energy,
-                const nb::dict& targets, bool functional) {
-                 new (self) Machine(describe(description, energy, targets), functional);
-             },
-             "description"_a, "energy"_a, "targets"_a, "functional"_a)
-        .def_prop_ro("hub", [](Machine& self) -> trace::Hub& { return self.hub(); },
-                     nb::rv_policy::reference_internal)
-        .def("load_text",
-             [](Machine& self, std::size_t core, const std::vector<std::uint32_t>& words,
-                std::uint32_t entry) { self.core(core).load_text(words, entry); },
-             "core"_a, "words"_a, "entry"_a)
-        .def("set_decisions",
-             [](Machine& self, std::size_t core,
-                const std::vector<std::pair<std::uint32_t, std::uint32_t>>& decisions) {
-                 std::vector<core::Decision> list;
-                 for (const auto& [pc, value] : decisions) list.push_back({pc, value});
-                 self.core(core).set_decisions(std::move(list));
-             },
-             "core"_a, "decisions"_a)
-        .def("decisions",
-             [](Machine& self, std::size_t core) {
-                 std::vector<std::pair<std::uint32_t, std::uint32_t>> list;
-                 for (const auto& d : self.core(core).decisions()) list.emplace_back(d.pc, d.value);
-                 return list;
-             },
-             "core"_a)
-        .def("write",
-             [](Machine& self, std::uint64_t address, ConstData data) {
-                 self.access(true, address, const_cast<std::uint8_t*>(data.data()), data.size());
-             },
-             "address"_a, "data"_a)
-        .def("read",
-             [](Machine& self, std::uint64_t address, Data out) {
-                 self.access(false, address, out.data(), out.size());
-             },
-             "address"_a, "out"_a)
+        .def(
+            "__init__",
+            [](Machine* self, const nb::dict& description, const nb::dict& energy,
+               const nb::dict& targets, bool functional) {
+                new (self) Machine(describe(description, energy, targets), functional);
+            },
+            "description"_a, "energy"_a, "targets"_a, "functional"_a)
+        .def_prop_ro(
+            "hub", [](Machine& self) -> trace::Hub& { return self.hub(); },
+            nb::rv_policy::reference_internal)
+        .def(
+            "load_text",
+            [](Machine& self, std::size_t core, const std::vector<std::uint32_t>& words,
+               std::uint32_t entry) { self.core(core).load_text(words, entry); },
+            "core"_a, "words"_a, "entry"_a)
+        .def(
+            "set_decisions",
+            [](Machine& self, std::size_t core,
+               const std::vector<std::pair<std::uint32_t, std::uint32_t>>& decisions) {
+                std::vector<core::Decision> list;
+                for (const auto& [pc, value] : decisions) list.push_back({pc, value});
+                self.core(core).set_decisions(std::move(list));
+            },
+            "core"_a, "decisions"_a)
+        .def(
+            "decisions",
+            [](Machine& self, std::size_t core) {
+                std::vector<std::pair<std::uint32_t, std::uint32_t>> list;
+                for (const auto& d : self.core(core).decisions()) list.emplace_back(d.pc, d.value);
+                return list;
+            },
+            "core"_a)
+        .def(
+            "write",
+            [](Machine& self, std::uint64_t address, ConstData data) {
+                self.access(true, address, const_cast<std::uint8_t*>(data.data()), data.size());
+            },
+            "address"_a, "data"_a)
+        .def(
+            "read",
+            [](Machine& self, std::uint64_t address, Data out) {
+                self.access(false, address, out.data(), out.size());
+            },
+            "address"_a, "out"_a)
         .def("run", &Machine::run, nb::call_guard<nb::gil_scoped_release>())
         .def_prop_ro("progress_ps", &Machine::progress_ps)
         .def_prop_ro("end_ps", &Machine::end_ps)
-        .def("core", [](Machine& self, std::size_t i) { return core_dict(self.core(i)); }, "index"_a)
-        .def("registers",
-             [](Machine& self, std::size_t i) {
-                 nb::dict d;
-                 nb::list gp, fp, ha;
-                 for (unsigned r = 0; r < 16; ++r) gp.append(self.core(i).gp(r));
-                 for (unsigned r = 0; r < 8; ++r) fp.append(self.core(i).fp(r));
-                 for (unsigned r = 0; r < 16; ++r) ha.append(self.core(i).ha(r));
-                 d["pc"] = self.core(i).pc();
-                 d["gp"] = gp;
-                 d["fp"] = fp;
-                 d["ha"] = ha;
-                 d["loops"] = self.core(i).loop_depth();
-                 return d;
-             },
-             "index"_a)
-        .def("memory",
-             [](Machine& self, std::size_t i) {
-                 nb::dict d;
-                 d["bytes_read"] = self.memory(i).bytes_read();
-                 d["bytes_written"] = self.memory(i).bytes_written();
-                 d["peak_bandwidth"] = self.memory(i).backend().peak_bandwidth();
-                 return d;
-             },
-             "index"_a)
+        .def(
+            "core", [](Machine& self, std::size_t i) { return core_dict(self.core(i)); }, "index"_a)
+        .def(
+            "registers",
+            [](Machine& self, std::size_t i) {
+                nb::dict d;
+                nb::list gp, fp, ha;
+                for (unsigned r = 0; r < 16; ++r) gp.append(self.core(i).gp(r));
+                for (unsigned r = 0; r < 8; ++r) fp.append(self.core(i).fp(r));
+                for (unsigned r = 0; r < 16; ++r) ha.append(self.core(i).ha(r));
+                d["pc"] = self.core(i).pc();
+                d["gp"] = gp;
+                d["fp"] = fp;
+                d["ha"] = ha;
+                d["loops"] = self.core(i).loop_depth();
+                return d;
+            },
+            "index"_a)
+        .def(
+            "memory",
+            [](Machine& self, std::size_t i) {
+                nb::dict d;
+                d["bytes_read"] = self.memory(i).bytes_read();
+                d["bytes_written"] = self.memory(i).bytes_written();
+                d["peak_bandwidth"] = self.memory(i).backend().peak_bandwidth();
+                return d;
+            },
+            "index"_a)
         .def_prop_ro("host_words", [](Machine& self) { return words_list(self.host().words()); })
         .def_prop_ro("doorbells", [](Machine& self) { return words_list(self.host().doorbells()); })
         .def_prop_ro("console", [](Machine& self) { return self.host().console_text(); })

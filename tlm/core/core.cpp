@@ -17,11 +17,16 @@ constexpr unsigned log2_exact(std::uint64_t value) {
 
 Class class_of_unit(isa::Unit unit) {
     switch (unit) {
-        case isa::Unit::scalar: return Class::scalar;
-        case isa::Unit::vector: return Class::vector;
-        case isa::Unit::matrix: return Class::matrix;
-        case isa::Unit::dma: return Class::memory;
-        case isa::Unit::control: break;
+        case isa::Unit::scalar:
+            return Class::scalar;
+        case isa::Unit::vector:
+            return Class::vector;
+        case isa::Unit::matrix:
+            return Class::matrix;
+        case isa::Unit::dma:
+            return Class::memory;
+        case isa::Unit::control:
+            break;
     }
     return Class::control;
 }
@@ -48,13 +53,19 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_set_fp:
         case Op::c_host_push:
         case Op::c_mark:
-        case Op::c_halt: return true;
-        case Op::s_st_int: return field == Field::rd;
-        case Op::v_red_max_idx: return field == Field::rs2 || field == Field::rd;
-        case Op::v_cmp_int: return field == Field::rs2;
+        case Op::c_halt:
+            return true;
+        case Op::s_st_int:
+            return field == Field::rd;
+        case Op::v_red_max_idx:
+            return field == Field::rs2 || field == Field::rd;
+        case Op::v_cmp_int:
+            return field == Field::rs2;
         case Op::v_topk_mask:
-        case Op::v_topk_fp: return field == Field::rs3;
-        default: return false;
+        case Op::v_topk_fp:
+            return field == Field::rs3;
+        default:
+            return false;
     }
 }
 
@@ -152,7 +163,9 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
     dont_initialize();
 }
 
-void Core::start() { resume_.notify(sc_core::SC_ZERO_TIME); }
+void Core::start() {
+    resume_.notify(sc_core::SC_ZERO_TIME);
+}
 
 void Core::load_text(const std::vector<std::uint32_t>& words, std::uint32_t entry) {
     text_.clear();
@@ -289,23 +302,36 @@ void Core::dma_done(Descriptor& descriptor) {
         case Wait::dma_queue:
         case Wait::dma_blocking:
         case Wait::fence:
-        case Wait::drain: resume_.notify(sc_core::SC_ZERO_TIME); break;
-        default: break;
+        case Wait::drain:
+            resume_.notify(sc_core::SC_ZERO_TIME);
+            break;
+        default:
+            break;
     }
 }
 
 std::string Core::waiting_for() const {
     switch (wait_) {
-        case Wait::none: return {};
-        case Wait::finished: return {};
-        case Wait::dma_range: return "SRAM rows of a DMA (" + dma.describe_pending() + ")";
-        case Wait::dma_queue: return "room in the DMA queue (" + dma.describe_pending() + ")";
-        case Wait::dma_blocking: return "its DMA (" + dma.describe_pending() + ")";
-        case Wait::fence: return "DMA tags (" + dma.describe_pending() + ")";
-        case Wait::host: return "an answer of the host interface";
-        case Wait::barrier: return "a barrier";
-        case Wait::semaphore: return "a semaphore";
-        case Wait::drain: return "the end of its DMA (" + dma.describe_pending() + ")";
+        case Wait::none:
+            return {};
+        case Wait::finished:
+            return {};
+        case Wait::dma_range:
+            return "SRAM rows of a DMA (" + dma.describe_pending() + ")";
+        case Wait::dma_queue:
+            return "room in the DMA queue (" + dma.describe_pending() + ")";
+        case Wait::dma_blocking:
+            return "its DMA (" + dma.describe_pending() + ")";
+        case Wait::fence:
+            return "DMA tags (" + dma.describe_pending() + ")";
+        case Wait::host:
+            return "an answer of the host interface";
+        case Wait::barrier:
+            return "a barrier";
+        case Wait::semaphore:
+            return "a semaphore";
+        case Wait::drain:
+            return "the end of its DMA (" + dma.describe_pending() + ")";
     }
     return {};
 }
@@ -326,7 +352,8 @@ Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool 
     hold_ = 0;
     const Ready slot_now = ready_at(next_issue_ + 1, static_cast<Class>(0)) - 1;
     if (registers_ready_ > slot_now) ready = std::max(ready, registers_ready(d));
-    if (special_ready_ > slot_now && (d.ha_reads || d.state_reads)) ready = std::max(ready, special_ready_);
+    if (special_ready_ > slot_now && (d.ha_reads || d.state_reads))
+        ready = std::max(ready, special_ready_);
     std::uint64_t issue = next_issue_;
     Ready cause = 0;
     if (cycle_of(ready) > issue) {

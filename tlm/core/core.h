@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include <systemc>
-#include <tlm>
 #include <tlm_utils/simple_initiator_socket.h>
 #include <tlm_utils/simple_target_socket.h>
+#include <systemc>
+#include <tlm>
 
 #include "core/dma.h"
 #include "core/energy.h"
@@ -34,12 +34,12 @@ struct TrapReport {
     std::uint64_t time_ps = 0;
     std::uint64_t cycle = 0;
     struct Operand {
-        unsigned index;              ///< of the gp register
+        unsigned index;  ///< of the gp register
         std::uint32_t value;
-        std::int64_t writer_pc;      ///< -1: never written
+        std::int64_t writer_pc;  ///< -1: never written
     };
-    std::vector<Operand> operands;   ///< gp registers that the instruction reads
-    std::string detail;              ///< address and its owner, one line; may be empty
+    std::vector<Operand> operands;  ///< gp registers that the instruction reads
+    std::string detail;             ///< address and its owner, one line; may be empty
 };
 
 /// Thrown inside a core where an instruction cannot be carried out.
@@ -59,12 +59,12 @@ struct Environment {
     std::uint32_t core_index = 0;
     std::uint32_t core_count = 1;
     std::uint64_t period_ps = 1000;
-    std::uint64_t window_bytes = 0;         ///< of this core's window in the memory map
-    std::uint64_t host_base = 0;            ///< global address of the host interface
+    std::uint64_t window_bytes = 0;  ///< of this core's window in the memory map
+    std::uint64_t host_base = 0;     ///< global address of the host interface
     bool functional = true;
     std::uint64_t quantum_cycles = 10000;
     const volatile bool* interrupted = nullptr;  ///< Ctrl-C
-    std::function<void()> on_finished;      ///< this core halted and all it started is complete
+    std::function<void()> on_finished;  ///< this core halted and all it started is complete
     std::function<void()> on_trap;
     std::function<std::string(std::uint64_t)> owner_of;  ///< text for a global address
 };
@@ -112,11 +112,20 @@ class Core : public sc_core::sc_module {
     SC_HAS_PROCESS(Core);
 
     enum class Wait : std::uint8_t {
-        none, dma_range, dma_queue, dma_blocking, fence, host, barrier, semaphore, drain, finished
+        none,
+        dma_range,
+        dma_queue,
+        dma_blocking,
+        fence,
+        host,
+        barrier,
+        semaphore,
+        drain,
+        finished
     };
     struct Loop {
-        std::uint32_t start;   ///< pc of C_LOOP_START
-        std::uint8_t counter;  ///< register
+        std::uint32_t start;            ///< pc of C_LOOP_START
+        std::uint8_t counter;           ///< register
         std::uint64_t iteration_began;  ///< in dynamic instructions
     };
     /// When an instruction issues and when its result is there.
@@ -133,7 +142,8 @@ class Core : public sc_core::sc_module {
     void finish();
     void raise(const Trap& trap, bool has_instruction);
     void dma_done(Descriptor& descriptor);
-    Slot schedule(const D& d, Ready ready = 0, std::uint64_t elements = 0, bool free_of_cost = false);
+    Slot schedule(const D& d, Ready ready = 0, std::uint64_t elements = 0,
+                  bool free_of_cost = false);
     Ready registers_ready(const D& d) const;
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
     void report_instruction(const D& d, const Slot& slot, std::uint64_t unit_end);
@@ -203,7 +213,7 @@ class Core : public sc_core::sc_module {
     trace::Hub& hub_;
     const numerics::RowKernels& kernels_;
     const bool blocking_;
-    const unsigned lanes_;         ///< VLEN
+    const unsigned lanes_;  ///< VLEN
     const unsigned lane_shift_;
     const std::uint64_t row_bytes_;
     const std::uint64_t rows_;
@@ -232,14 +242,14 @@ class Core : public sc_core::sc_module {
     struct Cost {
         std::uint32_t interval, latency, per_element;
     };
-    std::vector<Cost> cost_;                     ///< by isa::TimingClass
+    std::vector<Cost> cost_;  ///< by isa::TimingClass
     std::array<Ready, 16> gp_ready_{};
     std::array<Ready, 8> fp_ready_{};
-    Ready registers_ready_ = 0;                  ///< latest of the two
-    Ready special_ready_ = 0;                    ///< address registers and CSRs
+    Ready registers_ready_ = 0;  ///< latest of the two
+    Ready special_ready_ = 0;    ///< address registers and CSRs
     Ready fp_sram_ready_ = 0;
     Ready int_sram_ready_ = 0;
-    Ready hold_ = 0;                             ///< the next instruction issues no earlier
+    Ready hold_ = 0;  ///< the next instruction issues no earlier
     LazyArray<Ready> row_ready_;
     std::array<std::uint64_t, 5> unit_free_{};
     std::uint64_t next_issue_ = 0;
@@ -250,7 +260,7 @@ class Core : public sc_core::sc_module {
     std::uint64_t wait_descriptor_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
     std::uint64_t instructions_ = 0;
-    std::uint64_t loop_limit_at_ = ~0ull;        ///< instruction count at which a loop traps
+    std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps
     std::array<std::uint64_t, 5> class_cycles_{};
     std::vector<std::uint64_t> op_counts_;
     std::uint64_t finish_cycle_ = 0;

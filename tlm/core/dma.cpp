@@ -5,8 +5,12 @@
 namespace npuvp::core {
 
 namespace {
-std::uint64_t now_ps() { return sc_core::sc_time_stamp().value(); }
-sc_core::sc_time ps(std::uint64_t t) { return sc_core::sc_time::from_value(t); }
+std::uint64_t now_ps() {
+    return sc_core::sc_time_stamp().value();
+}
+sc_core::sc_time ps(std::uint64_t t) {
+    return sc_core::sc_time::from_value(t);
+}
 bool overlap(std::uint64_t a, std::uint64_t a_count, std::uint64_t b, std::uint64_t b_count) {
     return a < b + b_count && b < a + a_count;
 }
@@ -98,11 +102,9 @@ bool Dma::issue_bursts(Active& active) {
         const std::uint64_t boundary = address / timing_.burst_bytes * timing_.burst_bytes;
         const auto bytes = static_cast<std::uint32_t>(std::min<std::uint64_t>(
             segment.bytes - active.offset, boundary + timing_.burst_bytes - address));
-        unsigned char* data =
-            d.data ? d.staging.data() + segment.staging + active.offset : nullptr;
-        tlm::tlm_generic_payload& payload =
-            pool_.acquire(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address, data,
-                          bytes);
+        unsigned char* data = d.data ? d.staging.data() + segment.staging + active.offset : nullptr;
+        tlm::tlm_generic_payload& payload = pool_.acquire(
+            write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND, address, data, bytes);
         auto* tracked = new Tracked;
         tracked->descriptor = d.id;
         tracked->begin_ps = now_ps();
@@ -137,7 +139,8 @@ void Dma::answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps)
     const std::uint64_t transfer = bytes * timing_.period_ps / per_cycle;
     // The ports stream while the memory does: they end a burst no earlier than the memory's answer
     // and no earlier than their own width allows.
-    channel_free_ps_ = std::max(response_ps, std::max(channel_free_ps_, tracked.begin_ps) + transfer);
+    channel_free_ps_ =
+        std::max(response_ps, std::max(channel_free_ps_, tracked.begin_ps) + transfer);
     in_flight_.push({channel_free_ps_, tracked.descriptor, tracked.begin_ps, tracked.address,
                      static_cast<std::uint32_t>(bytes), payload.is_write(),
                      payload.get_response_status()});

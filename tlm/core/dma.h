@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include <tlm_utils/simple_initiator_socket.h>
 #include <systemc>
 #include <tlm>
-#include <tlm_utils/simple_initiator_socket.h>
 
 #include "core/storage.h"
 #include "noc/payload.h"
@@ -46,7 +46,7 @@ struct Descriptor {
 struct DmaTiming {
     std::uint64_t period_ps;
     std::uint32_t ports;
-    std::uint32_t port_bytes;   ///< per cycle and port
+    std::uint32_t port_bytes;  ///< per cycle and port
     std::uint32_t burst_bytes;
     std::uint32_t outstanding_reads;   ///< per port
     std::uint32_t outstanding_writes;  ///< per port
@@ -69,7 +69,8 @@ class Dma : public sc_core::sc_module {
     /// Called at the time of completion.
     std::function<void(Descriptor&)> on_done;
     /// Called where a transaction fails; the run ends there.
-    std::function<void(const Descriptor&, std::uint64_t address, tlm::tlm_response_status)> on_error;
+    std::function<void(const Descriptor&, std::uint64_t address, tlm::tlm_response_status)>
+        on_error;
 
     bool full() const { return pending_.size() >= timing_.queue_depth; }
     bool idle() const { return pending_.empty(); }

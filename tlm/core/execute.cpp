@@ -14,18 +14,28 @@ std::uint32_t compare_words(std::uint32_t a, std::uint32_t b, Op op) {
     const auto sa = static_cast<std::int32_t>(a);
     const auto sb = static_cast<std::int32_t>(b);
     switch (op) {
-        case Op::c_beq: return a == b;
-        case Op::c_bne: return a != b;
-        case Op::c_bltu: return a < b;
-        case Op::c_bgeu: return a >= b;
-        case Op::c_blt: return sa < sb;
-        default: return sa >= sb;
+        case Op::c_beq:
+            return a == b;
+        case Op::c_bne:
+            return a != b;
+        case Op::c_bltu:
+            return a < b;
+        case Op::c_bgeu:
+            return a >= b;
+        case Op::c_blt:
+            return sa < sb;
+        default:
+            return sa >= sb;
     }
 }
 
 /// Shifts by 32 and more give zero, as a row of 32 single shifts would.
-std::uint32_t shift_left(std::uint32_t a, std::uint32_t n) { return n < 32 ? a << n : 0; }
-std::uint32_t shift_right(std::uint32_t a, std::uint32_t n) { return n < 32 ? a >> n : 0; }
+std::uint32_t shift_left(std::uint32_t a, std::uint32_t n) {
+    return n < 32 ? a << n : 0;
+}
+std::uint32_t shift_right(std::uint32_t a, std::uint32_t n) {
+    return n < 32 ? a >> n : 0;
+}
 
 }  // namespace
 
@@ -52,7 +62,9 @@ void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
     registers_ready_ = std::max(registers_ready_, ready);
 }
 
-float Core::round_fp(float value) const { return numerics::round_to(p_.fp_format, value); }
+float Core::round_fp(float value) const {
+    return numerics::round_to(p_.fp_format, value);
+}
 
 /// An address, a length or a branch depends on data that timing mode does not compute: functional
 /// mode records the value, timing mode takes it from the recording.
@@ -62,14 +74,15 @@ std::uint32_t Core::decide(std::uint32_t value, const std::string& what) {
         return value;
     }
     if (next_decision_ >= decisions_.size())
-        throw Trap{what + " depends on data that timing mode does not compute, and there is no "
-                          "decision left for it",
+        throw Trap{what +
+                       " depends on data that timing mode does not compute, and there is no "
+                       "decision left for it",
                    "pass decisions= of a functional run of this firmware"};
     const Decision& decision = decisions_[next_decision_++];
     if (decision.pc != pc_)
-        throw Trap{"the next decision was recorded at pc " + std::to_string(decision.pc) +
-                       ", not here",
-                   "decisions belong to one firmware and its inputs"};
+        throw Trap{
+            "the next decision was recorded at pc " + std::to_string(decision.pc) + ", not here",
+            "decisions belong to one firmware and its inputs"};
     return decision.value;
 }
 
@@ -101,13 +114,20 @@ void Core::set_int_taint(std::uint64_t index, bool tainted) {
 
 std::uint32_t Core::read_csr(unsigned number) {
     switch (static_cast<isa::Csr>(number)) {
-        case isa::Csr::core_id: return env_.core_index;
-        case isa::Csr::n_cores: return env_.core_count;
-        case isa::Csr::cycle_lo: return static_cast<std::uint32_t>(next_issue_);
-        case isa::Csr::cycle_hi: return static_cast<std::uint32_t>(next_issue_ >> 32);
-        case isa::Csr::instret_lo: return static_cast<std::uint32_t>(instructions_);
-        case isa::Csr::instret_hi: return static_cast<std::uint32_t>(instructions_ >> 32);
-        default: return csr_[number];
+        case isa::Csr::core_id:
+            return env_.core_index;
+        case isa::Csr::n_cores:
+            return env_.core_count;
+        case isa::Csr::cycle_lo:
+            return static_cast<std::uint32_t>(next_issue_);
+        case isa::Csr::cycle_hi:
+            return static_cast<std::uint32_t>(next_issue_ >> 32);
+        case isa::Csr::instret_lo:
+            return static_cast<std::uint32_t>(instructions_);
+        case isa::Csr::instret_hi:
+            return static_cast<std::uint32_t>(instructions_ >> 32);
+        default:
+            return csr_[number];
     }
 }
 
@@ -132,15 +152,24 @@ bool Core::execute(const D& d) {
         return true;
     };
     switch (d.op) {
-        case Op::s_add_int: return integer(a + b);
-        case Op::s_addi_int: return integer(a + imm);
-        case Op::s_sub_int: return integer(a - b);
-        case Op::s_mul_int: return integer(a * b);
-        case Op::s_lui_int: return integer(imm << 12);
-        case Op::s_and_int: return integer(a & b);
-        case Op::s_or_int: return integer(a | b);
-        case Op::s_shl_int: return integer(shift_left(a, b));
-        case Op::s_shr_int: return integer(shift_right(a, b));
+        case Op::s_add_int:
+            return integer(a + b);
+        case Op::s_addi_int:
+            return integer(a + imm);
+        case Op::s_sub_int:
+            return integer(a - b);
+        case Op::s_mul_int:
+            return integer(a * b);
+        case Op::s_lui_int:
+            return integer(imm << 12);
+        case Op::s_and_int:
+            return integer(a & b);
+        case Op::s_or_int:
+            return integer(a | b);
+        case Op::s_shl_int:
+            return integer(shift_left(a, b));
+        case Op::s_shr_int:
+            return integer(shift_right(a, b));
         case Op::s_ld_int:
         case Op::s_st_int: {
             const std::uint64_t index = word_index(Space::integer, std::uint64_t{a} + imm);
@@ -158,28 +187,51 @@ bool Core::execute(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::s_add_fp: return scalar([&] { return numerics::add(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::s_sub_fp: return scalar([&] { return numerics::sub(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::s_mul_fp: return scalar([&] { return numerics::mul(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::s_max_fp: return scalar([&] { return numerics::max(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::s_min_fp: return scalar([&] { return numerics::min(fp_[d.rs1], fp_[d.rs2]); });
-        case Op::s_exp_fp: return scalar([&] { return numerics::exp(fp_[d.rs1]); });
-        case Op::s_reci_fp: return scalar([&] { return numerics::reciprocal(fp_[d.rs1]); });
-        case Op::s_sqrt_fp: return scalar([&] { return numerics::sqrt(fp_[d.rs1]); });
-        case Op::s_log_fp: return scalar([&] { return numerics::log(fp_[d.rs1]); });
-        case Op::s_itof: return scalar([&] { return static_cast<float>(a); });
-        case Op::s_set_fp: return scalar([&] { return numerics::float_of_bits(a); });
+        case Op::s_add_fp:
+            return scalar([&] { return numerics::add(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_sub_fp:
+            return scalar([&] { return numerics::sub(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_mul_fp:
+            return scalar([&] { return numerics::mul(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_max_fp:
+            return scalar([&] { return numerics::max(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_min_fp:
+            return scalar([&] { return numerics::min(fp_[d.rs1], fp_[d.rs2]); });
+        case Op::s_exp_fp:
+            return scalar([&] { return numerics::exp(fp_[d.rs1]); });
+        case Op::s_reci_fp:
+            return scalar([&] { return numerics::reciprocal(fp_[d.rs1]); });
+        case Op::s_sqrt_fp:
+            return scalar([&] { return numerics::sqrt(fp_[d.rs1]); });
+        case Op::s_log_fp:
+            return scalar([&] { return numerics::log(fp_[d.rs1]); });
+        case Op::s_itof:
+            return scalar([&] { return static_cast<float>(a); });
+        case Op::s_set_fp:
+            return scalar([&] { return numerics::float_of_bits(a); });
         case Op::s_cmp_fp: {
             bool holds = false;
             const float x = fp_[d.rs1];
             const float y = fp_[d.rs2];
             switch (static_cast<isa::Condition>(d.rs3)) {
-                case isa::Condition::eq: holds = x == y; break;
-                case isa::Condition::ne: holds = x != y; break;
-                case isa::Condition::lt: holds = x < y; break;
-                case isa::Condition::le: holds = x <= y; break;
-                case isa::Condition::gt: holds = x > y; break;
-                case isa::Condition::ge: holds = x >= y; break;
+                case isa::Condition::eq:
+                    holds = x == y;
+                    break;
+                case isa::Condition::ne:
+                    holds = x != y;
+                    break;
+                case isa::Condition::lt:
+                    holds = x < y;
+                    break;
+                case isa::Condition::le:
+                    holds = x <= y;
+                    break;
+                case isa::Condition::gt:
+                    holds = x > y;
+                    break;
+                case isa::Condition::ge:
+                    holds = x >= y;
+                    break;
             }
             write_gp(d, d.rd, functional && holds ? 1 : 0, schedule(d), true);
             ++pc_;
@@ -201,14 +253,20 @@ bool Core::execute(const D& d) {
             ++pc_;
             return true;
         }
-        default: break;
+        default:
+            break;
     }
     switch (d.unit) {
-        case isa::Unit::vector: return execute_vector<functional>(d);
-        case isa::Unit::scalar: return execute_vector<functional>(d);  // S_MAP_*: rows too
-        case isa::Unit::matrix: return execute_matrix<functional>(d);
-        case isa::Unit::dma: return execute_dma(d);
-        case isa::Unit::control: break;
+        case isa::Unit::vector:
+            return execute_vector<functional>(d);
+        case isa::Unit::scalar:
+            return execute_vector<functional>(d);  // S_MAP_*: rows too
+        case isa::Unit::matrix:
+            return execute_matrix<functional>(d);
+        case isa::Unit::dma:
+            return execute_dma(d);
+        case isa::Unit::control:
+            break;
     }
     return execute_control(d);
 }
@@ -236,10 +294,14 @@ bool Core::execute_control(const D& d) {
             ++pc_;
             return true;
         }
-        case Op::c_set_scale_reg: return special(isa::Csr::scale);
-        case Op::c_set_stride_reg: return special(isa::Csr::stride);
-        case Op::c_set_v_mask_reg: return special(isa::Csr::v_mask);
-        case Op::c_csrw: return special(static_cast<isa::Csr>(d.imm));
+        case Op::c_set_scale_reg:
+            return special(isa::Csr::scale);
+        case Op::c_set_stride_reg:
+            return special(isa::Csr::stride);
+        case Op::c_set_v_mask_reg:
+            return special(isa::Csr::v_mask);
+        case Op::c_csrw:
+            return special(static_cast<isa::Csr>(d.imm));
         case Op::c_csrr: {
             const Slot slot = schedule(d, special_ready_);
             write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm)), slot, false);
@@ -292,9 +354,9 @@ bool Core::execute_control(const D& d) {
             const bool taken = d.op == Op::c_jump || compare_words(a, b, d.op);
             const std::int64_t target = std::int64_t{pc_} + d.imm;
             if (taken && (target < 0 || target > static_cast<std::int64_t>(text_.size())))
-                throw Trap{"branch outside the program",
-                           "target " + std::to_string(target) + ", the program has words 0.." +
-                               std::to_string(text_.size() - 1)};
+                throw Trap{"branch outside the program", "target " + std::to_string(target) +
+                                                             ", the program has words 0.." +
+                                                             std::to_string(text_.size() - 1)};
             schedule(d);
             pc_ = taken ? static_cast<std::uint32_t>(target) : pc_ + 1;
             return true;
@@ -326,16 +388,17 @@ bool Core::execute_control(const D& d) {
             ++pc_;
             return true;
         }
-        default: break;
+        default:
+            break;
     }
     throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine", ""};
 }
 
 void Core::update_loop_limit() {
-    loop_limit_at_ = loops_.empty() || p_.max_loop_instructions == 0
-                         ? ~0ull
-                         : loops_.front().iteration_began +
-                               static_cast<std::uint64_t>(p_.max_loop_instructions);
+    loop_limit_at_ =
+        loops_.empty() || p_.max_loop_instructions == 0
+            ? ~0ull
+            : loops_.front().iteration_began + static_cast<std::uint64_t>(p_.max_loop_instructions);
 }
 
 namespace {
@@ -357,8 +420,8 @@ void Core::post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle)
                       reinterpret_cast<unsigned char*>(&word->value), sizeof word->value);
     payload.set_auto_extension(word);
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
-    sc_core::sc_time delay =
-        sc_core::sc_time::from_value(ps(cycle) - std::min<std::uint64_t>(ps(cycle), sc_core::sc_time_stamp().value()));
+    sc_core::sc_time delay = sc_core::sc_time::from_value(
+        ps(cycle) - std::min<std::uint64_t>(ps(cycle), sc_core::sc_time_stamp().value()));
     if (control->nb_transport_fw(payload, phase, delay) == tlm::TLM_COMPLETED) {
         const bool ok = payload.is_response_ok();
         payload.release();

@@ -91,34 +91,58 @@ bool Core::execute_vector(const D& d) {
     using R = numerics::Relation;
     auto relation = [&](unsigned condition) -> R {
         switch (static_cast<isa::Condition>(condition)) {
-            case isa::Condition::lt: return R::lt;
-            case isa::Condition::le: return R::le;
-            case isa::Condition::gt: return R::gt;
-            case isa::Condition::ge: return R::ge;
-            default: return R::eq;
+            case isa::Condition::lt:
+                return R::lt;
+            case isa::Condition::le:
+                return R::le;
+            case isa::Condition::gt:
+                return R::gt;
+            case isa::Condition::ge:
+                return R::ge;
+            default:
+                return R::eq;
         }
     };
     const auto& k = kernels_;
     switch (d.op) {
-        case Op::v_add_vv: return vv(k.add_vv);
-        case Op::v_sub_vv: return vv(k.sub_vv);
-        case Op::v_mul_vv: return vv(k.mul_vv);
-        case Op::v_max_vv: return vv(k.max_vv);
-        case Op::v_min_vv: return vv(k.min_vv);
-        case Op::v_add_vf: return vf(k.add_vf);
-        case Op::v_sub_vf: return vf(d.f1 ? k.rsub_vf : k.sub_vf);
-        case Op::v_mul_vf: return vf(k.mul_vf);
-        case Op::v_max_vf: return vf(k.max_vf);
-        case Op::v_min_vf: return vf(k.min_vf);
-        case Op::v_exp_v: return v(k.exp);
-        case Op::v_reci_v: return v(k.reciprocal);
-        case Op::v_log_v: return v(k.log);
-        case Op::v_abs_v: return v(k.abs);
-        case Op::v_pow2_v: return v(k.floor_power_of_two);
-        case Op::v_red_sum: return reduce(k.sum, nullptr);
-        case Op::v_red_max: return reduce(k.max, nullptr);
-        case Op::v_red_sum_m: return reduce(k.sum, mask);
-        case Op::v_red_max_m: return reduce(k.max, mask);
+        case Op::v_add_vv:
+            return vv(k.add_vv);
+        case Op::v_sub_vv:
+            return vv(k.sub_vv);
+        case Op::v_mul_vv:
+            return vv(k.mul_vv);
+        case Op::v_max_vv:
+            return vv(k.max_vv);
+        case Op::v_min_vv:
+            return vv(k.min_vv);
+        case Op::v_add_vf:
+            return vf(k.add_vf);
+        case Op::v_sub_vf:
+            return vf(d.f1 ? k.rsub_vf : k.sub_vf);
+        case Op::v_mul_vf:
+            return vf(k.mul_vf);
+        case Op::v_max_vf:
+            return vf(k.max_vf);
+        case Op::v_min_vf:
+            return vf(k.min_vf);
+        case Op::v_exp_v:
+            return v(k.exp);
+        case Op::v_reci_v:
+            return v(k.reciprocal);
+        case Op::v_log_v:
+            return v(k.log);
+        case Op::v_abs_v:
+            return v(k.abs);
+        case Op::v_pow2_v:
+            return v(k.floor_power_of_two);
+        case Op::v_red_sum:
+            return reduce(k.sum, nullptr);
+        case Op::v_red_max:
+            return reduce(k.max, nullptr);
+        case Op::v_red_sum_m:
+            return reduce(k.sum, mask);
+        case Op::v_red_max_m:
+            return reduce(k.max, mask);
         case Op::v_cmp_vv:
         case Op::v_cmp_vf: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
@@ -147,7 +171,8 @@ bool Core::execute_vector(const D& d) {
             const std::uint64_t x = vector_row(a);
             const std::uint64_t y = vector_row(b);
             const std::uint64_t m = vector_row(gp_[d.rs3]);
-            return map(to, {x, y, m}, [&](void* out) { k.select(out, row(m), row(x), row(y), lanes_); });
+            return map(to, {x, y, m},
+                       [&](void* out) { k.select(out, row(m), row(x), row(y), lanes_); });
         }
         case Op::v_red_max_idx: {
             const std::uint64_t x = vector_row(a);
@@ -158,14 +183,16 @@ bool Core::execute_vector(const D& d) {
                 std::uint32_t index = gp_[d.rd];
                 float best = fp_[d.rs3];
                 std::uint32_t lane = 0;
-                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane)) index = b + lane;
+                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane))
+                    index = b + lane;
                 write_gp(d, d.rd, index, slot, true);
                 write_fp(d.rs3, best, slot, Class::vector);
             }
             ++pc_;
             return true;
         }
-        default: return execute_sampling<functional>(d);
+        default:
+            return execute_sampling<functional>(d);
     }
 }
 
@@ -187,17 +214,21 @@ bool Core::execute_sampling(const D& d) {
     };
     // Operand registers that hold a length: gp0 stands for a whole row.
     auto length = [&](unsigned reg) { return reg == 0 ? lanes_ : gp_[reg]; };
-    auto rows_for = [&](std::uint32_t n) { return std::max<std::uint64_t>(1, (n + lanes_ - 1) / lanes_); };
+    auto rows_for = [&](std::uint32_t n) {
+        return std::max<std::uint64_t>(1, (n + lanes_ - 1) / lanes_);
+    };
     auto busy = [&](Space space, std::uint64_t first, std::uint64_t count, bool write) {
         return !dma.idle() && dma.conflicts(space, first, count, write);
     };
     // Result rows [to, to + rows) from a mask computed lane by lane into float32.
     auto write_mask = [&](std::uint64_t to, std::uint64_t rows, const std::vector<float>& lanes) {
-        for (std::uint64_t i = 0; i < rows; ++i) k.from_float(row(to + i), lanes.data() + i * lanes_, lanes_);
+        for (std::uint64_t i = 0; i < rows; ++i)
+            k.from_float(row(to + i), lanes.data() + i * lanes_, lanes_);
     };
     auto read_lanes = [&](std::uint64_t from, std::uint64_t rows) {
         std::vector<float> lanes(rows * lanes_);
-        for (std::uint64_t i = 0; i < rows; ++i) k.to_float(lanes.data() + i * lanes_, row(from + i), lanes_);
+        for (std::uint64_t i = 0; i < rows; ++i)
+            k.to_float(lanes.data() + i * lanes_, row(from + i), lanes_);
         return lanes;
     };
     switch (d.op) {
@@ -227,11 +258,12 @@ bool Core::execute_sampling(const D& d) {
             const std::uint64_t to = vector_row(gp_[d.rd], rows);
             const std::uint64_t conf = word_index(Space::fp, a, n);
             const std::uint64_t candidates = vector_row(b, rows);
-            if (busy(Space::vector, to, rows, true) || busy(Space::vector, candidates, rows, false) ||
-                busy(Space::fp, conf, n, false))
+            if (busy(Space::vector, to, rows, true) ||
+                busy(Space::vector, candidates, rows, false) || busy(Space::fp, conf, n, false))
                 return wait_for(Wait::dma_range);
             const Slot slot = schedule(
-                d, std::max({rows_ready(to, rows), rows_ready(candidates, rows), fp_sram_ready_}), n);
+                d, std::max({rows_ready(to, rows), rows_ready(candidates, rows), fp_sram_ready_}),
+                n);
             mark_rows(to, rows, ready_at(slot.done, Class::vector));
             sram(slot, 2 * rows);
             if constexpr (functional) {
@@ -285,12 +317,24 @@ bool Core::execute_sampling(const D& d) {
                 };
                 auto compare = [&](auto value, auto with) {
                     switch (static_cast<isa::Condition>(d.f1)) {
-                        case isa::Condition::eq: fill([&](auto i) { return value(i) == with; }); break;
-                        case isa::Condition::ne: fill([&](auto i) { return value(i) != with; }); break;
-                        case isa::Condition::lt: fill([&](auto i) { return value(i) < with; }); break;
-                        case isa::Condition::le: fill([&](auto i) { return value(i) <= with; }); break;
-                        case isa::Condition::gt: fill([&](auto i) { return value(i) > with; }); break;
-                        case isa::Condition::ge: fill([&](auto i) { return value(i) >= with; }); break;
+                        case isa::Condition::eq:
+                            fill([&](auto i) { return value(i) == with; });
+                            break;
+                        case isa::Condition::ne:
+                            fill([&](auto i) { return value(i) != with; });
+                            break;
+                        case isa::Condition::lt:
+                            fill([&](auto i) { return value(i) < with; });
+                            break;
+                        case isa::Condition::le:
+                            fill([&](auto i) { return value(i) <= with; });
+                            break;
+                        case isa::Condition::gt:
+                            fill([&](auto i) { return value(i) > with; });
+                            break;
+                        case isa::Condition::ge:
+                            fill([&](auto i) { return value(i) >= with; });
+                            break;
                     }
                 };
                 if (integer)
@@ -304,8 +348,7 @@ bool Core::execute_sampling(const D& d) {
         }
         case Op::s_map_v_fp:
         case Op::s_map_v_fp_len: {
-            const std::uint32_t n =
-                d.op == Op::s_map_v_fp ? lanes_ : row_length(length(d.rs2));
+            const std::uint32_t n = d.op == Op::s_map_v_fp ? lanes_ : row_length(length(d.rs2));
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x =
                 word_index(Space::fp, std::uint64_t{a} + static_cast<std::uint32_t>(d.imm), n);
@@ -357,8 +400,8 @@ bool Core::execute_sampling(const D& d) {
         case Op::v_get: {
             const std::uint64_t x = vector_row(a);
             if (b >= lanes_)
-                throw Trap{"lane outside the row", std::to_string(b) + ", allowed: 0.." +
-                                                       std::to_string(lanes_ - 1)};
+                throw Trap{"lane outside the row",
+                           std::to_string(b) + ", allowed: 0.." + std::to_string(lanes_ - 1)};
             if (busy(Space::vector, x, 1, false)) return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, row_ready_[x]);
             sram(slot, 1);
@@ -366,7 +409,8 @@ bool Core::execute_sampling(const D& d) {
             ++pc_;
             return true;
         }
-        default: break;
+        default:
+            break;
     }
     throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine", ""};
 }

@@ -38,8 +38,12 @@ using Ready = std::uint64_t;
 inline Ready ready_at(std::uint64_t cycle, Class by) {
     return cycle * 8 + static_cast<std::uint64_t>(by);
 }
-inline std::uint64_t cycle_of(Ready ready) { return ready / 8; }
-inline Class class_of(Ready ready) { return static_cast<Class>(ready % 8); }
+inline std::uint64_t cycle_of(Ready ready) {
+    return ready / 8;
+}
+inline Class class_of(Ready ready) {
+    return static_cast<Class>(ready % 8);
+}
 
 /// Memories of a core that instructions address.
 enum class Space : std::uint8_t { vector, matrix, fp, integer };

@@ -14,17 +14,17 @@ using numerics::MxFormat;
 struct Core::Transfer {
     Space space = Space::vector;
     bool to_sram = true;
-    std::uint64_t first = 0;      ///< SRAM row (vector, matrix) or word (fp, integer)
-    std::uint64_t step = 1;       ///< SRAM rows or words from one row to the next
-    std::uint64_t extent = 1;     ///< SRAM rows or words that one row takes
+    std::uint64_t first = 0;   ///< SRAM row (vector, matrix) or word (fp, integer)
+    std::uint64_t step = 1;    ///< SRAM rows or words from one row to the next
+    std::uint64_t extent = 1;  ///< SRAM rows or words that one row takes
     std::uint64_t rows = 0;
-    std::uint64_t elements = 0;   ///< per row
+    std::uint64_t elements = 0;  ///< per row
     MxFormat format = MxFormat::bf16;
     std::uint64_t block = 32;
-    std::uint64_t address = 0;    ///< of the elements of row 0
-    std::uint64_t pitch = 0;      ///< bytes
-    std::uint64_t scales = 0;     ///< address of the scales of row 0
-    std::uint64_t ratio = 1;      ///< element bytes per scale byte
+    std::uint64_t address = 0;           ///< of the elements of row 0
+    std::uint64_t pitch = 0;             ///< bytes
+    std::uint64_t scales = 0;            ///< address of the scales of row 0
+    std::uint64_t ratio = 1;             ///< element bytes per scale byte
     std::vector<std::uint64_t> numbers;  ///< row numbers in memory; empty: 0, 1, 2, ...
     float fill = 0.0f;
     std::uint8_t tag = 0;
@@ -39,7 +39,8 @@ MxFormat csr_format(std::uint32_t number) {
                                   MxFormat::mxint4,     MxFormat::plena_e4m3, MxFormat::bf16,
                                   MxFormat::fp32,       MxFormat::fp32};
     if (number >= std::size(table))
-        throw Trap{"no such DMA format", "dma_format = " + std::to_string(number) + ", allowed: 0..10"};
+        throw Trap{"no such DMA format",
+                   "dma_format = " + std::to_string(number) + ", allowed: 0..10"};
     return table[number];
 }
 
@@ -59,7 +60,8 @@ void add_segment(std::vector<Segment>& segments, std::uint64_t address, std::uin
             return;
         }
     }
-    segments.push_back({address, static_cast<std::uint32_t>(bytes), static_cast<std::uint32_t>(staging)});
+    segments.push_back(
+        {address, static_cast<std::uint32_t>(bytes), static_cast<std::uint32_t>(staging)});
 }
 
 }  // namespace
@@ -68,7 +70,8 @@ void add_segment(std::vector<Segment>& segments, std::uint64_t address, std::uin
 std::vector<std::uint64_t> Core::gather_rows(std::uint64_t index, std::uint64_t count) {
     std::vector<std::uint64_t> numbers(count);
     for (std::uint64_t i = 0; i < count; ++i) {
-        if (int_tainted(index + i)) int_sram_[index + i] = decide(int_sram_[index + i], "a gathered row");
+        if (int_tainted(index + i))
+            int_sram_[index + i] = decide(int_sram_[index + i], "a gathered row");
         set_int_taint(index + i, false);
         numbers[i] = int_sram_[index + i];
     }
@@ -83,7 +86,8 @@ bool Core::execute_dma(const D& d) {
         t.format = format;
         t.block = static_cast<std::uint64_t>(block);
         t.address = base + offset;
-        // PLENA: the pitch is SCALE-free bytes from STRIDE, or the elements of a row taken as bytes.
+        // PLENA: the pitch is SCALE-free bytes from STRIDE, or the elements of a row taken as
+        // bytes.
         t.pitch = d.rs3 == 1 ? csr(isa::Csr::stride) : t.elements;
         t.ratio = scale_ratio(t.format, t.block);
         t.scales = base + csr(isa::Csr::scale) + (t.ratio ? offset / t.ratio : 0);
@@ -99,7 +103,8 @@ bool Core::execute_dma(const D& d) {
         const numerics::MxTraits& traits = numerics::mx_traits(t.format);
         t.block = csr(isa::Csr::dma_block);
         if (traits.scaled() && t.block != 8 && t.block != 16 && t.block != 32)
-            throw Trap{"no such MX block", "dma_block = " + std::to_string(t.block) + ", allowed: 8, 16, 32"};
+            throw Trap{"no such MX block",
+                       "dma_block = " + std::to_string(t.block) + ", allowed: 8, 16, 32"};
         t.pitch = csr(isa::Csr::dma_pitch) ? csr(isa::Csr::dma_pitch)
                                            : numerics::mx_element_bytes(t.format, t.elements);
         t.ratio = traits.scaled() ? scale_ratio(t.format, t.block) : 1;
@@ -132,7 +137,8 @@ bool Core::execute_dma(const D& d) {
         t.step = csr(isa::Csr::dma_sram_pitch) ? csr(isa::Csr::dma_sram_pitch) : t.elements;
         if (t.step < t.extent)
             throw Trap{"DMA rows overlap in the SRAM",
-                       "dma_sram_pitch = " + std::to_string(t.step) + ", a row takes " + std::to_string(t.extent)};
+                       "dma_sram_pitch = " + std::to_string(t.step) + ", a row takes " +
+                           std::to_string(t.extent)};
         if (t.rows == 0) return;
         t.first = word_index(space, address, (t.rows - 1) * t.step + t.extent);
     };
@@ -145,10 +151,10 @@ bool Core::execute_dma(const D& d) {
                        "element address " + std::to_string(address) + ", tiles are multiples of " +
                            std::to_string(tile)};
         if (address / m + t.rows > elements / m)
-            throw Trap{"access outside Matrix SRAM",
-                       "rows " + std::to_string(address / m) + ".." +
-                           std::to_string(address / m + t.rows - 1) + ", the SRAM has rows 0.." +
-                           std::to_string(elements / m - 1)};
+            throw Trap{"access outside Matrix SRAM", "rows " + std::to_string(address / m) + ".." +
+                                                         std::to_string(address / m + t.rows - 1) +
+                                                         ", the SRAM has rows 0.." +
+                                                         std::to_string(elements / m - 1)};
         t.space = Space::matrix;
         t.first = address / m;
     };
@@ -157,9 +163,11 @@ bool Core::execute_dma(const D& d) {
         case Op::h_store_v: {
             t.to_sram = d.op == Op::h_prefetch_v;
             t.elements = lanes_;
-            t.rows = static_cast<std::uint64_t>(t.to_sram ? p_.prefetch_v_rows : p_.writeback_v_rows);
+            t.rows =
+                static_cast<std::uint64_t>(t.to_sram ? p_.prefetch_v_rows : p_.writeback_v_rows);
             const std::uint64_t first = vector_row(gp_[d.rd]);
-            if (t.to_sram) t.rows = std::min(t.rows, rows_ - first);  // PLENA drops rows past the end
+            if (t.to_sram)
+                t.rows = std::min(t.rows, rows_ - first);  // PLENA drops rows past the end
             t.space = Space::vector;
             t.first = vector_row(gp_[d.rd], t.rows);
             public_form(d.f1 ? p_.kv_format : p_.act_format, d.f1 ? p_.kv_block : p_.act_block);
@@ -170,7 +178,8 @@ bool Core::execute_dma(const D& d) {
             t.elements = m;
             t.rows = (static_cast<std::uint64_t>(p_.prefetch_m_rows) + m - 1) / m * m;
             matrix_side(gp_[d.rd]);
-            public_form(d.f1 ? p_.kv_format : p_.weight_format, d.f1 ? p_.kv_block : p_.weight_block);
+            public_form(d.f1 ? p_.kv_format : p_.weight_format,
+                        d.f1 ? p_.kv_block : p_.weight_block);
             break;
         }
         case Op::h_ld_v:
@@ -223,7 +232,8 @@ bool Core::execute_dma(const D& d) {
             break;
         }
         default:
-            throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine", ""};
+            throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine",
+                       ""};
     }
     return start_transfer(d, t);
 }
@@ -299,7 +309,8 @@ void Core::convert_row(const Transfer& t, std::uint64_t at, std::uint8_t* elemen
             const std::uint64_t rest = t.extent * lanes_ - t.elements;
             if (rest) {
                 const std::uint64_t lane = numerics::bytes_of(p_.vector_format);
-                kernels_.fill(static_cast<std::uint8_t*>(row(at)) + t.elements * lane, t.fill, rest);
+                kernels_.fill(static_cast<std::uint8_t*>(row(at)) + t.elements * lane, t.fill,
+                              rest);
             }
             return;
         }

@@ -31,8 +31,10 @@ unsigned Core::debug_access(bool write, std::uint64_t offset, std::uint8_t* data
             std::memcpy(data, &value, 4);
             return 4;
         }
-        case 1: return plain(vector_.data(), vector_.size());
-        case 2: return plain(matrix_.data(), matrix_.size());
+        case 1:
+            return plain(vector_.data(), vector_.size());
+        case 2:
+            return plain(matrix_.data(), matrix_.size());
         case 3: {
             if (p_.fp_format == numerics::Format::fp32)
                 return plain(reinterpret_cast<std::uint8_t*>(fp_sram_.data()), 4 * fp_sram_.size());
@@ -50,8 +52,10 @@ unsigned Core::debug_access(bool write, std::uint64_t offset, std::uint8_t* data
             }
             return done;
         }
-        case 4: return plain(reinterpret_cast<std::uint8_t*>(int_sram_.data()), 4 * int_sram_.size());
-        default: return 0;
+        case 4:
+            return plain(reinterpret_cast<std::uint8_t*>(int_sram_.data()), 4 * int_sram_.size());
+        default:
+            return 0;
     }
 }
 

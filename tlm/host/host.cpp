@@ -64,6 +64,8 @@ tlm::tlm_sync_enum Host::nb_transport_fw(int, tlm::tlm_generic_payload& payload,
     return tlm::TLM_COMPLETED;
 }
 
-unsigned Host::transport_dbg(int, tlm::tlm_generic_payload&) { return 0; }
+unsigned Host::transport_dbg(int, tlm::tlm_generic_payload&) {
+    return 0;
+}
 
 }  // namespace npuvp::host

@@ -259,7 +259,8 @@ class Driver {
     std::uint64_t arrived_ = 0;
     std::uint64_t started_ = 0;
     std::uint64_t reads_in_flight_ = 0;
-    bool waiting_ = false;  ///< something could not be sent in this tick
+    bool waiting_ = false;  ///< something was refused in this tick
+    bool more_ = false;     ///< something may be sent in the next tick
 };
 
 bool Driver::start_request(Source& source, Tick now) {
@@ -294,10 +295,13 @@ void Driver::offer(Source& source, Tick now) {
         request.bytes = bytes;
         request.write = source.current.write;
         request.tag = source.slot;
-        if (!backend_.send(request)) break;
+        if (!backend_.send(request)) {
+            waiting_ = true;
+            return;
+        }
         --source.accesses_left;
     }
-    waiting_ = true;
+    more_ = true;
 }
 
 void Driver::collect() {
@@ -341,7 +345,7 @@ StreamResult Driver::run() {
     Tick end = 0;
     Tick now = 0;
     while (true) {
-        waiting_ = false;
+        waiting_ = more_ = false;
         if (!saturated_) {
             for (Source& source : sources_) {
                 for (; source.arrivals.tick() <= now && arrived_ < last_;
@@ -361,9 +365,9 @@ StreamResult Driver::run() {
                 end = now;
                 if (whole.tick == begin.tick && now > begin.tick) whole = mark(now);
             }
-            if (!waiting_ && reads_in_flight_ == 0) break;
+            if (!waiting_ && !more_ && reads_in_flight_ == 0) break;
         }
-        Tick next = next_tick();
+        Tick next = more_ ? now + 1 : next_tick();
         if (next == dram::kNeverTick) {
             throw std::runtime_error("memory stream: the memory makes no progress at " +
                                      std::to_string(clock_.time(now)) + " ps");

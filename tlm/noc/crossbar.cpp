@@ -69,6 +69,8 @@ unsigned Crossbar::transport_dbg(int, tlm::tlm_generic_payload& payload) {
     return count;
 }
 
-bool Crossbar::get_direct_mem_ptr(int, tlm::tlm_generic_payload&, tlm::tlm_dmi&) { return false; }
+bool Crossbar::get_direct_mem_ptr(int, tlm::tlm_generic_payload&, tlm::tlm_dmi&) {
+    return false;
+}
 
 }  // namespace npuvp::noc

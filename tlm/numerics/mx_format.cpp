@@ -45,7 +45,9 @@ std::size_t mx_element_bytes(MxFormat format, std::size_t n) {
 }
 
 std::size_t mx_scale_bytes(MxFormat format, std::size_t block, std::size_t n) {
-    return mx_traits(format).scaled() ? (n + block - 1) / block : 0;
+    if (!mx_traits(format).scaled()) return 0;
+    if (block == 0) throw std::invalid_argument("microscaling block of 0 elements");
+    return (n + block - 1) / block;
 }
 
 }  // namespace npuvp::numerics

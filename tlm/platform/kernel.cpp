@@ -1,7 +1,9 @@
 #include "platform/kernel.h"
 
 // libsystemc refers to a global sc_main; the platform starts simulations itself and never calls it.
-extern "C" __attribute__((visibility("default"))) int sc_main(int, char*[]) { return 0; }
+extern "C" __attribute__((visibility("default"))) int sc_main(int, char*[]) {
+    return 0;
+}
 
 namespace npuvp::platform {
 
@@ -15,8 +17,9 @@ std::recursive_mutex& kernel_lock() {
 Simulation::Simulation() {
     std::lock_guard<std::recursive_mutex> lock(kernel_lock());
     static const bool quiet = [] {
-        // A paused or finished simulation is normal here; everything else still reports.
-        sc_core::sc_report_handler::set_actions("/IEEE_Std_1666/deprecated", sc_core::SC_DO_NOTHING);
+        // Elaboration alone starts the kernel without any activity; everything else still reports.
+        sc_core::sc_report_handler::set_actions(sc_core::SC_ID_NO_SC_START_ACTIVITY_,
+                                                sc_core::SC_DO_NOTHING);
         return true;
     }();
     (void)quiet;
@@ -26,7 +29,8 @@ Simulation::Simulation() {
 Simulation::~Simulation() {
     std::lock_guard<std::recursive_mutex> lock(kernel_lock());
     if (sc_core::sc_curr_simcontext == context_) sc_core::sc_curr_simcontext = nullptr;
-    if (sc_core::sc_default_global_context == context_) sc_core::sc_default_global_context = nullptr;
+    if (sc_core::sc_default_global_context == context_)
+        sc_core::sc_default_global_context = nullptr;
     delete context_;
 }
 

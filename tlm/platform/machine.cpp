@@ -12,21 +12,23 @@ namespace npuvp::platform {
 namespace {
 
 volatile bool interrupted = false;
-void on_interrupt(int) { interrupted = true; }
+void on_interrupt(int) {
+    interrupted = true;
+}
 
 /// Ctrl-C ends the run instead of the process while one of these lives.
 class InterruptGuard {
   public:
     InterruptGuard() {
         interrupted = false;
-        struct sigaction action {};
+        struct sigaction action{};
         action.sa_handler = on_interrupt;
         sigaction(SIGINT, &action, &previous_);
     }
     ~InterruptGuard() { sigaction(SIGINT, &previous_, nullptr); }
 
   private:
-    struct sigaction previous_ {};
+    struct sigaction previous_{};
 };
 
 }  // namespace
@@ -39,7 +41,10 @@ struct Machine::Foreign : sc_core::sc_module {
     std::exception_ptr error;
 
     Foreign(sc_core::sc_module_name name, const TargetDescription& description)
-        : sc_module(name), in("in"), target(description.target), latency_ps(description.latency_ps) {
+        : sc_module(name),
+          in("in"),
+          target(description.target),
+          latency_ps(description.latency_ps) {
         in.register_b_transport(this, &Foreign::b_transport);
         in.register_transport_dbg(this, &Foreign::transport_dbg);
     }
@@ -155,7 +160,8 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
     const noc::Region* region = crossbar_->find(address, bytes);
     if (!region) {
         char text[64];
-        std::snprintf(text, sizeof text, "0x%llx..0x%llx ", static_cast<unsigned long long>(address),
+        std::snprintf(text, sizeof text, "0x%llx..0x%llx ",
+                      static_cast<unsigned long long>(address),
                       static_cast<unsigned long long>(address + bytes - 1));
         throw std::out_of_range(std::string(text) + owner_of(address));
     }
@@ -173,7 +179,8 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
             std::snprintf(text, sizeof text, "0x%llx..0x%llx",
                           static_cast<unsigned long long>(address),
                           static_cast<unsigned long long>(address + bytes - 1));
-            throw std::out_of_range(std::string(text) + " is not all storage of " + owner_of(address));
+            throw std::out_of_range(std::string(text) + " is not all storage of " +
+                                    owner_of(address));
         }
         done += count;
     }
@@ -189,7 +196,8 @@ Outcome Machine::run() {
     sc_core::sc_start(sc_core::sc_max_time() - sc_core::sc_time_stamp(),
                       sc_core::SC_EXIT_ON_STARVATION);
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
-    end_ps_ = std::max<std::uint64_t>(end_ps_, trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
+    end_ps_ = std::max<std::uint64_t>(end_ps_,
+                                      trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
     hub_.finish(end_ps_);
     for (auto& f : foreign_)
         if (f->error) std::rethrow_exception(f->error);

@@ -120,12 +120,10 @@ def element_values(format: str) -> Floats:
 
 
 def _scale_values(t: MxTraits) -> Floats:
-    exponents = np.arange(256) - 127
-    values = np.ldexp(1.0, exponents).astype(f32)
+    values = np.full(256, np.inf if t.kind == "plena" else np.nan, dtype=f32)
+    values[:255] = np.ldexp(1.0, np.arange(255) - 127)
     if t.kind == "plena":
-        values[0], values[255] = 0.0, np.inf
-    else:
-        values[255] = np.nan
+        values[0] = 0.0
     return values
 
 

@@ -1,23 +1,38 @@
 """Directives of the assembly language.
 
-.text                     instructions follow (of the current core)
-.core N | N..M | all      text of core N (default 0), of cores N to M, of every core without own
-.data SPACE               contents of a memory follow: hbm, coreN.fp, or fp of the current core
-.section NAME             .text or .data by name
-.org A  .align N          current address
-.entry LABEL              where the core starts (default: its first word)
-.word .half .byte .float .bf16  values;  .zero N  N zeros;  .space N  leaves N units undefined
-.incbin "FILE"            contents of a file (HBM);  .image "FILE", A  contents kept in the file
-.equ NAME, E  .set NAME, E  constant, variable;  .default NAME, E  constant unless defined
-.reg NAME, REGISTER       name for a register
-.macro NAME P, Q=1 ... .endm   body uses \\P, \\Q and \\@ (a number new in each call)
-.rept N[, I] ... .endr    body N times, \\I counts from 0
-.irp P, A, B ... .endr    body once for each of A, B
-.if E ... .elseif E ... .else ... .endif
-.include "FILE"
-.tensor NAME, SPACE, ADDRESS | auto, FORMAT, DIM..., in|out|inout[, pitch=E][, scales=E][, block=E]
-                          declares a tensor; NAME, NAME.size, NAME.scales, NAME.pitch become symbols
-.error "TEXT"  .assert E, "TEXT"  .warning "TEXT"
+Sections
+    .text                       instructions follow, of the current core
+    .core N | N..M | all        text of core N (at first 0), of several, of every core without own
+    .data SPACE                 contents follow of hbm, coreN.fp, or fp of the current core
+    .section NAME               .text or .data by name
+    .org A    .align N          moves the current address
+    .entry LABEL                where the core starts (else at its first word)
+
+Contents
+    .word .half .byte E, ...    whole numbers;  .float .bf16 E, ...  numbers
+    .float_bits .bf16_bits E    bit patterns (SRAM)
+    .zero N    .space N         N zeros;  N units left undefined
+    .incbin "FILE"              contents of a file (HBM)
+    .image "FILE", A            contents that stay in the file, named by hash (HBM)
+    .tensor NAME, SPACE, ADDRESS | auto, FORMAT, DIM, ..., in | out | inout
+            [, pitch=E] [, scales=E] [, block=E]
+                                a tensor for the host; NAME, NAME.size, NAME.pitch and NAME.scales
+                                become symbols
+
+Symbols
+    .equ NAME, E    .set NAME, E    constant;  variable
+    .default NAME, E            constant, unless already defined
+    .reg NAME, REGISTER         name for a register
+
+Expansion
+    .macro NAME P, Q=1 ... .endm    body uses \\P, \\Q and \\@ (a number new in each call)
+    .rept N[, I] ... .endr      body N times, \\I counts from 0
+    .irp P, A, B ... .endr      body once for each of A, B
+    .if E ... .elseif E ... .else ... .endif
+    .include "FILE"
+
+Messages
+    .error "TEXT"    .warning "TEXT"    .assert E, "TEXT"
 """
 
 from __future__ import annotations
@@ -323,6 +338,22 @@ def _float(assembler: Assembler, statement: Statement) -> None:
                 bfloat16_bits if narrow else float32_bits,
             ),
         )
+
+
+@directive(".float_bits", ".bf16_bits")
+def _float_bits(assembler: Assembler, statement: Statement) -> None:
+    name = statement.name.text if statement.name else ""
+    section = assembler.section
+    size = 4 if name == ".float_bits" else 2
+    for piece in operands(statement, 1, 1 << 20, f"{name} VALUE, ..."):
+        if not isinstance(section, DataSection) or section.space.endswith((".int", "hbm")):
+            raise SourceError(
+                f"{name} in {section.name} (allowed in vector, matrix and fp)",
+                piece.column,
+                piece.text,
+            )
+        bits = assembler.integer(piece, 0, (1 << 8 * size) - 1)
+        section.emit("fp32" if size == 4 else "bf16", bits.to_bytes(size, "little"), 1)
 
 
 @directive(".zero")

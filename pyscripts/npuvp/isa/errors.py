@@ -4,29 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from npuvp.location import Location
+
+__all__ = ["MAX_ERRORS", "AssemblyError", "Diagnostic", "Location", "SourceError", "listed"]
+
 MAX_ERRORS = 20
-
-
-@dataclass(frozen=True)
-class Location:
-    """A line of a source file; `parent`: the include, macro call or repetition it came through."""
-
-    file: str
-    line: int
-    parent: Location | None = None
-    via: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-    def frames(self) -> list[Location]:
-        """This place and everything it was reached through, innermost first."""
-        found: list[Location] = []
-        place: Location | None = self
-        while place is not None:
-            found.append(place)
-            place = place.parent
-        return found
 
 
 @dataclass(frozen=True)

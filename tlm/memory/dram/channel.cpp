@@ -62,7 +62,7 @@ Channel::Accepted Channel::send(const Coordinates& where, std::uint64_t unit,
             ready = align(std::max(timing_.activate_ready(pc, bank), now + 1));
             bounds.activate = std::min(bounds.activate, ready);
             ready = std::max(ready, row_free_);
-        } else if ((masks.hit[kind] & bit) != 0) {
+        } else if (queues_.bank(pc, bank).row == where.row) {
             ready = kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
             ready = align(std::max(ready, now + 1));
             bounds.column = std::min(bounds.column, ready);
@@ -290,7 +290,7 @@ void Channel::serve_maintenance(Tick t) {
            ((queues_.masks(owed_.front().pc).open >> owed_.front().bank) & 1) == 0) {
         finish_maintenance(t);
     }
-    if (owed_.empty() || maintenance_ready() > t) return;
+    if (owed_.empty() || maintenance_ready(t) > t) return;
     const Maintenance front = owed_.front();
     const std::uint64_t open = queues_.masks(front.pc).open;
     if (front.kind == Maintenance::Kind::refresh_all) {
@@ -322,7 +322,7 @@ void Channel::finish_maintenance(Tick t) {
     if (owed_.empty()) wake(t + 1);
 }
 
-Tick Channel::maintenance_ready() const {
+Tick Channel::maintenance_ready(Tick from) const {
     const Maintenance& front = owed_.front();
     const BankQueues::Masks& masks = queues_.masks(front.pc);
     const std::uint64_t bit = std::uint64_t{1} << front.bank;
@@ -332,8 +332,9 @@ Tick Channel::maintenance_ready() const {
         return std::max(row_free_, whole ? timing_.precharge_all_ready(front.pc)
                                          : timing_.precharge_ready(front.pc, front.bank));
     }
-    return align(std::max(row_free_, whole ? timing_.refresh_all_ready(front.pc)
-                                           : timing_.refresh_bank_ready(front.pc, front.bank)));
+    return align(std::max({from, row_free_,
+                           whole ? timing_.refresh_all_ready(front.pc)
+                                 : timing_.refresh_bank_ready(front.pc, front.bank)}));
 }
 
 void Channel::schedule(Tick t) {
@@ -347,7 +348,7 @@ void Channel::schedule(Tick t) {
         next = std::min(next, std::max(row, row_free_));
         if (mode_would_flip()) next = t + 1;
     } else {
-        next = std::min(next, maintenance_ready());
+        next = std::min(next, maintenance_ready(t + 1));
     }
     if (row_policy_.closes_by_itself()) {
         for (int pc = 0; pc < pcs_; ++pc) {

@@ -75,7 +75,8 @@ class Channel {
     void close_bank(int pc, int bank, Tick t);
     void serve_maintenance(Tick t);
     void finish_maintenance(Tick t);
-    Tick maintenance_ready() const;
+    /// The first tick from `from` on at which the oldest maintenance can issue a command.
+    Tick maintenance_ready(Tick from) const;
     void collect_capped(Tick t);
     bool mode_would_flip() const;
     void choose_mode(Tick t);

@@ -7,8 +7,12 @@
 namespace npuvp::memory {
 
 namespace {
-Picoseconds now_ps() { return sc_core::sc_time_stamp().value(); }
-sc_core::sc_time ps(Picoseconds t) { return sc_core::sc_time::from_value(t); }
+Picoseconds now_ps() {
+    return sc_core::sc_time_stamp().value();
+}
+sc_core::sc_time ps(Picoseconds t) {
+    return sc_core::sc_time::from_value(t);
+}
 }  // namespace
 
 Memory::Memory(sc_core::sc_module_name name, std::unique_ptr<Backend> backend, trace::Hub& hub,
@@ -91,8 +95,8 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
         free_.pop_back();
     }
     const std::uint64_t address = payload.get_address();
-    bursts_[index] = {&payload, id, address, address + payload.get_data_length(), 0, now_ps(),
-                      now_ps()};
+    bursts_[index] = {&payload, id,       address, address + payload.get_data_length(),
+                      0,        now_ps(), now_ps()};
     waiting_.push_back(index);
     backend_->advance(now_ps(), completions_);
     send_waiting();
@@ -125,7 +129,8 @@ void Memory::send_waiting() {
         const bool write = burst.payload->is_write();
         while (burst.next < burst.end) {
             const std::uint64_t stop = std::min(burst.end, burst.next / unit * unit + unit);
-            Request request{burst.next, static_cast<std::uint32_t>(stop - burst.next), write, index};
+            Request request{burst.next, static_cast<std::uint32_t>(stop - burst.next), write,
+                            index};
             if (!backend_->send(request)) return;
             if (!write) ++burst.waiting;
             burst.next = stop;

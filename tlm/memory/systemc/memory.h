@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include <tlm_utils/multi_passthrough_target_socket.h>
 #include <systemc>
 #include <tlm>
-#include <tlm_utils/multi_passthrough_target_socket.h>
 
 #include "memory/backend.h"
 #include "memory/sparse.h"
@@ -38,11 +38,11 @@ class Memory : public sc_core::sc_module {
     struct Burst {
         tlm::tlm_generic_payload* payload;
         int socket;
-        std::uint64_t next;       ///< address of the next access to send
+        std::uint64_t next;  ///< address of the next access to send
         std::uint64_t end;
-        std::uint32_t waiting;    ///< accesses sent and not complete
+        std::uint32_t waiting;  ///< accesses sent and not complete
         Picoseconds begin;
-        Picoseconds done;         ///< when the last complete access completed
+        Picoseconds done;  ///< when the last complete access completed
     };
 
     void b_transport(int id, tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
@@ -65,8 +65,8 @@ class Memory : public sc_core::sc_module {
     std::uint64_t write_byte_fj_;
     std::vector<Burst> bursts_;
     std::vector<std::uint32_t> free_;
-    std::deque<std::uint32_t> waiting_;   ///< bursts with accesses that were not accepted yet
-    std::vector<std::uint32_t> finished_; ///< bursts complete at a known time, in no order
+    std::deque<std::uint32_t> waiting_;    ///< bursts with accesses that were not accepted yet
+    std::vector<std::uint32_t> finished_;  ///< bursts complete at a known time, in no order
     std::vector<Completion> completions_;
     sc_core::sc_event wake_;
     std::uint64_t bytes_read_ = 0;

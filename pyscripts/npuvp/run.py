@@ -1,0 +1,244 @@
+"""Runs: a platform and a firmware in, a result out."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from numpy.typing import ArrayLike, NDArray
+
+from npuvp._core import machine as _machine
+from npuvp._core import trace as _trace
+from npuvp.errors import InputError
+from npuvp.firmware import Firmware
+from npuvp.machine import Machine
+from npuvp.tensors import checked_inputs, checked_outputs
+from npuvp.traces.session import TraceOptions, open_tracing
+
+if TYPE_CHECKING:
+    from npuvp.platform import Platform
+
+__all__ = ["Energy", "Result", "TraceRequest", "run_firmware"]
+
+CLASSES = ("vector", "memory", "scalar", "control", "matrix")
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of a run in joules. Every figure is an estimate from published coefficients.
+
+    Attributes:
+        dynamic_fj: Energy of events by component, in femtojoules.
+        static_fj: Leakage and clocks by component over the run, in femtojoules.
+    """
+
+    dynamic_fj: Mapping[str, int]
+    static_fj: Mapping[str, int]
+
+    @property
+    def by_component(self) -> dict[str, float]:
+        """Dynamic and static energy together, by component, in joules."""
+        return {
+            name: (self.dynamic_fj[name] + self.static_fj[name]) * 1e-15 for name in self.dynamic_fj
+        }
+
+    @property
+    def dynamic(self) -> float:
+        """Energy of events, in joules."""
+        return sum(self.dynamic_fj.values()) * 1e-15
+
+    @property
+    def static(self) -> float:
+        """Energy of leakage and clocks, in joules."""
+        return sum(self.static_fj.values()) * 1e-15
+
+    @property
+    def total(self) -> float:
+        """All energy, in joules."""
+        return (sum(self.dynamic_fj.values()) + sum(self.static_fj.values())) * 1e-15
+
+
+@dataclass
+class Result:
+    """What a run gave.
+
+    Attributes:
+        cycles: Cycles of the platform's clock until everything was complete.
+        time_ps: The same in picoseconds.
+        outputs: Output tensors by name; empty in timing mode.
+        energy: Energy by component.
+        stats: Figures by component: ``cores`` (cycles by class, instructions, DMA bytes), each
+            memory by its name (bytes, bandwidth in B/s), ``host``.
+        decisions: Per core, what control took from data: feed it to a run in timing mode.
+        host_words: (time in ps, core, word) that firmware pushed to the host.
+        doorbells: (time in ps, core, code) of interrupts to the host.
+        trace_files: Written traces by kind.
+        seconds: Time that the simulation took on this host.
+        mode: Data mode.
+    """
+
+    cycles: int
+    time_ps: int
+    outputs: dict[str, NDArray[Any]]
+    energy: Energy
+    stats: dict[str, Any]
+    decisions: dict[int, list[tuple[int, int]]]
+    host_words: list[tuple[int, int, int]]
+    doorbells: list[tuple[int, int, int]]
+    trace_files: dict[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+    mode: str = "functional"
+
+    @property
+    def time(self) -> float:
+        """Simulated time in seconds."""
+        return self.time_ps * 1e-12
+
+    @property
+    def cycles_by_class(self) -> dict[str, int]:
+        """Cycles of all cores by what the time went to; for one core they add up to `cycles`."""
+        cores = self.stats["cores"].values()
+        return {c: sum(core["cycles_by_class"][c] for core in cores) for c in CLASSES}
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "mode": self.mode,
+            "cycles": self.cycles,
+            "time_ns": self.time_ps / 1e3,
+            "cycles_by_class": self.cycles_by_class,
+            "energy_j": self.energy.total,
+            "energy_by_component_j": self.energy.by_component,
+            "energy_dynamic_j": self.energy.dynamic,
+            "energy_static_j": self.energy.static,
+            "average_power_w": self.energy.total / self.time if self.time_ps else 0.0,
+            "stats": self.stats,
+            "traces": {kind: str(path) for kind, path in self.trace_files.items()},
+            "simulation_seconds": self.seconds,
+            "note": "energy and power are estimates",
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"<Result {self.cycles} cycles, {self.time_ps / 1e3:.1f} ns, "
+            f"{self.energy.total * 1e6:.2f} uJ, {self.mode}>"
+        )
+
+
+class TraceRequest:
+    """What `Platform.trace` asks for; a context in which exactly one run records."""
+
+    def __init__(self, platform: "Platform", options: TraceOptions):
+        self._platform = platform
+        self.options = options
+        self.used = False
+
+    def __enter__(self) -> Self:
+        self._platform.tracing = self
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._platform.tracing = None
+
+
+def _static_fj(sources: Iterable[Any], duration_ps: int) -> dict[str, int]:
+    return {s.path: _trace.static_femtojoules(s.static_watts, duration_ps) for s in sources}
+
+
+def _stats(machine: Machine, time_ps: int) -> dict[str, Any]:
+    native = machine.native
+    stats: dict[str, Any] = {"cores": {}}
+    for index, core in enumerate(machine.description["cores"]):
+        found = native.core(index)
+        for key in ("trap", "waiting_for"):
+            found.pop(key)
+        stats["cores"][core["name"]] = found
+    for index, memory in enumerate(machine.description["hbms"]):
+        found = native.memory(index)
+        moved = found["bytes_read"] + found["bytes_written"]
+        found["bandwidth"] = moved / (time_ps * 1e-12) if time_ps else 0.0
+        found["fraction_of_peak"] = found["bandwidth"] / found["peak_bandwidth"]
+        stats[memory["name"]] = found
+    stats["host"] = {"words": len(native.host_words), "doorbells": len(native.doorbells)}
+    return stats
+
+
+def run_firmware(
+    platform: "Platform",
+    firmware: Firmware | str | Path,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    outputs: Iterable[str] | None = None,
+    mode: str = "functional",
+    decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+    progress: bool | None = None,
+    prepare: Any = None,
+    finish: Any = None,
+) -> Result:
+    """Runs a firmware on a platform; see `Platform.run`.
+
+    `prepare(machine)` and `finish(machine)` are called before the run and after it.
+    """
+    if mode not in ("functional", "timing"):
+        raise InputError(f"mode {mode!r} (allowed: functional, timing)")
+    functional = mode == "functional"
+    if not isinstance(firmware, Firmware):
+        firmware = Firmware.load(firmware)
+    request = platform.tracing
+    if request is not None and request.used:
+        raise InputError("this trace already holds a run: open another one with Platform.trace")
+    values = checked_inputs(firmware, inputs or {}, integers_only=not functional)
+    fetch = checked_outputs(firmware, outputs) if functional else []
+    description = platform.description()
+    targets = {target.name: target for target in platform.targets}
+    machine = Machine(description, firmware, functional=functional, targets=targets)
+    platform.machine = machine
+    machine.load_inputs(values)
+    for core, taken in (decisions or {}).items():
+        if functional:
+            raise InputError("decisions: functional mode makes them, only timing mode takes them")
+        machine.native.set_decisions(core, list(taken))
+    if prepare is not None:
+        prepare(machine)
+    hub = machine.native.hub
+    tracing = None
+    if request is not None:
+        request.used = True
+        tracing = open_tracing(
+            hub,
+            request.options,
+            operations=_machine.operation_names(),
+            periods=[] if any(True for _ in description["hbms"]) else [description["period_ps"]],
+        )
+        machine.trace_files = tracing.files
+    begin = time.perf_counter()
+    try:
+        machine.run(progress)
+    finally:
+        seconds = time.perf_counter() - begin
+        hub.detach_all()
+    time_ps = machine.native.end_ps
+    sources = hub.sources
+    result = Result(
+        cycles=-(-time_ps // description["period_ps"]),
+        time_ps=time_ps,
+        outputs={tensor.name: machine.read_tensor(tensor) for tensor in fetch},
+        energy=Energy({s.path: s.dynamic_fj for s in sources}, _static_fj(sources, time_ps)),
+        stats=_stats(machine, time_ps),
+        decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
+        host_words=machine.native.host_words,
+        doorbells=machine.native.doorbells,
+        trace_files=dict(machine.trace_files),
+        seconds=seconds,
+        mode=mode,
+    )
+    if finish is not None:
+        finish(machine)
+    return result
