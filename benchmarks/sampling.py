@@ -62,8 +62,10 @@ def measure() -> dict[str, Measurement]:
         5, lambda: simulate("functional"), lambda: simulate("timing"), compute
     )
     agreement = np.mean(results["functional"].outputs["tokens"] == results["numpy"][0])
-    note = f"{functional:.3f} s simulated, {numpy_seconds:.3f} s in NumPy; tokens agree "
-        f"{agreement:.1%}"
+    note = (
+        f"{functional:.3f} s simulated, {numpy_seconds:.3f} s in NumPy; "
+        f"tokens agree {agreement:.1%}"
+    )
     return {
         "sampling_functional_vs_numpy": Measurement(
             functional / numpy_seconds, 1.0, "lower", note=note
