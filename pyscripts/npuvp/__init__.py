@@ -6,6 +6,7 @@ from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
+from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
 from npuvp.platform import Platform
 
@@ -18,6 +19,7 @@ __all__ = [
     "Firmware",
     "FirmwareError",
     "InputError",
+    "MemoryStream",
     "Platform",
     "PlatformError",
     "Result",
@@ -25,6 +27,7 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "memory_stream",
 ]
 
 

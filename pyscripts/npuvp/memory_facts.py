@@ -8,14 +8,16 @@ __all__ = ["PresetFacts", "preset_facts"]
 
 @dataclass(frozen=True)
 class PresetFacts:
-    """Figures of one stack.
+    """Figures of a preset, per stack.
 
     Attributes:
+        stacks: how many stacks the preset is meant for where nothing else is asked for.
         channels: channels of a stack.
         stack_bytes: capacity of a stack.
         stack_bandwidth: peak of a stack in bytes per second.
     """
 
+    stacks: int
     channels: int
     stack_bytes: int
     stack_bandwidth: int
@@ -29,4 +31,4 @@ def preset_facts(name: str) -> PresetFacts:
     """
     presets = importlib.import_module("npuvp.memory_presets")
     preset = presets.load_preset(name)
-    return PresetFacts(preset.channels, preset.stack_bytes, preset.stack_bandwidth)
+    return PresetFacts(preset.stacks, preset.channels, preset.stack_bytes, preset.stack_bandwidth)

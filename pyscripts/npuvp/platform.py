@@ -97,14 +97,14 @@ class Platform:
         cls,
         path: str | Path,
         *,
-        set: Iterable[str] = (),
+        set: str | Iterable[str] = (),
         **overrides: Any,
     ) -> Self:
         """Reads a platform file.
 
         Args:
             path: the YAML file.
-            set: overrides as texts, "core.vlen=512"; they win over `overrides`.
+            set: overrides as texts, one or several of "core.vlen=512"; they win over `overrides`.
             overrides: parameters of the platform (`clock="2GHz"`), or per component a dict:
                 `core` for every core, `hbm` for every memory, `noc`, `host`, or an instance by its
                 name (`core1={"vlen": 256}`). They win over what the file says.
@@ -117,7 +117,10 @@ class Platform:
         faults: list[Fault] = []
         tree = read_file(path, faults)
         place = python_place()
-        over = merge(python_entries(overrides, place), set_entries(set, faults))
+        over = merge(
+            python_entries(overrides, place),
+            set_entries([set] if isinstance(set, str) else set, faults),
+        )
         platform = cls.__new__(cls)
         settings = {
             "name": Entry(path.stem, str(path), "name"),

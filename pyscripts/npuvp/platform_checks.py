@@ -178,13 +178,15 @@ def _check_memory(
         except ValueError as error:
             faults.append(memory.fault("preset", repr(values["preset"]), str(error)))
             given.faulty.add("preset")
+    values["stacks"] = values["stacks"] or (1 if facts is None else facts.stacks)
     if facts is not None:
         values["channels"] = values["channels"] or facts.channels
         values["size"] = values["size"] or facts.stack_bytes * values["stacks"]
         values["bandwidth"] = values["bandwidth"] or (
             facts.stack_bandwidth * values["stacks"] * values["channels"] // facts.channels
         )
-    elif given.sound("preset", "backend"):
+    values["channels"] = values["channels"] or 1
+    if facts is None and given.sound("preset", "backend"):
         if values["backend"] != "ideal":
             message = (
                 f"the backend {values['backend']} needs a preset; without one only the ideal "

@@ -241,12 +241,12 @@ def test_describe_draws_a_mesh_and_folds_equal_cores() -> None:
 
 @pytest.fixture
 def presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One known preset: 8 channels, 16 GiB and 400 GB/s a stack."""
+    """One known preset: two stacks, each of 8 channels, 16 GiB and 400 GB/s."""
 
     def facts(name: str) -> PresetFacts:
         if name != "HBM2E":
             raise ValueError(f"no preset {name}; there are HBM2E")
-        return PresetFacts(8, 16 << 30, 400 * 10**9)
+        return PresetFacts(2, 8, 16 << 30, 400 * 10**9)
 
     monkeypatch.setattr(platform_checks, "preset_facts", facts)
 
@@ -254,9 +254,10 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_preset_says_stands_in_for_what_is_not_given(presets: None) -> None:
     p = vp.Platform("test")
     p.core("core0")
-    p.hbm("hbm", preset="HBM2E", stacks=2)
-    p.hbm("half", preset="HBM2E", channels=4, size="1GiB")
+    p.hbm("hbm", preset="HBM2E")
+    p.hbm("half", preset="HBM2E", stacks=1, channels=4, size="1GiB")
     first, second = (hbm["parameters"] for hbm in p.description()["hbms"])
+    assert (first["stacks"], second["stacks"]) == (2, 1)
     assert (first["channels"], first["size"], first["bandwidth"]) == (8, 32 << 30, 800 * 10**9)
     assert (second["channels"], second["size"], second["bandwidth"]) == (4, 1 << 30, 200 * 10**9)
     assert second["base"] == 32 << 30
@@ -268,8 +269,8 @@ def test_an_unknown_preset_and_more_nodes_than_channels(presets: None) -> None:
     mesh = p.mesh("noc", columns=4, rows=4)
     mesh.attach(p.core("core0"), at=(0, 0))
     nodes = [(x, y) for x in range(1, 4) for y in range(3)]
-    mesh.attach(p.hbm("fits", preset="HBM2E"), at=nodes[:8])
-    mesh.attach(p.hbm("hbm", preset="HBM2E", channels=1), at=[(0, 1), (0, 2)])
+    mesh.attach(p.hbm("fits", preset="HBM2E", stacks=1), at=nodes[:8])
+    mesh.attach(p.hbm("hbm", preset="HBM2E", stacks=1, channels=1), at=[(0, 1), (0, 2)])
     mesh.attach(p.hbm("other", preset="HBM9"), at=(3, 3))
     with pytest.raises(vp.PlatformError) as caught:
         p.check()

@@ -100,6 +100,10 @@ def test_overrides_win_in_order_and_leave_the_rest() -> None:
     assert description["host"]["parameters"]["fifo_words"] == 16
 
 
+def test_one_option_may_stand_alone() -> None:
+    assert load("paper", set="core.vlen=512").cores[0].vlen == 512
+
+
 QUAD = """\
 core: {vlen: 512}
 cores:
