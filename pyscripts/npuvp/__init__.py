@@ -4,6 +4,7 @@ from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
+from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
 from npuvp.platform import Platform
 from npuvp.run import Result
@@ -14,6 +15,7 @@ __all__ = [
     "Firmware",
     "FirmwareError",
     "InputError",
+    "MemoryStream",
     "Platform",
     "PlatformError",
     "Result",
@@ -21,4 +23,5 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "memory_stream",
 ]

@@ -181,7 +181,7 @@ def _add_symbols(
     strings = _Strings()
     # All symbols are global, so that only the obligatory null entry counts as local.
     symbols = bytearray(SYM.pack(0, 0, 0, 0, 0, 0))
-    for key, symbol in firmware.symbols.items():
+    for key, symbol in sorted(firmware.symbols.items()):
         section, value = SHN_ABS, symbol.value & 0xFFFFFFFFFFFFFFFF
         kind = 0
         if symbol.section == "text":

@@ -44,12 +44,17 @@ FORMAT_BITS = {
     "mxint8": 8,
     "mxint4": 4,
     "plena": 8,
+    "plena_e4m3": 8,
+    "plena_e5m2": 8,
+    "plena_e3m4": 8,
+    "plena_e2m5": 8,
     "bf16": 16,
+    "fp16": 16,
     "fp32": 32,
     "raw32": 32,
     "raw8": 8,
 }
-MX_FORMATS = (*(name for name in FORMAT_BITS if name.startswith("mx")), "plena")
+MX_FORMATS = tuple(name for name in FORMAT_BITS if name.startswith(("mx", "plena")))
 SEGMENT_FORMATS = {"raw8": 1, "bf16": 2, "fp32": 4, "raw32": 4}
 DIRECTIONS = ("in", "out", "inout")
 SPACE = re.compile(r"hbm|core(0|[1-9]\d{0,4})\.(vector|matrix|fp|int)")

@@ -170,8 +170,8 @@ def sampling_firmware(
     needed = -(-vocabulary // vlen)
     free = (rows - 2 * mask_rows) // 2
     if form is None:
-        # Unrolled: at most 7 words per row of logits and pass, and room for the rest.
-        fits = needed <= free and 7 * needed + 300 <= core["imem_words"]
+        # Unrolled: 7 words per row of logits, and room for the rest; branches reach 8192 words.
+        fits = needed <= free and 7 * needed + 300 <= min(core["imem_words"], 8192)
         form = "performance" if fits else "edge"
     defines = {
         "BATCH": batch,

@@ -187,6 +187,7 @@ void Core::step() {
     if (trap_ || wait_ == Wait::finished) return;
     if (hub_.active()) {
         traced_ = true;
+        hub_.hold(core_source_, ps(next_issue_));  // a stall is reported when it ends
         hub_.advance(sc_core::sc_time_stamp().value());
     }
     if (wait_ != Wait::none) {
@@ -259,6 +260,7 @@ void Core::finish() {
     }
     finish_cycle_ = next_issue_;
     wait_ = Wait::finished;
+    hub_.release(core_source_);
     env_.on_finished();
 }
 
@@ -289,6 +291,7 @@ void Core::raise(const Trap& trap, bool has_instruction) {
     finish_cycle_ = next_issue_;
     if (hub_.wants(core_source_, trace::Kind::trap))
         hub_.emit({report.time_ps, report.time_ps, 0, 0, pc_, core_source_, trace::Kind::trap});
+    hub_.release(core_source_);
     env_.on_trap();
 }
 
@@ -398,7 +401,8 @@ void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t unit_e
     const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
     if (source != core_source_ && unit_end > slot.issue &&
         hub_.wants(source, trace::Kind::unit_busy))
-        hub_.emit({ps(slot.issue), ps(unit_end), 0, 0, pc_, source, trace::Kind::unit_busy});
+        hub_.emit({ps(slot.issue), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
+                   trace::Kind::unit_busy});
 }
 
 void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {

@@ -65,11 +65,20 @@ std::uint64_t Dma::push(std::unique_ptr<Descriptor> descriptor) {
     descriptor->id = next_id_++;
     Active active;
     active.done_ps = descriptor->start_ps;
-    hub_.hold(descriptor->start_ps);
     active.descriptor = std::move(descriptor);
     pending_.push_back(std::move(active));
+    hold_trace();
     schedule();
     return pending_.back().descriptor->id;
+}
+
+void Dma::hold_trace() {
+    std::uint64_t begin = ~0ull;
+    for (const Active& active : pending_) begin = std::min(begin, active.descriptor->start_ps);
+    if (pending_.empty())
+        hub_.release(source_);
+    else
+        hub_.hold(source_, begin);
 }
 
 Dma::Active* Dma::find(std::uint64_t id) {
@@ -187,7 +196,7 @@ void Dma::wake() {
             hub_.emit({done->start_ps, now, bytes, done->to_sram ? 0u : 1u, done->tag, source_,
                        trace::Kind::dma});
         }
-        hub_.release(done->start_ps);
+        hold_trace();
         on_done(*done);
     }
     schedule();

@@ -108,6 +108,7 @@ class Dma : public sc_core::sc_module {
     };
 
     void wake();
+    void hold_trace();  ///< descriptors are reported when they are done
     bool issue_bursts(Active& active);
     tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                        sc_core::sc_time& delay);

@@ -46,13 +46,23 @@ void Hub::dispatch(const Event& event) {
             attachment.sink->on_event(event);
 }
 
-void Hub::release(Time begin) {
-    const auto found = std::find(held_.begin(), held_.end(), begin);
-    if (found != held_.end()) held_.erase(found);
+void Hub::hold(std::uint16_t source, Time begin) {
+    for (auto& [holder, time] : held_)
+        if (holder == source) {
+            time = begin;
+            return;
+        }
+    held_.emplace_back(source, begin);
+}
+
+void Hub::release(std::uint16_t source) {
+    held_.erase(std::remove_if(held_.begin(), held_.end(),
+                               [&](const auto& held) { return held.first == source; }),
+                held_.end());
 }
 
 void Hub::advance(Time safe) {
-    for (Time begin : held_) safe = std::min(safe, begin);
+    for (const auto& [holder, time] : held_) safe = std::min(safe, time);
     for (Attachment& attachment : attachments_) attachment.sink->advance(safe);
 }
 

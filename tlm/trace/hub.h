@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trace/event.h"
@@ -56,12 +57,12 @@ class Hub {
         if (wants(source, Kind::energy))
             dispatch({begin, end, femtojoules, 0, 0, source, Kind::energy});
     }
-    /// Nothing before `safe` will be reported any more, except what is held.
+    /// Nothing before `safe` will be reported any more, except by sources that hold time back.
     void advance(Time safe);
-    /// An activity that began at `begin` will be reported when it ends: until its release, sinks
-    /// wait for what happened from `begin` on. finish() forgets what was never released.
-    void hold(Time begin) { held_.push_back(begin); }
-    void release(Time begin);
+    /// `source` reports some things when they end: nothing that it will report begins before
+    /// `begin`, and sinks wait for it. A later call moves the instant; finish() forgets it.
+    void hold(std::uint16_t source, Time begin);
+    void release(std::uint16_t source);
     void finish(Time end);
     void reset_energy();
     bool active() const { return !attachments_.empty(); }
@@ -75,7 +76,7 @@ class Hub {
 
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
-    std::vector<Time> held_;  ///< a handful: descriptors in DMA queues
+    std::vector<std::pair<std::uint16_t, Time>> held_;  ///< a handful: cores and DMA engines
 };
 
 }  // namespace npuvp::trace

@@ -319,6 +319,7 @@ void VcdSink::on_event(const Event& event) {
             set(event, State::trap, 1, event.begin);
             break;
         case Kind::energy:
+        case Kind::result:
         case Kind::count_:
             break;
     }

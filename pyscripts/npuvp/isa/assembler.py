@@ -207,6 +207,8 @@ class Assembler:
         diagnostic = Diagnostic(
             line.location, error.column, error.token, error.message, line.text.expandtabs(1)
         )
+        if diagnostic in self.diagnostics:
+            return
         if len(self.diagnostics) < self.max_errors:
             self.diagnostics.append(diagnostic)
         else:
@@ -349,9 +351,10 @@ class Assembler:
         try:
             number = self.integer(value, -(1 << 31), (1 << 32) - 1) & 0xFFFFFFFF
         except UndefinedSymbolError:
-            text = f"({value.text})"
-            self.emit("S_LUI_INT", at, register, Piece(f"hi{text}", value.column))
-            self.emit("S_ADDI_INT", at, register, register, Piece(f"lo{text}", value.column))
+            high = Piece(f"hi({value.text})", value.column - len("hi("))
+            low = Piece(f"lo({value.text})", value.column - len("lo("))
+            self.emit("S_LUI_INT", at, register, high)
+            self.emit("S_ADDI_INT", at, register, register, low)
             return
         if number < 1 << 18:
             self.emit("S_ADDI_INT", at, register, "gp0", str(number))

@@ -162,6 +162,8 @@ BINARY = [
     ["+", "-"],
     ["*", "/", "%"],
 ]
+LEVELS = {operator: level for level, operators in enumerate(BINARY) for operator in operators}
+MAX_NESTING = 50
 
 
 def _divide(a: int | float, b: int | float) -> int | float:
@@ -224,12 +226,11 @@ class _Parser:
             )
 
     def binary(self, level: int = 0) -> Value:
-        if level == len(BINARY):
-            return self.unary()
-        left = self.binary(level + 1)
-        while token := self.take(*BINARY[level]):
-            right = self.binary(level + 1)
-            left = self.apply(token, left, right)
+        left = self.unary()
+        while self.token.kind == "op" and LEVELS.get(self.token.text, -1) >= level:
+            token = self.token
+            self.at += 1
+            left = self.apply(token, left, self.binary(LEVELS[token.text] + 1))
         return left
 
     def apply(self, token: Token, left: Value, right: Value) -> Value:
@@ -246,7 +247,7 @@ class _Parser:
 
     def unary(self) -> Value:
         self.depth += 1
-        if self.depth > 200:
+        if self.depth > MAX_NESTING:
             raise SourceError("expression nested too deeply", self.token.column, self.token.text)
         try:
             if token := self.take("-", "+", "~", "!"):

@@ -178,7 +178,10 @@ def test_sinks_of_a_session_detach_with_it(machine, tmp_path):
         ({"signals": ["power.total"]}, "while a power trace is written"),
         ({"power_window": "0ns", "power": "p.csv"}, "power window of 0 ps"),
         ({"power_window": "fast", "power": "p.csv"}, "power window 'fast'"),
-        ({"start": "5us", "stop": "5us"}, "start 5000000 ps is not before stop 5000000 ps"),
+        (
+            {"start": "5us", "stop": "5us"},
+            "trace window: start 5000000 ps is not before stop 5000000 ps",
+        ),
         ({"start": "1ps"}, "1 ps is no multiple of the time unit, 1 ns"),
     ],
 )

@@ -56,21 +56,21 @@ TEST_CASE("energy is counted with and without a sink") {
     CHECK(recorder.events[0].b == 7);
 }
 
-TEST_CASE("what is held keeps time from being called safe") {
+TEST_CASE("a source that holds time back keeps it from being called safe") {
     Hub hub;
+    const auto a = hub.add_source("a", "core"), b = hub.add_source("b", "dma");
     Recorder recorder;
     hub.attach(recorder, {});
-    hub.hold(50);
-    hub.hold(70);
-    hub.hold(50);
+    hub.hold(a, 70);
+    hub.hold(b, 50);
     hub.advance(40);
     CHECK(recorder.safe == 40);
     hub.advance(90);
     CHECK(recorder.safe == 50);
-    hub.release(50);
+    hub.hold(b, 60);
     hub.advance(90);
-    CHECK(recorder.safe == 50);
-    hub.release(50);
+    CHECK(recorder.safe == 60);
+    hub.release(b);
     hub.advance(90);
     CHECK(recorder.safe == 70);
     hub.finish(100);
