@@ -124,8 +124,12 @@ std::string operand_text(std::uint32_t word, std::uint32_t pc, const OperandInfo
             return "a" + std::to_string(value);
         case OperandKind::csr:
             return find_csr(static_cast<std::uint32_t>(value))->name;
-        case OperandKind::rel:
-            return hex(pc + static_cast<std::uint32_t>(value));
+        case OperandKind::rel: {
+            char text[32];
+            std::snprintf(text, sizeof text, ".%+d <0x%04x>", value,
+                          pc + static_cast<std::uint32_t>(value));
+            return text;
+        }
         case OperandKind::imm:
             break;
     }
