@@ -150,9 +150,7 @@ def minimal(description: dict[str, Any], firmware: Firmware, hbm_bytes: int) -> 
     wanted = kind(differences(description, firmware, hbm_bytes))
 
     def differs(candidate: list[int]) -> bool:
-        trial = replace(
-            firmware, cores={-1: Text(candidate, [None] * len(candidate))}
-        )
+        trial = replace(firmware, cores={-1: Text(candidate, [None] * len(candidate))})
         return kind(differences(description, trial, hbm_bytes)) == wanted
 
     nothing = 0x22  # S_ADDI_INT gp0, gp0, 0

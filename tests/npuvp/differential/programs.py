@@ -93,7 +93,9 @@ class ProgramGenerator:
         self.vlen, self.mlen, self.blen = self.p["vlen"], self.p["mlen"], self.p["blen"]
         self.hlen = self.p["hlen"]
         unit = {"bf16": 2, "fp32": 4}
-        self.vector_rows = self.p["vector_sram_bytes"] // (self.vlen * unit[self.p["vector_format"]])
+        self.vector_rows = self.p["vector_sram_bytes"] // (
+            self.vlen * unit[self.p["vector_format"]]
+        )
         self.matrix_elements = self.p["matrix_sram_bytes"] // unit[self.p["matrix_format"]]
         self.fp_words, self.int_words = self.p["fp_sram_words"], self.p["int_sram_words"]
         self.pool = [
@@ -127,7 +129,9 @@ class ProgramGenerator:
         if kind == 1:
             return self.integer(0, 100)
         if kind == 2:
-            return int(self.rng.choice([0, 1, 2, 31, 32, 33, 1 << 31, (1 << 31) - 1, (1 << 32) - 1]))
+            return int(
+                self.rng.choice([0, 1, 2, 31, 32, 33, 1 << 31, (1 << 31) - 1, (1 << 32) - 1])
+            )
         return int(random_floats(self.rng, 1)[0])
 
     # Emission
@@ -744,7 +748,14 @@ def _wild_transfer(g: ProgramGenerator) -> None:
     g.emit("C_FENCE", 0xFFFF)
 
 
-FAULTS = (_illegal_word, _wild_operands, _wild_operands, _loop_misuse, _firmware_trap, _wild_transfer)
+FAULTS = (
+    _illegal_word,
+    _wild_operands,
+    _wild_operands,
+    _loop_misuse,
+    _firmware_trap,
+    _wild_transfer,
+)
 
 
 # Contents of the memories
