@@ -393,6 +393,9 @@ class Platform:
         signals: Sequence[str] | None = None,
         power: str | Path | None = None,
         power_window: str | int = "100ns",
+        timeline: str | Path | None = None,
+        log: str | Path | None = None,
+        cores: Sequence[str] | None = None,
         start: str | int = 0,
         stop: str | int | None = None,
         limit_bytes: int = 0,
@@ -404,14 +407,28 @@ class Platform:
             signals: Globs of signals, such as "core0.*"; None: a set that fits most uses.
             power: CSV file of the power trace.
             power_window: Length of its windows.
-            start: First instant in the waveform.
-            stop: Last instant in the waveform.
+            timeline: JSON file for Perfetto and Chrome's tracing.
+            log: Instruction log, text or (name ending in ".bin") binary.
+            cores: Globs of the cores to log; None: all.
+            start: First instant in waveform, timeline and log, such as "1us".
+            stop: Last instant in them.
             limit_bytes: Where the waveform stops growing; 0: nowhere.
         """
         from npuvp.run import TraceRequest
         from npuvp.traces.session import TraceOptions
 
-        options = TraceOptions(vcd, signals, power, power_window, start, stop, limit_bytes)
+        options = TraceOptions(
+            vcd=vcd,
+            signals=signals,
+            power=power,
+            power_window=power_window,
+            timeline=timeline,
+            log=log,
+            cores=cores,
+            start=start,
+            stop=stop,
+            limit_bytes=limit_bytes,
+        )
         return TraceRequest(self, options)
 
     def __repr__(self) -> str:

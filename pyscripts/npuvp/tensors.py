@@ -63,7 +63,8 @@ def _check(tensor: Tensor, value: ArrayLike) -> tuple[NDArray[Any] | None, list[
             faults.append(f"{tensor.name}: type {array.dtype}, {tensor.format} takes integers")
         elif array.size and (array.min() < low or array.max() > high):
             faults.append(
-                f"{tensor.name}: values {array.min()}..{array.max()}, {tensor.format} takes {low}..{high}"
+                f"{tensor.name}: values {array.min()}..{array.max()}, "
+                f"{tensor.format} takes {low}..{high}"
             )
     elif array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         faults.append(f"{tensor.name}: type {array.dtype}, {tensor.format} takes floats")
