@@ -32,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # The ISA tools and the golden machine work without the extension module.
+    # The ISA tools, platform descriptions and the golden machine work without the extension module.
     if name == "Result":
         from npuvp.run import Result
 

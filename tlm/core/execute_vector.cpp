@@ -136,7 +136,14 @@ bool Core::execute_vector(const D& d) {
         case Op::v_pow2_v:
             return v(k.floor_power_of_two);
         case Op::v_red_sum:
-            return reduce(k.sum, nullptr);
+            if (!mask) return reduce(k.sum, nullptr);
+            // A mask, which no text can set, makes every enabled head count HLEN times (PLENA).
+            return reduce(
+                [&](const void* x, std::size_t n, float f, const numerics::LaneMask* enabled) {
+                    const float heads = k.sum(x, n, 0.0f, enabled);
+                    return numerics::add(f, numerics::mul(heads, static_cast<float>(lanes.hlen)));
+                },
+                mask);
         case Op::v_red_max:
             return reduce(k.max, nullptr);
         case Op::v_red_sum_m:
@@ -183,8 +190,10 @@ bool Core::execute_vector(const D& d) {
                 std::uint32_t index = gp_[d.rd];
                 float best = fp_[d.rs3];
                 std::uint32_t lane = 0;
-                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane))
+                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane)) {
                     index = b + lane;
+                    best = round_fp(best);
+                }
                 write_gp(d, d.rd, index, slot, true);
                 write_fp(d.rs3, best, slot, Class::vector);
             }
@@ -215,7 +224,7 @@ bool Core::execute_sampling(const D& d) {
     // Operand registers that hold a length: gp0 stands for a whole row.
     auto length = [&](unsigned reg) { return reg == 0 ? lanes_ : gp_[reg]; };
     auto rows_for = [&](std::uint32_t n) {
-        return std::max<std::uint64_t>(1, (n + lanes_ - 1) / lanes_);
+        return std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
     };
     auto busy = [&](Space space, std::uint64_t first, std::uint64_t count, bool write) {
         return !dma.idle() && dma.conflicts(space, first, count, write);

@@ -175,9 +175,7 @@ def _fp_format(core: Core) -> str:
     return FORMATS[number]
 
 
-def _memory_side(
-    core: Core, d: Decoded, format: str, elements: int, gathers: bool = False
-) -> Rows:
+def _memory_side(core: Core, d: Decoded, format: str, elements: int, gathers: bool = False) -> Rows:
     count = core.gp[d.rs3]
     base = core.ha[d.rs2]
     offset = 0 if gathers else core.gp[d.rs1]
@@ -251,9 +249,7 @@ def _load_v(gathers: bool) -> Transfer:
         source = _memory_side(core, d, format, elements, gathers)
         source.numbers = _row_numbers(core, d, gathers)
         codes, scales = source.read(memory)
-        decoded = mx_decode_row(
-            format, source.block, codes, scales, elements, core.vector_format
-        )
+        decoded = mx_decode_row(format, source.block, codes, scales, elements, core.vector_format)
         for place, values in zip(places, decoded, strict=True):
             lanes = np.empty((place.stop - place.start) * core.vlen, core.vector.dtype)
             lanes[...] = from_float(core.csr_float("dma_fill"), core.vector)
@@ -282,9 +278,7 @@ def _load_m(memory: MemoryMap, core: Core, d: Decoded) -> None:
     count = core.gp[d.rs3]
     elements = _length(core, core.mlen)
     if elements > core.mlen:
-        raise Fault(
-            "a row longer than a Matrix SRAM row", f"{elements}, allowed: 1..{core.mlen}"
-        )
+        raise Fault("a row longer than a Matrix SRAM row", f"{elements}, allowed: 1..{core.mlen}")
     format = _format(core)
     first = _matrix_rows(core, core.gp[d.rd], count)
     source = _memory_side(core, d, format, elements)

@@ -3,7 +3,7 @@
 __all__ = ["Fault"]
 
 
-class Fault(Exception):  # noqa: N818  a trap in the making: place and operands come later
+class Fault(Exception):
     """Ends the run with a trap; texts are those of the simulated machine.
 
     Attributes:

@@ -150,9 +150,7 @@ def _loop_start(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
 def _loop_end(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
     found = next((loop for loop in reversed(core.loops) if loop.counter == d.rd), None)
     if found is None:
-        raise Fault(
-            "C_LOOP_END without a loop on its register", f"open loops: {len(core.loops)}"
-        )
+        raise Fault("C_LOOP_END without a loop on its register", f"open loops: {len(core.loops)}")
     if core.gp[d.rd] > 1:
         core.write_gp(d.rd, core.gp[d.rd] - 1)
         found.iteration_began = core.instructions

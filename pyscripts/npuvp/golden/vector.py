@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from npuvp.golden import elementary, rows
 from npuvp.golden.faults import Fault
 from npuvp.golden.formats import Row, from_float, round_to, to_float
+from npuvp.golden.philox import gumbel, philox, uniform
 from npuvp.golden.rows import LaneMask
 from npuvp.golden.scalar import CONDITIONS
 from npuvp.golden.state import Core, Decoded
@@ -157,6 +158,16 @@ def _column_maximum(core: Core, d: Decoded) -> None:
     core.vector[to] = result
 
 
+def _random(core: Core, d: Decoded) -> None:
+    to = core.vector_row(core.gp[d.rd])
+    counters = np.zeros((-(-core.vlen // 4), 4), np.uint32)
+    counters[:, 0] = np.arange(len(counters))
+    counters[:, 2] = core.gp[d.rs1]
+    key = [core.csr_value("rng_key0"), core.csr_value("rng_key1")]
+    words = philox(counters, key).reshape(-1)[: core.vlen]
+    core.vector[to] = from_float(gumbel(words) if d.rs2 else uniform(words), core.vector)
+
+
 # Top-k
 
 
@@ -287,6 +298,7 @@ VECTOR: dict[str, Vector] = {
     "V_COUNT": _count,
     "V_GET": _get,
     "V_COLMAX": _column_maximum,
+    "V_RAND": _random,
     "V_TOPK_MASK": _topk_mask,
     "V_TOPK_FP": _topk_fp,
     "V_TOPK": _topk,
