@@ -1,9 +1,8 @@
 """The sampling step on the machine against the golden model and float64."""
 
+import npuvp as vp
 import numpy as np
 import pytest
-
-import npuvp as vp
 from npuvp.golden.formats import bf16_to_float
 from npuvp.golden.mx import mx_decode_row, mx_encode_row
 from npuvp.golden.sampling import float64_confidence, sampling_step
@@ -137,7 +136,7 @@ def test_timing_mode_has_the_same_cycles(issue, form):
 
 
 def test_blocking_vector_cycles_are_the_published_ones():
-    """15 per row of logits and pass pair, 4 * 32 per row of the batch (top-k mask, mask, selects)."""
+    """15 per row of logits, 4 * 32 per row of the batch (mask, top-k mask, two selects)."""
     work = workload(seeded_logits(1, 32, 126_464))
     result = sample(platform(2048, issue="blocking"), work)
     assert result.cycles_by_class["vector"] == 32 * 62 * 15 + 4 * 32

@@ -101,9 +101,9 @@ memory::Stream stream(const nb::dict& dict) {
                                 {"random", Pattern::random},
                                 {"row_conflict", Pattern::row_conflict},
                                 {"row_conflict_one_bank", Pattern::row_conflict_one_bank}});
-    s.arrivals = named<Arrivals>(
-        value<std::string>(dict, at, "arrivals"), at + "arrivals",
-        {{"bernoulli", Arrivals::bernoulli}, {"periodic", Arrivals::periodic}});
+    s.arrivals =
+        named<Arrivals>(value<std::string>(dict, at, "arrivals"), at + "arrivals",
+                        {{"bernoulli", Arrivals::bernoulli}, {"periodic", Arrivals::periodic}});
     s.bytes = value<std::uint32_t>(dict, at, "bytes");
     s.reads = value<std::uint32_t>(dict, at, "reads");
     s.writes = value<std::uint32_t>(dict, at, "writes");
@@ -181,15 +181,14 @@ memory::Config memory_config(const nb::dict& description) {
                 {"columns", &O::columns},
                 {"access_bytes", &O::access_bytes}});
     using T = memory::Timing;
-    numbers<T>(description, "timing", c.timing,
-               {{"cl", &T::cl},         {"cwl", &T::cwl},       {"burst", &T::burst},
-                {"rcd_rd", &T::rcd_rd}, {"rcd_wr", &T::rcd_wr}, {"rp", &T::rp},
-                {"ras", &T::ras},       {"rc", &T::rc},         {"ccd_s", &T::ccd_s},
-                {"ccd_l", &T::ccd_l},   {"ccd_r", &T::ccd_r},   {"rrd_s", &T::rrd_s},
-                {"rrd_l", &T::rrd_l},   {"faw", &T::faw},       {"wr", &T::wr},
-                {"rtp", &T::rtp},       {"wtr_s", &T::wtr_s},   {"wtr_l", &T::wtr_l},
-                {"rtw", &T::rtw},       {"rfc", &T::rfc},       {"rfc_pb", &T::rfc_pb},
-                {"rrefd", &T::rrefd},   {"refi", &T::refi},     {"ppd", &T::ppd}});
+    numbers<T>(
+        description, "timing", c.timing,
+        {{"cl", &T::cl},         {"cwl", &T::cwl},     {"burst", &T::burst}, {"rcd_rd", &T::rcd_rd},
+         {"rcd_wr", &T::rcd_wr}, {"rp", &T::rp},       {"ras", &T::ras},     {"rc", &T::rc},
+         {"ccd_s", &T::ccd_s},   {"ccd_l", &T::ccd_l}, {"ccd_r", &T::ccd_r}, {"rrd_s", &T::rrd_s},
+         {"rrd_l", &T::rrd_l},   {"faw", &T::faw},     {"wr", &T::wr},       {"rtp", &T::rtp},
+         {"wtr_s", &T::wtr_s},   {"wtr_l", &T::wtr_l}, {"rtw", &T::rtw},     {"rfc", &T::rfc},
+         {"rfc_pb", &T::rfc_pb}, {"rrefd", &T::rrefd}, {"refi", &T::refi},   {"ppd", &T::ppd}});
     using B = memory::CommandBus;
     numbers<B>(description, "bus", c.bus,
                {{"ticks_per_clock", &B::ticks_per_clock},

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -18,16 +19,18 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // One step of MXFP8 E4M3 to BF16 whose scale keeps every element a normal number, on the bits.
-// Above the code's low seven bits, moved to the place of BF16's, stand exponents that are 120 + E
-// too small; a table brings the seven subnormal codes into that form (16 units too large, so that
-// nothing is negative), and zeros are made at the end. Returns whether a NaN code was seen.
+// A code's low seven bits, moved to the place of BF16's, stand for exponents that are 120 + E too
+// small; a table brings the seven subnormal codes into that form (16 units too large, so that
+// nothing is negative), and zeros are made at the end. `most` collects the largest magnitude.
 template <class D>
-HWY_INLINE hn::Mask<D> decode_e4m3_step(D d, const std::uint8_t* elements, hn::Vec<D> offset,
-                                        std::uint16_t* row) {
-    const hn::Rebind<std::uint8_t, D> d8;
+HWY_INLINE void decode_e4m3_step(D d, const std::uint8_t* elements, hn::Vec<D> offset,
+                                 std::uint16_t* row, hn::Vec<D>& most) {
+    const hn::RebindToSigned<D> ds;
+    const hn::Rebind<std::int8_t, D> d8;
     const hn::Repartition<std::uint8_t, D> db;
     alignas(16) static constexpr std::uint8_t subnormal[16] = {0, 0, 8, 12, 16, 18, 20, 22};
-    const auto code = hn::PromoteTo(d, hn::LoadU(d8, elements));
+    const auto bytes = hn::LoadU(d8, reinterpret_cast<const std::int8_t*>(elements));
+    const auto code = hn::BitCast(d, hn::PromoteTo(ds, bytes));
     const auto magnitude = hn::And(code, hn::Set(d, std::uint16_t{0x7F}));
     const auto from_table = hn::BitCast(
         d, hn::TableLookupBytes(hn::LoadDup128(db, subnormal), hn::BitCast(db, magnitude)));
@@ -36,9 +39,8 @@ HWY_INLINE hn::Mask<D> decode_e4m3_step(D d, const std::uint8_t* elements, hn::V
         hn::IfThenElse(is_small, from_table, hn::Add(magnitude, hn::Set(d, std::uint16_t{16})));
     const auto number = hn::Add(hn::ShiftLeft<4>(level), offset);
     const auto unsigned_value = hn::IfThenZeroElse(hn::Eq(magnitude, hn::Zero(d)), number);
-    const auto sign = hn::And(hn::ShiftLeft<8>(code), hn::Set(d, std::uint16_t{0x8000}));
-    hn::StoreU(hn::Or(unsigned_value, sign), d, row);
-    return hn::Eq(magnitude, hn::Set(d, std::uint16_t{0x7F}));
+    hn::StoreU(hn::OrAnd(unsigned_value, code, hn::Set(d, std::uint16_t{0x8000})), d, row);
+    most = hn::Max(most, magnitude);
 }
 
 template <std::size_t block>
@@ -46,15 +48,15 @@ bool decode_e4m3_blocks(const std::uint8_t* elements, const std::uint8_t* scales
                         std::uint16_t* row) {
     const hn::CappedTag<std::uint16_t, block> d;
     const std::size_t step = hn::Lanes(d);
-    auto nan = hn::MaskFromVec(hn::Zero(d));
+    auto most = hn::Zero(d);
     for (std::size_t i = 0; i < n; i += block) {
         // Exponents 120 + E - 2 (the table's 16 units) with E = scale - 127.
         const auto offset = hn::Set(d, static_cast<std::uint16_t>((scales[i / block] - 9) << 7));
         for (std::size_t j = i; j < i + block; j += step) {
-            nan = hn::Or(nan, decode_e4m3_step(d, elements + j, offset, row + j));
+            decode_e4m3_step(d, elements + j, offset, row + j, most);
         }
     }
-    return hn::AllFalse(d, nan);
+    return hn::AllFalse(d, hn::Eq(most, hn::Set(d, std::uint16_t{0x7F})));
 }
 
 // Decodes whole blocks whose scales are in range; false if a NaN code occurred, which leaves the
@@ -194,9 +196,12 @@ void decode_scaled(MxFormat format, std::size_t block, const std::uint8_t* eleme
 
 // Scales that keep every finite non-zero E4M3 element a normal BF16 number.
 bool in_range(const std::uint8_t* scales, std::size_t count) {
-    bool ok = true;
-    for (std::size_t i = 0; i < count; ++i) ok = ok && scales[i] >= 10 && scales[i] <= 246;
-    return ok;
+    std::uint8_t least = 10, largest = 246;
+    for (std::size_t i = 0; i < count; ++i) {
+        least = std::min(least, scales[i]);
+        largest = std::max(largest, scales[i]);
+    }
+    return least >= 10 && largest <= 246;
 }
 
 }  // namespace

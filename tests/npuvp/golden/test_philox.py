@@ -1,7 +1,7 @@
 """Random numbers: published vectors, C++ against NumPy, and the distribution."""
 
 import numpy as np
-from conftest import assert_same_bits
+from golden_rows import assert_same_bits
 from npuvp._core import numerics as core
 from npuvp.golden import philox
 

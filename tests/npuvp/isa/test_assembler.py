@@ -121,6 +121,10 @@ def test_diffusion_dialect_takes_hex_registers():
         ("N-1", 41),
         ("10-4-3", 3),
         ("100/10/2", 5),
+        ("0 && 1/0", 0),
+        ("1 || nope", 1),
+        ("0 && nope || 7", 1),
+        ("min(defined(X) && log2(X), 3)", 0),
     ],
 )
 def test_expressions(expression, value):
