@@ -97,7 +97,9 @@ def masked(rng: np.random.Generator, tokens: NDArray[np.int64]) -> NDArray[np.bo
     share = 1 - rng.random((count, 1)) * 0.99
     hidden = rng.random((count, length - PROMPT)) < share
     block = rng.choice(BLOCKS, (count, 1))
-    start = np.minimum(rng.integers(0, 2, (count, 1)) * block, (length - PROMPT - 1) // block * block)
+    start = np.minimum(
+        rng.integers(0, 2, (count, 1)) * block, (length - PROMPT - 1) // block * block
+    )
     blockwise = (position >= start + block) | (hidden & (position >= start))
     hidden = np.where(rng.random((count, 1)) < 0.5, blockwise, hidden)
     return np.concatenate([np.zeros((count, PROMPT), bool), hidden], axis=1)
@@ -215,9 +217,7 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "training.log").open("w", encoding="utf-8") as log:
-        train(
-            arguments.out, arguments.seed, arguments.steps, arguments.batch, arguments.rate, log
-        )
+        train(arguments.out, arguments.seed, arguments.steps, arguments.batch, arguments.rate, log)
 
 
 if __name__ == "__main__":
