@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from npuvp.firmware import ALL_CORES, DataSegment, Symbol
 from npuvp.isa import AssemblyError, assemble, assemble_text, decode, encode
 
