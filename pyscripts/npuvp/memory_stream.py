@@ -47,7 +47,7 @@ class MemoryStream:
 
 
 def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
-    from npuvp import _core
+    import npuvp._core as _core
 
     known = _core.memory_backends()
     if backend not in known:
@@ -163,7 +163,7 @@ def memory_stream(
         "requests": requests,
         "seed": seed,
     }
-    from npuvp import _core
+    import npuvp._core as _core
 
     result = _core.memory_stream(backend, description, stimulus)
     cpu_seconds = result.pop("cpu_seconds")

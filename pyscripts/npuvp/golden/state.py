@@ -53,7 +53,11 @@ def decode_word(word: int) -> Decoded:
     return Decoded(
         word,
         found.instruction if found else None,
-        *(fields[name].get(word) for name in ("rd", "rs1", "rs2", "rs3", "f1")),
+        fields["rd"].get(word),
+        fields["rs1"].get(word),
+        fields["rs2"].get(word),
+        fields["rs3"].get(word),
+        fields["f1"].get(word),
         imm,
     )
 
@@ -217,4 +221,4 @@ class Core:
 
 
 def _bytes(storage: str) -> int:
-    return np.dtype(_DTYPES[storage]).itemsize
+    return int(np.dtype(_DTYPES[storage]).itemsize)
