@@ -36,9 +36,8 @@ Core::RowsPlace Core::operand_rows(std::uint64_t address, std::uint64_t count) c
     const std::uint64_t align = std::min<std::uint64_t>(lanes_, mlen_);
     if (address % align != 0)
         throw Trap{"Vector SRAM address is not the start of a row",
-                   "element address " + std::to_string(address) + ", " +
-                       (mlen_ < lanes_ ? "matrix operand rows" : "rows") + " are multiples of " +
-                       std::to_string(align)};
+                   "element address " + std::to_string(address) +
+                       ", operand rows are multiples of " + std::to_string(align)};
     const std::uint64_t first = address >> lane_shift_;
     const std::uint64_t rows = count * (operand_pitch_ >> lane_shift_);
     if (first >= rows_ || rows > rows_ - first)
