@@ -238,7 +238,7 @@ def _row_numbers(core: Core, d: Decoded, gathers: bool) -> list[int]:
     count = core.gp[d.rs3]
     if not gathers:
         return list(range(count))
-    return core.int_sram[core.words("int", core.gp[d.rs1], count)].tolist()
+    return [int(n) for n in core.int_sram[core.words("int", core.gp[d.rs1], count)]]
 
 
 def _load_v(gathers: bool) -> Transfer:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from npuvp.errors import RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.golden import GoldenMachine

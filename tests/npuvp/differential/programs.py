@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from npuvp.firmware import DataSegment, Firmware
 from npuvp.isa import encode, load
 from npuvp.isa.declaration import Instruction, Operand
@@ -672,14 +671,8 @@ RULES: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
 }
 
 DMA_FORMS: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
-    **{name: _public_dma for name in ("H_PREFETCH_V", "H_PREFETCH_M", "H_STORE_V")},
-    **{
-        name: _extended_dma
-        for name in (
-            "H_LD_V", "H_ST_V", "H_LD_M", "H_LD_INT", "H_ST_INT", "H_LD_FP", "H_ST_FP",
-            "H_GATHER_V", "H_SCATTER_V",
-        )
-    },
+    **dict.fromkeys(("H_PREFETCH_V", "H_PREFETCH_M", "H_STORE_V"), _public_dma),
+    **dict.fromkeys(("H_LD_V", "H_ST_V", "H_LD_M", "H_LD_INT", "H_ST_INT", "H_LD_FP", "H_ST_FP", "H_GATHER_V", "H_SCATTER_V"), _extended_dma),
 }  # fmt: skip
 
 
