@@ -1,8 +1,8 @@
-"""The programs of this folder: their inputs, what they compute in float64, and how far off they may be.
+"""The programs of this folder: inputs, what they compute in float64, and how far off they may be.
 
 Inputs are rounded to the format in which they stand in memory before the reference sees them, so a
-bound is about the machine's arithmetic alone. u = 2^-8 is half a unit in the last place of BF16 (its
-relative rounding error), and results and intermediate rows are BF16.
+bound is about the machine's arithmetic alone. Results and intermediate rows are BF16; u = 2^-8 is
+half a unit in the last place of it, its relative rounding error.
 """
 
 from __future__ import annotations
