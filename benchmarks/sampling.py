@@ -1,13 +1,13 @@
 """Simulating the sampling step against computing it in NumPy."""
 
-import npuvp as vp
 import numpy as np
 from npuvp._core import convert
-from npuvp.golden.mx import element_values
-from npuvp.sampling import sample, seeded_logits, workload
 from numpy.typing import NDArray
 
+import npuvp as vp
 from benchmarks.measurement import Measurement, best_of
+from npuvp.golden.mx import element_values
+from npuvp.sampling import sample, seeded_logits, workload
 
 BATCH, POSITIONS, VOCABULARY, BLOCK = 16, 32, 126_464, 32
 

@@ -19,14 +19,13 @@ from typing import TextIO
 import ml_dtypes
 import numpy as np
 import torch
+from npuvp.model.addition import ANSWER, DIGITS, PROMPT, operands
+from npuvp.model.tokenizer import Tokenizer
+from npuvp.torch_llada import Llada, Shape
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional
-
-from npuvp.model.addition import ANSWER, DIGITS, PROMPT, operands
-from npuvp.model.tokenizer import Tokenizer
-from npuvp.torch_llada import Llada, Shape
 
 CHARACTERS = "0123456789+=;"
 END, MASK = 62, 63
@@ -97,7 +96,9 @@ def masked(rng: np.random.Generator, tokens: NDArray[np.int64]) -> NDArray[np.bo
     share = 1 - rng.random((count, 1)) * 0.99
     hidden = rng.random((count, length - PROMPT)) < share
     block = rng.choice(BLOCKS, (count, 1))
-    start = np.minimum(rng.integers(0, 2, (count, 1)) * block, (length - PROMPT - 1) // block * block)
+    start = np.minimum(
+        rng.integers(0, 2, (count, 1)) * block, (length - PROMPT - 1) // block * block
+    )
     blockwise = (position >= start + block) | (hidden & (position >= start))
     hidden = np.where(rng.random((count, 1)) < 0.5, blockwise, hidden)
     return np.concatenate([np.zeros((count, PROMPT), bool), hidden], axis=1)
@@ -215,9 +216,7 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "training.log").open("w", encoding="utf-8") as log:
-        train(
-            arguments.out, arguments.seed, arguments.steps, arguments.batch, arguments.rate, log
-        )
+        train(arguments.out, arguments.seed, arguments.steps, arguments.batch, arguments.rate, log)
 
 
 if __name__ == "__main__":

@@ -47,13 +47,13 @@ class MemoryStream:
 
 
 def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
-    from npuvp._core import memory_backend_unavailable, memory_backends
+    import npuvp._core as _core
 
-    known = memory_backends()
+    known = _core.memory_backends()
     if backend not in known:
         faults.append(Fault(place, "backend", repr(backend), f"allowed: {', '.join(known)}"))
         return
-    missing = memory_backend_unavailable(backend)
+    missing = _core.memory_backend_unavailable(backend)
     if missing:
         faults.append(Fault(place, "backend", repr(backend), missing))
 
@@ -163,9 +163,9 @@ def memory_stream(
         "requests": requests,
         "seed": seed,
     }
-    from npuvp._core import memory_stream as stream
+    import npuvp._core as _core
 
-    result = stream(backend, description, stimulus)
+    result = _core.memory_stream(backend, description, stimulus)
     cpu_seconds = result.pop("cpu_seconds")
     rate = result["requests"] / max(cpu_seconds, 1e-9)
     return MemoryStream(requests_per_second_simulated=rate, **result)

@@ -7,6 +7,7 @@ import struct
 import time
 
 import pytest
+
 from npuvp import Firmware, FirmwareError, InputError
 from npuvp.elf import PHDR
 from npuvp.golden import GoldenMachine

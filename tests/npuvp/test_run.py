@@ -4,9 +4,10 @@ import gc
 import os
 from pathlib import Path
 
-import npuvp as vp
 import numpy as np
 import pytest
+
+import npuvp as vp
 
 SUM = """
     .tensor x, hbm, 0x1000, bf16, 2, 64, in

@@ -1,8 +1,9 @@
 """The sampling step on the machine against the golden model and float64."""
 
-import npuvp as vp
 import numpy as np
 import pytest
+
+import npuvp as vp
 from npuvp.golden.formats import bf16_to_float
 from npuvp.golden.mx import mx_decode_row, mx_encode_row
 from npuvp.golden.sampling import float64_confidence, sampling_step

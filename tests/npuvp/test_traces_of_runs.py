@@ -5,12 +5,13 @@ import itertools
 import shutil
 import subprocess
 
-import npuvp as vp
 import numpy as np
 import pytest
 import pywellen
-from npuvp.sampling import sample, seeded_logits, workload
 from vcdvcd import VCDVCD
+
+import npuvp as vp
+from npuvp.sampling import sample, seeded_logits, workload
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,9 @@ MeshTiming::WormId MeshTiming::make_worm(std::uint32_t flits, Network network, s
     worm.tag = tag;
     worm.notify = false;
     worm.copy = false;
+    worm.waiting = false;
+    worm.parked = false;
+    worm.due = false;
     worm.granted = 0;
     worm.closed = 0;
     worm.upstream_end = 0;
@@ -162,10 +165,24 @@ void MeshTiming::multicast(std::uint32_t from, const std::vector<std::uint32_t>&
     worm.route.push_back({in_links_[from], 0, 0, 0});
     extend_route(worm, router(endpoints_[from]), to);
     in_flight_ += to.size();
-    expect(id, now_ + zero_load_latency(from, to.size() == 1 ? to.front() : from, flits));
-    const auto net = static_cast<std::size_t>(network);
-    links_[in_links_[from]].channel[net].requests.push_back({id, 0});
-    if (may_grant(in_links_[from], network, true)) grant(in_links_[from], id);
+    request(in_links_[from], id, 0);
+}
+
+/// The worm asks for a link, and gets it at once where nothing stands against it.
+void MeshTiming::request(std::uint32_t link, WormId id, std::uint32_t port) {
+    const Network network = worms_[id].network;
+    Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
+    ch.requests.push_back({id, port});
+    worms_[id].waiting = true;
+    if (ch.requests.size() > 1) {
+        if (ch.arbitration != kNeverCycle) {
+            if (links_[link].kind != Kind::in) expect(id, ch.arbitration);
+        } else if (may_grant(link, network)) {
+            arbitrate_at(link, network, now_);
+        }
+    } else if (may_grant(link, network)) {
+        grant(link, id);
+    }
 }
 
 void MeshTiming::accept(std::uint32_t endpoint) {
@@ -229,20 +246,22 @@ void MeshTiming::head_ready(WormId id) {
         const Occupant& before = behind.buffer[mine - 1];
         const Worm& other = worms_[before.worm];
         if (other.closed <= before.hop + 1) {
-            behind.buffer[mine].parked = true;
+            worm.parked = true;
             return;
         }
         const Cycle left = crossing(other, before.hop + 1, other.flits - 1);
         if (left >= now_) {
-            events_.push({left + 1, order_++, id, true});
+            head_at(id, left + 1);
             return;
         }
         behind.front = mine;
     }
-    const std::uint32_t link = worm.route[worm.granted].link;
-    Channel& ch = links_[link].channel[static_cast<std::size_t>(worm.network)];
-    ch.requests.push_back({id, links_[worm.route[worm.granted - 1].link].port});
-    if (may_grant(link, worm.network, true)) grant(link, id);
+    request(worm.route[worm.granted].link, id, links_[worm.route[worm.granted - 1].link].port);
+}
+
+void MeshTiming::head_at(WormId id, Cycle time) {
+    events_.push({time, order_++, id, true});
+    expect(id, time);
 }
 
 void MeshTiming::arbitrate_at(std::uint32_t link, Network network, Cycle time) {
@@ -253,11 +272,12 @@ void MeshTiming::arbitrate_at(std::uint32_t link, Network network, Cycle time) {
     events_.push({time, order_++,
                   static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network)),
                   false});
+    const std::size_t candidates = links_[link].kind == Kind::in ? 1 : ch.requests.size();
+    for (std::size_t i = 0; i < candidates; ++i) expect(ch.requests[i].worm, time);
 }
 
 /// The link can take a worm now. Otherwise whatever will change that schedules an arbitration.
-/// `fresh`: for a request that just came; it is alone or waits with the others.
-bool MeshTiming::may_grant(std::uint32_t index, Network network, bool fresh) {
+bool MeshTiming::may_grant(std::uint32_t index, Network network) {
     Link& link = links_[index];
     Channel& ch = link.channel[static_cast<std::size_t>(network)];
     if (ch.holder != kNone) return false;
@@ -275,17 +295,13 @@ bool MeshTiming::may_grant(std::uint32_t index, Network network, bool fresh) {
             return false;
         }
     }
-    if (fresh && ch.requests.size() > 1) {
-        arbitrate_at(index, network, now_);
-        return false;
-    }
     return true;
 }
 
 void MeshTiming::arbitrate(std::uint32_t index, Network network) {
     Link& link = links_[index];
     Channel& ch = link.channel[static_cast<std::size_t>(network)];
-    if (ch.requests.empty() || !may_grant(index, network, false)) return;
+    if (ch.requests.empty() || !may_grant(index, network)) return;
     std::size_t chosen = 0;
     if (link.kind != Kind::in) {
         const std::uint32_t ports = ports_[link.from];
@@ -307,6 +323,7 @@ void MeshTiming::grant(std::uint32_t index, WormId id) {
                                       [&](const Request& r) { return r.worm == id; });
     ch.last_port = request->port;
     ch.requests.erase(request);
+    worm.waiting = false;
 
     const std::uint32_t i = worm.granted++;
     Hop& hop = worm.route[i];
@@ -325,8 +342,8 @@ void MeshTiming::grant(std::uint32_t index, WormId id) {
     ch.holder = id;
     const bool last = worm.granted == worm.route.size();
     if (!last) {
-        ch.buffer.push_back({id, i, hop.order, false});
-        events_.push({now_ + head_latency(link), order_++, id, true});
+        ch.buffer.push_back({id, i, hop.order});
+        head_at(id, now_ + head_latency(link));
     }
     if (link.kind != Kind::replicate) {
         link.use.packets[static_cast<std::size_t>(worm.network)] += 1;
@@ -369,9 +386,10 @@ void MeshTiming::part(WormId id) {
         copy.to = to.front();
         copy.upstream_end = worms_[id].route.back().end;
         extend_route(copy, at, to);
-        expect(copy_id, now_ + copy.flits - 1);
         Channel& ch = links_[link].channel[static_cast<std::size_t>(copy.network)];
         ch.requests.push_back({copy_id, links_[replicators_[at]].port});
+        copy.waiting = true;
+        if (ch.arbitration != kNeverCycle) expect(copy_id, ch.arbitration);
         arbitrate_at(link, copy.network, now_);
     }
 }
@@ -398,9 +416,12 @@ void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
     if (hop == 0) return;
     Channel& behind = channel(worms_[id], hop - 1);
     for (std::size_t i = behind.front; i + 1 < behind.buffer.size(); ++i)
-        if (behind.buffer[i].worm == id && behind.buffer[i + 1].parked) {
-            behind.buffer[i + 1].parked = false;
-            events_.push({std::max(now_, tail + 1), order_++, behind.buffer[i + 1].worm, true});
+        if (behind.buffer[i].worm == id) {
+            const WormId next = behind.buffer[i + 1].worm;
+            if (worms_[next].parked && worms_[next].granted == behind.buffer[i + 1].hop + 1) {
+                worms_[next].parked = false;
+                head_at(next, std::max(now_, tail + 1));
+            }
             break;
         }
     refresh(worms_[id].route[hop - 1].link, network);
@@ -415,8 +436,30 @@ void MeshTiming::refresh(std::uint32_t link, Network network) {
         arbitrate_at(link, network, ch.free_at);
 }
 
-void MeshTiming::expect(WormId id, Cycle time) {
-    due_.push({time, order_++, id, worms_[id].generation});
+/// The worm goes on at `progress` at the earliest: notes when it can arrive.
+void MeshTiming::expect(WormId id, Cycle progress) {
+    Worm& worm = worms_[id];
+    if (worm.due) return;
+    worm.due = true;
+    const auto rest = static_cast<Cycle>(worm.route.size() - worm.granted - 1);
+    due_.push(
+        {progress + rest * shape_.router_cycles + worm.flits - 1, order_++, id, worm.generation});
+}
+
+/// A bound that time has reached is moved on, or forgotten where the worm has no event before it.
+void MeshTiming::renew(const Due& due) {
+    Worm& worm = worms_[due.worm];
+    if (worm.generation != due.generation) return;
+    worm.due = false;
+    if (worm.granted == worm.route.size() || worm.parked) return;
+    if (!worm.waiting) {
+        expect(due.worm, now_ + 1);
+        return;
+    }
+    const Channel& ch = channel(worm, worm.granted);
+    const bool candidate = worm.granted > 0 || ch.requests.front().worm == due.worm;
+    if (ch.arbitration == kNeverCycle || !candidate) return;
+    expect(due.worm, std::max(ch.arbitration, now_ + 1));
 }
 
 Cycle MeshTiming::next_event() const {
@@ -456,10 +499,7 @@ void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
     while (!due_.empty() && due_.top().time <= until) {
         const Due due = due_.top();
         due_.pop();
-        const Worm& worm = worms_[due.worm];
-        if (worm.generation != due.generation || worm.granted == worm.route.size()) continue;
-        const auto rest = static_cast<Cycle>(worm.route.size() - worm.granted - 1);
-        expect(due.worm, until + 1 + rest * shape_.router_cycles + worm.flits - 1);
+        renew(due);
     }
 }
 

@@ -141,7 +141,10 @@ class MeshTiming {
         std::uint32_t generation = 0;
         Network network = Network::request;
         bool notify = false;
-        bool copy = false;  ///< made by a replication buffer
+        bool copy = false;     ///< made by a replication buffer
+        bool waiting = false;  ///< among the requests of its next link
+        bool parked = false;   ///< its head waits until the worm before it has left the buffer
+        bool due = false;      ///< a lower bound of its arrival is noted
         std::uint32_t from = 0;
         std::uint32_t to = 0;  ///< endpoint; of a multicast before it parts: the first of them
         std::uint64_t tag = 0;
@@ -155,7 +158,6 @@ class MeshTiming {
         WormId worm;
         std::uint32_t hop;  ///< of the worm, whose link leads into this buffer
         std::uint64_t order;
-        bool parked;  ///< its head waits until the worm before it has left
     };
     struct Request {
         WormId worm;
@@ -207,7 +209,6 @@ class MeshTiming {
     std::uint32_t next_link(std::uint32_t at, std::uint32_t endpoint) const;
     void extend_route(Worm& worm, std::uint32_t at, const std::vector<std::uint32_t>& to);
     WormId make_worm(std::uint32_t flits, Network network, std::uint64_t tag);
-    void retire(WormId id);
     Channel& channel(const Worm& worm, std::uint32_t hop) {
         return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
     }
@@ -221,14 +222,17 @@ class MeshTiming {
     Cycle slot_left(const Channel& channel, std::uint64_t order) const;
     void head_ready(WormId id);
     void arbitrate(std::uint32_t link, Network network);
-    bool may_grant(std::uint32_t link, Network network, bool fresh);
+    bool may_grant(std::uint32_t link, Network network);
     void grant(std::uint32_t link, WormId id);
     void settle(WormId id);
     void close(WormId id, std::uint32_t hop, Cycle tail);
     void refresh(std::uint32_t link, Network network);
     void arbitrate_at(std::uint32_t link, Network network, Cycle time);
     void part(WormId id);
-    void expect(WormId id, Cycle time);
+    void expect(WormId id, Cycle progress);
+    void head_at(WormId id, Cycle time);
+    void renew(const Due& due);
+    void request(std::uint32_t link, WormId id, std::uint32_t port);
     void arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries);
 
     MeshShape shape_;
@@ -245,7 +249,9 @@ class MeshTiming {
     std::vector<Worm> worms_;
     std::vector<WormId> idle_;
     Earliest<Event> events_;
-    Earliest<Due> due_;       ///< lower bounds of worms whose arrival is not known
+    /// Lower bounds of arrival, for worms that have an event before them: next_event() need not
+    /// stop at every hop.
+    Earliest<Due> due_;
     Earliest<Due> arrivals_;  ///< known arrivals
     std::vector<Delivery> departures_;
     std::uint64_t order_ = 0;

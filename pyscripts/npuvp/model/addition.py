@@ -36,7 +36,8 @@ class Operands:
 def _held_out(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.bool_]:
     # A multiplicative hash of the pair: the split must not show in any digit.
     key = (a * 10**DIGITS + b).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return (key >> np.uint64(60)) % np.uint64(_HELD_OUT_MODULUS) == 0
+    kept: NDArray[np.bool_] = (key >> np.uint64(60)) % np.uint64(_HELD_OUT_MODULUS) == 0
+    return kept
 
 
 def operands(

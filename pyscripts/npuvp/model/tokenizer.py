@@ -46,7 +46,7 @@ class Tokenizer:
             raise TokenizerError(f"{path}: not JSON: {error}") from None
         if not isinstance(data, dict) or data.get("type") != "characters":
             raise TokenizerError(
-                f"{path}: not a character list ('type': 'characters'), so this model takes token ids"
+                f"{path}: no character list ('type': 'characters'), so this model takes token ids"
             )
         return cls(
             data["characters"],

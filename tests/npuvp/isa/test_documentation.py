@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from npuvp.isa import assemble_text, load
 from npuvp.isa.assembler import PSEUDO
 from npuvp.isa.directives import CONDITIONALS, DIRECTIVES

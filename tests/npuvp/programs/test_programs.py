@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from npuvp import Platform, golden
+from npuvp.cli import main
 
-from .reference import PROGRAMS, Machine, topk_routing
+from .reference import FOLDER, PROGRAMS, Machine, topk_routing
 
 MACHINES = {
     "plena": Machine(64, 4, weights=7, block=8, narrow_registers=True),
@@ -65,3 +66,22 @@ def test_weights_of_the_selected_add_up_to_one():
     outputs = golden.run(platform("edge"), case.firmware(machine), inputs=case.inputs).outputs
     close(case, outputs)
     assert np.abs(outputs["weights"].sum(axis=1) - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_from_the_command_line(program, tmp_path, capsys):
+    machine = MACHINES["plena"]
+    case = PROGRAMS[program](machine, np.random.default_rng(9))
+    arguments = ["run", str(FOLDER / f"{program}.s"), "--platform", "platform/plena.yaml"]
+    for name, value in {**machine.defines, **case.defines}.items():
+        arguments += ["-D", f"{name}={value}"]
+    for name, value in case.inputs.items():
+        np.save(tmp_path / f"{name}.npy", value)
+        arguments += ["--input", f"{name}={tmp_path / name}.npy"]
+    for name in case.expected:
+        arguments += ["--output", f"{name}={tmp_path / name}_out.npy"]
+    assert not main(arguments), capsys.readouterr().err
+    outputs = {name: np.load(tmp_path / f"{name}_out.npy") for name in case.expected}
+    close(case, outputs)
+    wanted = golden.run(platform("plena"), case.firmware(machine), inputs=case.inputs).outputs
+    assert all(outputs[name].tobytes() == wanted[name].tobytes() for name in outputs)

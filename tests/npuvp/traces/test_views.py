@@ -1,4 +1,5 @@
 import pytest
+
 from npuvp.traces import TraceOptions
 from npuvp.traces.power_plot import plot_power, read_power
 from npuvp.traces.vcd_view import read_signals, write_view
