@@ -29,7 +29,7 @@ traps: Counter[str] = Counter()
 def check(described, program, seed, what):
     run = compare(described, program, HBM_BYTES)
     if run is None:  # it does not end
-        return
+        return None
     note(run)
     if run.faults:
         words = minimal(described, program, HBM_BYTES)
@@ -42,6 +42,7 @@ def check(described, program, seed, what):
         again = compare(described, shrunk, HBM_BYTES)
         differences = "\n".join(again.faults if again else run.faults)
         pytest.fail(f"{what}, seed {seed}:\n{differences}\nprogram:\n{text}")
+    return run
 
 
 def note(run: Run) -> None:
@@ -74,10 +75,9 @@ def test_every_instruction_by_itself(name):
             generator = ProgramGenerator(described, rng, [instruction])
             words = generator.program(8)
             program = firmware(described, words, rng)
-            run = compare(described, program, HBM_BYTES)
+            run = check(described, program, seed, f"{name}: {instruction.name}")
             assert run is not None
             assert run.end.message == "", f"{instruction.name}: {run.end.text}"
-            check(described, program, seed, f"{name}: {instruction.name}")
 
 
 @pytest.mark.parametrize("cores", [2, 3])
