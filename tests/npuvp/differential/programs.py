@@ -610,6 +610,20 @@ def _tile_offset(name: str) -> Callable[[ProgramGenerator, Instruction], None]:
     return rule
 
 
+def _bmv(g: ProgramGenerator, instruction: Instruction) -> None:
+    """Takes one head of MLEN lanes, so it works on an accumulator that is clear before and after."""
+    clear = load().by_name()["M_BMV_WO"]
+    g.instruction(clear)
+    g.csr("head_len", g.mlen)
+    tile = g.mlen * g.mlen
+    at = g.integer(0, g.matrix_elements // tile - 1) * tile
+    given = {"gpM": at, "gpO": 0} if g.chance(0.5) else {"gpM": 0, "gpO": at}
+    for _ in range(g.integer(1, 3)):
+        g.generic(instruction, given)
+    g.instruction(clear)
+    g.csr("head_len", g.head_length)
+
+
 def _write_out(column: bool) -> Callable[[ProgramGenerator, Instruction], None]:
     def rule(g: ProgramGenerator, instruction: Instruction) -> None:
         wide = max(1, g.mlen // g.vlen)
@@ -678,6 +692,7 @@ RULES: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
     "M_MV": _tile_offset("column"),
     "M_TMV": _tile_offset("base"),
     "M_BTMV": _tile_offset("head"),
+    "M_BMV": _bmv,
     "M_MM_WO": _write_out(column=True),
     "M_MV_WO": _write_out(column=True),
     "M_BMM_WO": _write_out(column=False),
