@@ -82,6 +82,8 @@ Machine::Machine(const MachineDescription& description, bool functional)
         regions.push_back({c.name, c.base, description.core_window, target++});
     regions.push_back({"host", description.host_base,
                        description.cores.size() * host::Host::page_bytes, target++});
+    regions.push_back(
+        {"semaphores", description.semaphore_base, host::Semaphores::bytes, target++});
     for (const TargetDescription& t : description.targets)
         regions.push_back({t.name, t.base, t.bytes, target++});
 
@@ -94,6 +96,12 @@ Machine::Machine(const MachineDescription& description, bool functional)
         env.period_ps = description.period_ps;
         env.window_bytes = description.core_window;
         env.host_base = description.host_base + i * host::Host::page_bytes;
+        env.semaphore_base = description.semaphore_base;
+        env.semaphores = description.semaphores;
+        for (const CoreDescription& peer : description.cores)
+            env.cores.push_back({peer.base, static_cast<std::uint64_t>(peer.parameters.vlen),
+                                 peer.parameters.vector_format,
+                                 static_cast<std::uint64_t>(peer.parameters.vector_sram_bytes)});
         env.functional = functional;
         env.quantum_cycles = std::max<std::uint64_t>(
             1, static_cast<std::uint64_t>(c.parameters.quantum) / description.period_ps);
@@ -121,6 +129,9 @@ Machine::Machine(const MachineDescription& description, bool functional)
     host_ = std::make_unique<host::Host>("host", static_cast<std::uint32_t>(cores_.size()),
                                          description.host_fifo_words, hub_);
     crossbar_->out.bind(host_->in);
+    semaphores_ = std::make_unique<host::Semaphores>("semaphores", description.semaphores,
+                                                     description.period_ps, hub_);
+    crossbar_->out.bind(semaphores_->in);
     for (const TargetDescription& t : description.targets) {
         foreign_.push_back(std::make_unique<Foreign>(t.name.c_str(), t));
         crossbar_->out.bind(foreign_.back()->in);
@@ -133,6 +144,7 @@ Machine::~Machine() {
     foreign_.clear();
     cores_.clear();
     memories_.clear();
+    semaphores_.reset();
     host_.reset();
     crossbar_.reset();
 }

@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 #include "host/host.h"
+#include "host/semaphores.h"
 #include "memory/config.h"
 #include "memory/systemc/memory.h"
 #include "noc/crossbar.h"
@@ -59,6 +60,8 @@ struct MachineDescription {
     std::vector<TargetDescription> targets;
     std::uint64_t host_base = 0;
     std::uint32_t host_fifo_words = 1024;
+    std::uint64_t semaphore_base = 0;
+    std::uint32_t semaphores = 0;
     struct NamedRegion {
         std::string name;
         std::uint64_t base;
@@ -102,6 +105,7 @@ class Machine {
     Simulation simulation_;
     std::unique_ptr<noc::Crossbar> crossbar_;
     std::unique_ptr<host::Host> host_;
+    std::unique_ptr<host::Semaphores> semaphores_;
     std::vector<std::unique_ptr<memory::Memory>> memories_;
     std::vector<std::unique_ptr<core::Core>> cores_;
     std::vector<std::unique_ptr<Foreign>> foreign_;
