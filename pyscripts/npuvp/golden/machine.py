@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.golden.codec import GoldenCodec
-from npuvp.golden.dma import DMA
+from npuvp.golden.dma import DMA, multicast
 from npuvp.golden.faults import Fault
 from npuvp.golden.matrix import MATRIX
 from npuvp.golden.memory import MemoryMap, SparseMemory, Window
 from npuvp.golden.scalar import CONTROL, SCALAR
 from npuvp.golden.state import CSR, Core, decode_word, illegal_detail
+from npuvp.golden.synchronise import Barriers, Semaphores
 from npuvp.golden.vector import VECTOR
 from npuvp.isa.disassembler import instruction_text
 from npuvp.loading import LoadedMachine
@@ -84,6 +85,9 @@ class GoldenMachine(LoadedMachine):
             )
             for number, window in enumerate(windows, 1):
                 self.memory.add(described["base"] + number * slot, window)
+        self.semaphore_count: int = description["host"]["parameters"]["semaphores"]
+        self.semaphores = Semaphores()
+        self.barriers = Barriers()
         self.host_words: list[tuple[int, int]] = []
         self.doorbells: list[tuple[int, int]] = []
         self.marks: list[tuple[int, int, int]] = []
@@ -141,10 +145,10 @@ class GoldenMachine(LoadedMachine):
         while any(not core.halted for core in self.cores):
             progress = False
             for core in self.cores:
-                before = core.instructions
+                before, ran = core.instructions, not core.halted
                 self._run_core(core, left)
                 done = core.instructions - before
-                progress = progress or done > 0 or core.halted
+                progress = progress or done > 0 or (ran and core.halted)
                 if left is not None:
                     left -= done
                     if left <= 0 and not core.halted:
@@ -180,6 +184,8 @@ class GoldenMachine(LoadedMachine):
             raise Fault("illegal instruction word", illegal_detail(d.word))
         if name in DMA:
             DMA[name](self.memory, core, d)
+        elif name == "H_MCAST":
+            multicast(self.cores, core, d)
         else:
             simple = SCALAR.get(name) or VECTOR.get(name) or MATRIX[name]
             simple(core, d)
