@@ -42,6 +42,7 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
                 for name, c in e.classes.items()
             },
             "row_access_fj": e.sram_access_fj["vector"],
+            "matrix_row_fj": e.sram_access_fj["matrix"],
             "dma_byte_fj": e.dma_byte_fj,
             "mac_fj": e.mac_fj.get(weight, e.mac_fj["bf16"]),
             "static_watts": {

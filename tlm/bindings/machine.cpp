@@ -76,6 +76,7 @@ core::CoreEnergy core_energy(const nb::dict& from) {
     e.operation_fj = by_class(classes, "once_fj");
     e.element_fj = by_class(classes, "element_fj");
     e.row_access_fj = get<std::uint64_t>(from, owner, "row_access_fj");
+    e.matrix_row_fj = get<std::uint64_t>(from, owner, "matrix_row_fj");
     e.dma_byte_fj = get<std::uint64_t>(from, owner, "dma_byte_fj");
     e.mac_fj = get<std::uint64_t>(from, owner, "mac_fj");
     const auto watts = get<nb::dict>(from, owner, "static_watts");
@@ -199,6 +200,8 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
     m.host_base = get<std::uint64_t>(host, "host", "base");
     m.host_fifo_words = static_cast<std::uint32_t>(
         get<std::int64_t>(get<nb::dict>(host, "host", "parameters"), "host", "fifo_words"));
+    m.semaphores = static_cast<std::uint32_t>(
+        get<std::int64_t>(get<nb::dict>(host, "host", "parameters"), "host", "semaphores"));
     for (nb::handle item : get<nb::list>(d, "platform", "targets")) {
         const auto t = nb::cast<nb::dict>(item);
         TargetDescription target;
@@ -215,6 +218,7 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
         m.regions.push_back({get<std::string>(r, "region", "name"),
                              get<std::uint64_t>(r, "region", "base"),
                              get<std::uint64_t>(r, "region", "size")});
+        if (m.regions.back().name == "semaphores") m.semaphore_base = m.regions.back().base;
     }
     return m;
 }
@@ -259,6 +263,10 @@ nb::dict core_dict(core::Core& core) {
     dma["descriptors"] = core.dma.descriptors();
     dma["bytes_read"] = core.dma.bytes_read();
     dma["bytes_written"] = core.dma.bytes_written();
+    nb::dict matrix;
+    matrix["busy_cycles"] = core.matrix_busy_cycles();
+    matrix["macs"] = core.macs();
+    d["matrix"] = matrix;
     d["trap"] = trap_dict(core);
     return d;
 }

@@ -30,9 +30,10 @@ Dma::Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub)
 
 bool Dma::conflicts(Space space, std::uint64_t first, std::uint64_t count, bool write) const {
     for (const Active& active : pending_) {
-        const Descriptor& d = *active.descriptor;
-        if (d.space == space && (write || d.to_sram) && overlap(first, count, d.first, d.count))
-            return true;
+        for (const Range& range : active.descriptor->ranges)
+            if (range.space == space && (write || range.written) &&
+                overlap(first, count, range.first, range.count))
+                return true;
     }
     return false;
 }
@@ -176,14 +177,23 @@ void Dma::wake() {
                        active.descriptor->tag, source_, trace::Kind::burst});
     }
     for (Active& active : pending_) {
-        if (active.descriptor->start_ps + timing_.start_cycles * timing_.period_ps > now) break;
+        Descriptor& d = *active.descriptor;
+        if (d.start_ps + timing_.start_cycles * timing_.period_ps > now) break;
+        if (!issue_bursts(active)) break;
+        if (d.writes.empty()) continue;
+        if (active.in_flight > 0) break;  // the next descriptor does not overtake
+        d.segments = std::move(d.writes);
+        d.writes.clear();
+        d.to_sram = false;
+        active.segment = 0;
         if (!issue_bursts(active)) break;
     }
     for (std::size_t i = 0; i < pending_.size();) {
         Active& active = pending_[i];
         const Descriptor& d = *active.descriptor;
         const std::uint64_t begin = d.start_ps + timing_.start_cycles * timing_.period_ps;
-        if (begin > now || active.segment < d.segments.size() || active.in_flight > 0) {
+        if (begin > now || active.segment < d.segments.size() || active.in_flight > 0 ||
+            !d.writes.empty()) {
             ++i;
             continue;
         }
@@ -208,7 +218,8 @@ void Dma::schedule() {
     for (const Active& active : pending_) {
         const Descriptor& d = *active.descriptor;
         const bool started = active.segment > 0 || active.offset > 0;
-        if (started && active.segment < d.segments.size()) break;  // waits for an answer
+        // Waits for an answer, and those behind it wait with it.
+        if (started && (active.segment < d.segments.size() || !d.writes.empty())) break;
         if (!started) {
             const bool may_start =
                 d.segments.empty() ||

@@ -25,18 +25,26 @@ struct Segment {
     std::uint32_t staging;
 };
 
-/// What one DMA instruction asks for. The range of rows (or words) is what hazards are tracked on.
+/// Rows or words of an SRAM of this core that a transfer reads or writes: hazards are tracked on
+/// them.
+struct Range {
+    Space space;
+    std::uint64_t first;
+    std::uint64_t count;
+    bool written;
+};
+
+/// What one DMA instruction asks for.
 struct Descriptor {
     std::uint64_t id = 0;
     std::uint64_t start_ps = 0;
     std::uint32_t pc = 0;
     std::uint8_t tag = 0;
     bool to_sram = true;  ///< memory -> SRAM, else SRAM -> memory
-    Space space = Space::vector;
-    std::uint64_t first = 0;  ///< first SRAM row or word
-    std::uint64_t count = 0;  ///< rows or words
+    std::vector<Range> ranges;
     std::vector<Segment> segments;
-    bool data = true;  ///< false: timing only, nothing is moved
+    std::vector<Segment> writes;  ///< from memory to memory: what is written when all is read
+    bool data = true;             ///< false: timing only, nothing is moved
     std::vector<std::uint8_t> staging;
     std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
@@ -74,8 +82,8 @@ class Dma : public sc_core::sc_module {
 
     bool full() const { return pending_.size() >= timing_.queue_depth; }
     bool idle() const { return pending_.empty(); }
-    /// A DMA that moves data to (`true`) or from the SRAM rows [first, first + count) of `space`
-    /// is pending: a reader conflicts with the former, a writer with both.
+    /// A pending transfer writes or reads the SRAM rows [first, first + count) of `space`: a reader
+    /// conflicts with the former, a writer with both.
     bool conflicts(Space space, std::uint64_t first, std::uint64_t count, bool write) const;
     bool tags_pending(std::uint32_t mask) const;
     std::uint64_t push(std::unique_ptr<Descriptor> descriptor);

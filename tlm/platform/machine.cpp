@@ -85,6 +85,12 @@ Machine::Machine(const MachineDescription& description, bool functional)
         env.period_ps = description.period_ps;
         env.window_bytes = description.core_window;
         env.host_base = description.host_base + i * host::Host::page_bytes;
+        env.semaphore_base = description.semaphore_base;
+        env.semaphores = description.semaphores;
+        for (const CoreDescription& peer : description.cores)
+            env.cores.push_back({peer.base, static_cast<std::uint64_t>(peer.parameters.vlen),
+                                 peer.parameters.vector_format,
+                                 static_cast<std::uint64_t>(peer.parameters.vector_sram_bytes)});
         env.functional = functional;
         env.quantum_cycles = std::max<std::uint64_t>(
             1, static_cast<std::uint64_t>(c.parameters.quantum) / description.period_ps);
@@ -115,6 +121,9 @@ Machine::Machine(const MachineDescription& description, bool functional)
     host_ = std::make_unique<host::Host>("host", static_cast<std::uint32_t>(cores_.size()),
                                          description.host_fifo_words, hub_);
     interconnect_->bind_target(host_->in);
+    semaphores_ = std::make_unique<host::Semaphores>("semaphores", description.semaphores,
+                                                     description.period_ps, hub_);
+    interconnect_->bind_target(semaphores_->in);
     for (const TargetDescription& t : description.targets) {
         foreign_.push_back(std::make_unique<Foreign>(t.name.c_str(), t));
         interconnect_->bind_target(foreign_.back()->in);
@@ -123,7 +132,8 @@ Machine::Machine(const MachineDescription& description, bool functional)
 }
 
 /// The mesh or the bus, with its regions. Initiators: per core its DMA, then its control port.
-/// Targets: the nodes of every memory, the windows of the cores, the host, the foreign ones.
+/// Targets: the nodes of every memory, the windows of the cores, the host, the semaphores (at the
+/// host's port), the foreign ones.
 std::unique_ptr<noc::Interconnect> Machine::make_interconnect() {
     const MachineDescription& d = description_;
     std::vector<noc::Region> regions;
@@ -148,7 +158,10 @@ std::unique_ptr<noc::Interconnect> Machine::make_interconnect() {
         mesh.initiators.insert(mesh.initiators.end(), {at, at});
     }
     regions.push_back({"host", d.host_base, d.cores.size() * host::Host::page_bytes, target++});
-    mesh.targets.push_back(port("host", d.host_node));
+    const std::uint32_t host_port = port("host", d.host_node);
+    mesh.targets.push_back(host_port);
+    regions.push_back({"semaphores", d.semaphore_base, host::Semaphores::bytes, target++});
+    mesh.targets.push_back(host_port);
     for (const TargetDescription& t : d.targets) {
         regions.push_back({t.name, t.base, t.bytes, target++});
         mesh.targets.push_back(port(t.name, t.node));
@@ -178,6 +191,7 @@ Machine::~Machine() {
     foreign_.clear();
     cores_.clear();
     memories_.clear();
+    semaphores_.reset();
     host_.reset();
     interconnect_.reset();
 }

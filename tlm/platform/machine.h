@@ -8,6 +8,7 @@
 
 #include "core/core.h"
 #include "host/host.h"
+#include "host/semaphores.h"
 #include "memory/config.h"
 #include "memory/systemc/memory.h"
 #include "noc/interconnect.h"
@@ -73,6 +74,8 @@ struct MachineDescription {
     std::uint32_t host_fifo_words = 1024;
     noc::Node host_node;
     std::optional<NocDescription> noc;
+    std::uint64_t semaphore_base = 0;
+    std::uint32_t semaphores = 0;
     struct NamedRegion {
         std::string name;
         std::uint64_t base;
@@ -123,6 +126,7 @@ class Machine {
     std::unique_ptr<noc::Interconnect> interconnect_;
     noc::Mesh* mesh_ = nullptr;  ///< the same, where it is one
     std::unique_ptr<host::Host> host_;
+    std::unique_ptr<host::Semaphores> semaphores_;
     std::vector<std::unique_ptr<memory::Memory>> memories_;
     std::vector<std::unique_ptr<core::Core>> cores_;
     std::vector<std::unique_ptr<Foreign>> foreign_;
