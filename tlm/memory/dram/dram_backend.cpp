@@ -44,6 +44,8 @@ void DramBackend::note(std::size_t channel) {
 bool DramBackend::send(const Request& request) {
     check_request(request, access_bytes_, capacity_);
     const std::uint64_t unit = request.address >> access_shift_;
+    // A caller that is refused tries again and again: that has to be cheap.
+    if (channels_[mapping_.channel(unit)]->refuses(request.write ? kWrite : kRead)) return false;
     const Coordinates where = mapping_.locate(unit);
     switch (channels_[where.channel]->send(where, unit, request, tick_)) {
         case Channel::Accepted::no:
