@@ -21,7 +21,8 @@ std::uint32_t log2_of(std::uint32_t power) {
 }  // namespace
 
 DramBackend::DramBackend(const Config& config)
-    : access_bytes_(checked(config).organization.access_bytes),
+    : organization_(checked(config).organization),
+      access_bytes_(organization_.access_bytes),
       access_shift_(log2_of(access_bytes_)),
       capacity_(memory::capacity_bytes(config.organization)),
       pseudo_channels_(config.organization.channels * config.organization.pseudo_channels),
@@ -117,6 +118,8 @@ double DramBackend::peak_bandwidth() const {
 
 std::vector<std::uint8_t> DramBackend::save() const {
     Writer writer;
+    writer.put(organization_);
+    writer.put(table_);
     writer.put(now_);
     writer.put(tick_);
     writer.put(decided_);
@@ -128,6 +131,8 @@ std::vector<std::uint8_t> DramBackend::save() const {
 
 void DramBackend::restore(const std::vector<std::uint8_t>& state) {
     Reader reader(state);
+    reader.expect(organization_);
+    reader.expect(table_);
     reader.get(now_);
     reader.get(tick_);
     reader.get(decided_);
