@@ -5,16 +5,22 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <chrono>
+#include <time.h>
+
+#include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "bindings/bindings.h"
+#include "numerics/gemm.h"
 #include "numerics/mx.h"
+#include "numerics/philox.h"
 #include "numerics/rows.h"
 #include "numerics/scalar.h"
 #include "numerics/targets.h"
@@ -206,6 +212,96 @@ void softmax_of_largest(Row logits, Words indices, Floats weights, bool over_all
                  weights.data());
 }
 
+void matrix_product(Row a, Row b, Floats c, std::size_t m, std::size_t n, std::size_t k,
+                    std::tuple<std::size_t, std::size_t> a_strides,
+                    std::tuple<std::size_t, std::size_t> b_strides) {
+    const auto [a_row, a_column] = a_strides;
+    const auto [b_row, b_column] = b_strides;
+    if (m * n == 0) return;
+    if (k > 0) {
+        at_least(a.shape(0), (m - 1) * a_row + (k - 1) * a_column + 1, "a");
+        at_least(b.shape(0), (k - 1) * b_row + (n - 1) * b_column + 1, "b");
+    }
+    at_least(c.shape(0), m * n, "c");
+    gemm(m, n, k, {format_of(a), a.data(), a_row, a_column},
+         {format_of(b), b.data(), b_row, b_column}, c.data(), n);
+}
+
+void random_words(Words d, std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint32_t> c,
+                  std::tuple<std::uint32_t, std::uint32_t> key) {
+    at_least(d.shape(0), 4, "destination");
+    const auto words = philox({std::get<0>(c), std::get<1>(c), std::get<2>(c), std::get<3>(c)},
+                              {std::get<0>(key), std::get<1>(key)});
+    std::copy(words.begin(), words.end(), d.data());
+}
+
+void uniforms(Floats d, Words words) {
+    at_least(d.shape(0), words.shape(0), "destination");
+    for (std::size_t i = 0; i < words.shape(0); ++i) d.data()[i] = uniform(words.data()[i]);
+}
+
+void gumbels(Floats d, Words words) {
+    at_least(d.shape(0), words.shape(0), "destination");
+    for (std::size_t i = 0; i < words.shape(0); ++i) d.data()[i] = gumbel(words.data()[i]);
+}
+
+double thread_seconds() {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Mean processor time of a kernel on rows of Gumbel noise; "decode FORMAT" and "encode FORMAT"
+// convert blocks of 32.
+double nanoseconds(const std::string& name, const std::string& format_name, std::size_t n,
+                   std::size_t repeat) {
+    const Format format = format_name == "bf16" ? Format::bf16 : Format::fp32;
+    const RowKernels& k = row_kernels(format);
+    std::vector<float> values(n);
+    gumbel_row(values.data(), n, 0, 0, 0);
+    std::vector<std::uint32_t> a(n), b(n), d(n);
+    k.from_float(a.data(), values.data(), n);
+    gumbel_row(values.data(), n, n, 0, 0);
+    k.from_float(b.data(), values.data(), n);
+    std::vector<std::uint8_t> elements(4 * n), scales(n);
+    const bool decode = name.rfind("decode ", 0) == 0;
+    const bool encode = name.rfind("encode ", 0) == 0;
+    const MxFormat packed = mx_format(decode || encode ? name.substr(7) : "mxfp8_e4m3");
+    mx_encode_row(packed, 32, format, a.data(), n, elements.data(), scales.data());
+    std::function<void()> call;
+    if (decode) {
+        call = [&] {
+            mx_decode_row(packed, 32, elements.data(), scales.data(), n, format, d.data());
+        };
+    } else if (encode) {
+        call = [&] {
+            mx_encode_row(packed, 32, format, a.data(), n, elements.data(), scales.data());
+        };
+    } else if (name == "max_index") {
+        call = [&] {
+            float best = -std::numeric_limits<float>::infinity();
+            std::uint32_t index = 0;
+            k.max_index(a.data(), n, nullptr, best, index);
+        };
+    } else if (vv_kernels.count(name) > 0) {
+        call = [&, kernel = vv_kernels.at(name)(k)] {
+            kernel(d.data(), a.data(), b.data(), n, nullptr);
+        };
+    } else if (vf_kernels.count(name) > 0) {
+        call = [&, kernel = vf_kernels.at(name)(k)] {
+            kernel(d.data(), a.data(), 1.5f, n, nullptr);
+        };
+    } else if (reduce_kernels.count(name) > 0) {
+        call = [&, kernel = reduce_kernels.at(name)(k)] { kernel(a.data(), n, 0.0f, nullptr); };
+    } else {
+        call = [&, kernel = find(v_kernels, name)(k)] { kernel(d.data(), a.data(), n, nullptr); };
+    }
+    call();
+    const double begin = thread_seconds();
+    for (std::size_t i = 0; i < repeat; ++i) call();
+    return (thread_seconds() - begin) * 1e9 / static_cast<double>(repeat);
+}
+
 template <float (*function)(float)>
 void unary(Floats d, Floats a) {
     at_least(d.shape(0), a.shape(0), "destination");
@@ -257,6 +353,17 @@ void numerics(nb::module_& m) {
           nb::arg("n"), nb::arg("k"));
     s.def("topk_softmax", &softmax_of_largest, nb::arg("logits"), nb::arg("indices"),
           nb::arg("weights"), nb::arg("over_all"));
+
+    s.def("gemm", &matrix_product, nb::arg("a"), nb::arg("b"), nb::arg("c"), nb::arg("m"),
+          nb::arg("n"), nb::arg("k"), nb::arg("a_strides"), nb::arg("b_strides"));
+    s.def("philox", &random_words, nb::arg("d"), nb::arg("counter"), nb::arg("key"));
+    s.def("uniform", &uniforms, nb::arg("d"), nb::arg("words"));
+    s.def("gumbel", &gumbels, nb::arg("d"), nb::arg("words"));
+    s.def("gumbel_row", [](Floats d, std::uint64_t first, std::uint64_t stream, std::uint64_t key) {
+        gumbel_row(d.data(), d.shape(0), first, stream, key);
+    });
+    s.def("nanoseconds", &nanoseconds, nb::arg("name"), nb::arg("format"), nb::arg("n"),
+          nb::arg("repeat"));
 
     s.def("scalar_add", &binary<add>);
     s.def("scalar_sub", &binary<sub>);

@@ -25,10 +25,10 @@ HWY_INLINE V canonical_nan_or(V v) {
         hn::BitCast(d, hn::Set(hn::RebindToUnsigned<hn::DFromV<V>>(), canonical_nan_fp32)), v);
 }
 
-// ln 2 in two parts: the first has 15 significant bits, so its product with any exponent of a
-// float32 is exact.
+// ln 2 in two parts of 15 and 17 significant bits: the product of the first with the exponent of
+// any float32 is exact, that of the second with any exponent within +-127.
 inline constexpr float ln2_high = 0x1.62e4p-1f;
-inline constexpr float ln2_low = 0x1.7f7d1cp-20f;
+inline constexpr float ln2_low = 0x1.7f7dp-20f;
 
 // NaN stays NaN (not canonicalised); other operands are clamped to +-88.
 template <class V>
@@ -39,36 +39,59 @@ HWY_INLINE V clamp_for_exp(V x) {
 }
 
 // e^x, x clamped to +-88:
-//   t = x * log2(e) + (1.5 * 2^23 + 127)   two roundings; the second one rounds to an integer
-//   k = t - (1.5 * 2^23 + 127)             exact
-//   r = (x - k * ln2_high) - k * ln2_low   the first product is exact
-//   p = 1 + r (1 + r (c2 + r (c3 + r (c4 + r (c5 + r c6)))))   Horner: multiply, then add
-//   result = p * 2^k                       exact, or rounded once where it is subnormal
-// Error below 1 ulp. c2..c6: minimax fit of the relative error on +-ln(2)/2.
+//   t = x * L + (1.5 * 2^23 + 127)    L = log2(e) in 15 bits; the addition rounds to an integer
+//   k = t - (1.5 * 2^23 + 127)        exact
+//   r = (x - k * ln2_high) - k * ln2_low     both products are exact
+//   s = r * r
+//   q = ((s * c6 + (r * c5 + c4)) * s) + (r * c3 + c2)
+//   p = (s * q + r) + 1
+//   result = p * 2^k                  exact, or rounded once where it is subnormal
+// Error below 1.2 ulp. c2..c6: minimax fit of the relative error on +-ln(2)/2.
+//
+// A fused operation stands below only where the product is exact and the result therefore the same.
+template <class V>
+HWY_INLINE V exp_magic(hn::DFromV<V> d) {
+    return hn::Set(d, 0x1.8p23f + 127.0f);
+}
+
+// p, from x and k.
+template <class V>
+HWY_INLINE V exp_fraction(V x, V k) {
+    const hn::DFromV<V> d;
+    const V r = hn::NegMulAdd(k, hn::Set(d, ln2_low), hn::NegMulAdd(k, hn::Set(d, ln2_high), x));
+    const V s = hn::Mul(r, r);
+    const V c45 = hn::Add(hn::Mul(r, hn::Set(d, 0x1.1239c6p-7f)), hn::Set(d, 0x1.5558bcp-5f));
+    const V c23 = hn::Add(hn::Mul(r, hn::Set(d, 0x1.555492p-3f)), hn::Set(d, 0x1.fffffcp-2f));
+    const V c456 = hn::Add(hn::Mul(s, hn::Set(d, 0x1.6a4154p-10f)), c45);
+    const V q = hn::Add(hn::Mul(c456, s), c23);
+    return hn::Add(hn::Add(hn::Mul(s, q), r), hn::Set(d, 1.0f));
+}
+
+// For any operand; NaN gives the canonical NaN.
 template <class V>
 HWY_INLINE V exp(V operand) {
     const hn::DFromV<V> d;
     const hn::RebindToUnsigned<decltype(d)> du;
-    const V magic = hn::Set(d, 0x1.8p23f + 127.0f);
     const V x = hn::Min(hn::Max(operand, hn::Set(d, -88.0f)), hn::Set(d, 88.0f));
-    const V t = hn::Add(hn::Mul(x, hn::Set(d, 0x1.715476p+0f)), magic);
-    const V k = hn::Sub(t, magic);
-    // The product is exact, so a fused operation gives the same result.
-    V r = hn::NegMulAdd(k, hn::Set(d, ln2_high), x);
-    r = hn::Sub(r, hn::Mul(k, hn::Set(d, ln2_low)));
-    V p = hn::Set(d, 0x1.6a4154p-10f);
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 0x1.1239c6p-7f));
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 0x1.5558bcp-5f));
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 0x1.555492p-3f));
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 0x1.fffffcp-2f));
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 1.0f));
-    p = hn::Add(hn::Mul(p, r), hn::Set(d, 1.0f));
+    const V t = hn::Add(hn::Mul(x, hn::Set(d, 0x1.7154p+0f)), exp_magic<V>(d));
+    const V p = exp_fraction(x, hn::Sub(t, exp_magic<V>(d)));
     // The low bits of t hold k + 127, the exponent field of 2^k; k = -127 needs the subnormal.
     const auto exponent = hn::ShiftLeft<23>(hn::BitCast(du, t));
     const auto scale = hn::Max(exponent, hn::Set(du, 0x00400000u));
     const V result = hn::Mul(p, hn::BitCast(d, scale));
     return hn::IfThenElse(hn::IsNaN(operand), hn::BitCast(d, hn::Set(du, canonical_nan_fp32)),
                           result);
+}
+
+// The same for BF16 operands within +-87 (for which the result is a normal number, and the product
+// with L exact).
+template <class V>
+HWY_INLINE V exp_of_bf16_within_87(V x) {
+    const hn::DFromV<V> d;
+    const hn::RebindToUnsigned<decltype(d)> du;
+    const V t = hn::MulAdd(x, hn::Set(d, 0x1.7154p+0f), exp_magic<V>(d));
+    const V p = exp_fraction(x, hn::Sub(t, exp_magic<V>(d)));
+    return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(du, t))));
 }
 
 // Natural logarithm. Zeros give -infinity, negative numbers NaN, +infinity itself. Otherwise:

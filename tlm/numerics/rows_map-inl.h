@@ -47,6 +47,10 @@ struct Exp {
     static constexpr bool canonical = true;
     static HWY_INLINE FloatVec run(FloatVec a) { return exp(a); }
 };
+struct ExpWithin87 {
+    static constexpr bool canonical = true;
+    static HWY_INLINE FloatVec run(FloatVec a) { return exp_of_bf16_within_87(a); }
+};
 struct ClampForExp {
     static constexpr bool canonical = false;
     static HWY_INLINE FloatVec run(FloatVec a) { return clamp_for_exp(a); }
@@ -67,6 +71,8 @@ struct FloorPowerOfTwo {
     static constexpr bool canonical = true;
     static HWY_INLINE FloatVec run(FloatVec a) { return floor_power_of_two(a); }
 };
+
+inline constexpr std::uint16_t bf16_of_87 = 0x42AE;
 
 template <class S>
 using LaneOf = typename S::Lane;
@@ -102,6 +108,37 @@ void map_v(void* destination, const void* source, std::size_t n) {
     Tail<S> tail(a + i, n - i);
     step_v<S, Op>(tail.lanes, tail.lanes);
     std::memcpy(d + i, tail.lanes, (n - i) * sizeof(LaneOf<S>));
+}
+
+// exp has a short way for BF16 operands of magnitude up to 87, which is nearly always all of them:
+// it is taken for so many steps at a time. (A NaN has a larger magnitude, too.)
+template <class S>
+void exp_v(void* destination, const void* source, std::size_t n) {
+    if constexpr (S::format == Format::bf16) {
+        constexpr std::size_t steps = 16;
+        auto* d = static_cast<LaneOf<S>*>(destination);
+        const auto* a = static_cast<const LaneOf<S>*>(source);
+        const typename S::LaneTag dl;
+        const std::size_t step = step_lanes();
+        std::size_t i = 0;
+        for (; i + steps * step <= n; i += steps * step) {
+            auto largest = hn::Zero(dl);
+            for (std::size_t j = 0; j < steps; ++j) {
+                const auto lanes = hn::LoadU(dl, a + i + j * step);
+                largest = hn::Max(largest, hn::And(lanes, hn::Set(dl, LaneOf<S>{0x7FFF})));
+            }
+            if (hn::AllFalse(dl, hn::Gt(largest, hn::Set(dl, bf16_of_87)))) {
+                for (std::size_t j = 0; j < steps; ++j) {
+                    step_v<S, ExpWithin87>(d + i + j * step, a + i + j * step);
+                }
+            } else {
+                map_v<S, Exp>(d + i, a + i, steps * step);
+            }
+        }
+        map_v<S, Exp>(d + i, a + i, n - i);
+    } else {
+        map_v<S, Exp>(destination, source, n);
+    }
 }
 
 template <class S, class Op>
@@ -274,13 +311,40 @@ void fill_v(void* destination, float scalar, std::size_t n) {
 template <class S>
 void to_float_v(float* d, const void* source, std::size_t n) {
     const auto* a = static_cast<const LaneOf<S>*>(source);
-    for (std::size_t i = 0; i < n; ++i) d[i] = S::to_float(a[i]);
+    if constexpr (S::format == Format::bf16) {
+        const FloatTag df;
+        const WordTag dw;
+        const hn::Rebind<std::uint16_t, FloatTag> dh;
+        std::size_t i = 0;
+        for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df)) {
+            const auto words = hn::ShiftLeft<16>(hn::PromoteTo(dw, hn::LoadU(dh, a + i)));
+            hn::StoreU(hn::BitCast(df, words), df, d + i);
+        }
+        for (; i < n; ++i) d[i] = S::to_float(a[i]);
+    } else {
+        std::memmove(d, a, n * sizeof(float));
+    }
 }
 
 template <class S>
 void from_float_v(void* destination, const float* a, std::size_t n) {
     auto* d = static_cast<LaneOf<S>*>(destination);
-    for (std::size_t i = 0; i < n; ++i) d[i] = S::of_float(a[i]);
+    const FloatTag df;
+    const WordTag dw;
+    std::size_t i = 0;
+    for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df)) {
+        const auto x = hn::LoadU(df, a + i);
+        const auto canonical = hn::BitCast(dw, canonical_nan_or(x));
+        if constexpr (S::format == Format::bf16) {
+            const hn::Rebind<std::uint16_t, FloatTag> dh;
+            const auto odd = hn::And(hn::ShiftRight<16>(canonical), hn::Set(dw, 1u));
+            const auto sum = hn::Add(hn::Add(canonical, hn::Set(dw, 0x7FFFu)), odd);
+            hn::StoreU(hn::TruncateTo(dh, hn::ShiftRight<16>(sum)), dh, d + i);
+        } else {
+            hn::StoreU(canonical, dw, d + i);
+        }
+    }
+    for (; i < n; ++i) d[i] = S::of_float(a[i]);
 }
 
 // Lane masks: enabled runs are computed, disabled ones copy the first source.
@@ -337,7 +401,7 @@ void masked_v(void* d, const void* a, std::size_t n, const LaneMask* mask) {
 template <class S>
 void masked_exp(void* d, const void* a, std::size_t n, const LaneMask* mask) {
     for (LaneRuns run(mask, n); run.next();) {
-        const auto kernel = run.enabled() ? map_v<S, Exp> : map_v<S, ClampForExp>;
+        const auto kernel = run.enabled() ? exp_v<S> : map_v<S, ClampForExp>;
         kernel(at<S>(d, run), at<S>(a, run), run.length());
     }
 }

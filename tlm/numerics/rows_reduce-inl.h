@@ -56,11 +56,33 @@ void tree(const LaneOf<S>* p, std::size_t stride, std::size_t count, FloatVec& f
     if (count == 4) return tree4<S>(p, stride, first, second);
     if (count == 2) return tree2<S>(p, stride, first, second);
     if (count == 1) return S::load(p, first, second);
-    FloatVec b0 = hn::Zero(FloatTag()), b1 = b0;
-    tree<S>(p, 2 * stride, count / 2, first, second);
-    tree<S>(p + stride, 2 * stride, count / 2, b0, b1);
-    first = hn::Add(first, b0);
-    second = hn::Add(second, b1);
+    constexpr std::size_t most_groups = 32;
+    const std::size_t groups = count / 8;
+    if (groups > most_groups) {
+        FloatVec b0 = hn::Zero(FloatTag()), b1 = b0;
+        tree<S>(p, 2 * stride, count / 2, first, second);
+        tree<S>(p + stride, 2 * stride, count / 2, b0, b1);
+        first = hn::Add(first, b0);
+        second = hn::Add(second, b1);
+        return;
+    }
+    // Three levels in registers, the others in this buffer.
+    alignas(64) float sums[most_groups * max_step_lanes];
+    const FloatTag df;
+    const std::size_t lanes = hn::Lanes(df);
+    for (std::size_t j = 0; j < groups; ++j) {
+        tree8<S>(p + j * stride, groups * stride, first, second);
+        hn::Store(first, df, sums + 2 * j * lanes);
+        hn::Store(second, df, sums + (2 * j + 1) * lanes);
+    }
+    for (std::size_t h = groups * lanes; h > lanes; h /= 2) {
+        for (std::size_t i = 0; i < h; i += lanes) {
+            const auto sum = hn::Add(hn::Load(df, sums + i), hn::Load(df, sums + i + h));
+            hn::Store(sum, df, sums + i);
+        }
+    }
+    first = hn::Load(df, sums);
+    second = hn::Load(df, sums + lanes);
 }
 
 HWY_INLINE float halve(float* x, std::size_t n) {
@@ -68,6 +90,19 @@ HWY_INLINE float halve(float* x, std::size_t n) {
         for (std::size_t i = 0; i < h; ++i) x[i] = x[i] + x[i + h];
     }
     return x[0];
+}
+
+// The tree over the lanes of a vector.
+template <class D>
+HWY_INLINE float halve_lanes(D d, hn::Vec<D> v) {
+    if constexpr (hn::MaxLanes(D()) > 4) {
+        const hn::Half<D> dh;
+        return halve_lanes(dh, hn::Add(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)));
+    } else {
+        alignas(16) float x[4];
+        hn::Store(v, d, x);
+        return halve(x, hn::Lanes(d));
+    }
 }
 
 template <class S>
@@ -83,13 +118,9 @@ HWY_INLINE float row_sum(const LaneOf<S>* row, std::size_t n) {
     tree<S>(row, step, n / step, first, second);
     if constexpr (S::format == Format::bf16) {
         // Even and odd lanes stay apart until the last addition.
-        hn::Store(first, df, x);
-        hn::Store(second, df, x + step / 2);
-        const float even = halve(x, step / 2);
-        return even + halve(x + step / 2, step / 2);
+        return halve_lanes(df, first) + halve_lanes(df, second);
     } else {
-        hn::Store(hn::Add(first, second), df, x);
-        return halve(x, step / 2);
+        return halve_lanes(df, hn::Add(first, second));
     }
 }
 
@@ -156,10 +187,22 @@ Extremes<S> extremes(const LaneOf<S>* row, std::size_t n) {
     auto unsigned_min = all_ones;
     auto unsigned_max = hn::Zero(d);
     const std::size_t step = hn::Lanes(d);
+    const auto load = [d, all_ones](const LaneOf<S>* p) HWY_ATTR {
+        const auto v = hn::LoadU(d, p);
+        if constexpr (!ignore_nan) return v;
+        return hn::IfThenElse(B::is_nan(v), all_ones, v);
+    };
     std::size_t i = 0;
+    for (; i + 4 * step <= n; i += 4 * step) {
+        const auto a = load(row + i), b = load(row + i + step);
+        const auto c = load(row + i + 2 * step), e = load(row + i + 3 * step);
+        signed_max = hn::Max(signed_max, hn::Max(hn::Max(hn::BitCast(ds, a), hn::BitCast(ds, b)),
+                                                 hn::Max(hn::BitCast(ds, c), hn::BitCast(ds, e))));
+        unsigned_min = hn::Min(unsigned_min, hn::Min(hn::Min(a, b), hn::Min(c, e)));
+        unsigned_max = hn::Max(unsigned_max, hn::Max(hn::Max(a, b), hn::Max(c, e)));
+    }
     for (; i + step <= n; i += step) {
-        auto v = hn::LoadU(d, row + i);
-        if constexpr (ignore_nan) v = hn::IfThenElse(B::is_nan(v), all_ones, v);
+        const auto v = load(row + i);
         signed_max = hn::Max(signed_max, hn::BitCast(ds, v));
         unsigned_min = hn::Min(unsigned_min, v);
         unsigned_max = hn::Max(unsigned_max, v);
@@ -218,9 +261,16 @@ HWY_INLINE std::size_t first_equal(const LaneOf<S>* row, std::size_t n, LaneOf<S
     const auto relevant = hn::Set(d, zero ? B::magnitude_mask : Extremes<S>::none);
     const auto wanted = hn::Set(d, zero ? LaneOf<S>{0} : bits);
     const std::size_t step = hn::Lanes(d);
+    const auto equal = [d, relevant, wanted](const LaneOf<S>* p)
+                           HWY_ATTR { return hn::Eq(hn::And(hn::LoadU(d, p), relevant), wanted); };
     std::size_t i = 0;
+    for (; i + 4 * step <= n; i += 4 * step) {
+        const auto lower = hn::Or(equal(row + i), equal(row + i + step));
+        const auto upper = hn::Or(equal(row + i + 2 * step), equal(row + i + 3 * step));
+        if (!hn::AllFalse(d, hn::Or(lower, upper))) break;
+    }
     for (; i + step <= n; i += step) {
-        const auto found = hn::Eq(hn::And(hn::LoadU(d, row + i), relevant), wanted);
+        const auto found = equal(row + i);
         if (!hn::AllFalse(d, found)) {
             return i + static_cast<std::size_t>(hn::FindFirstTrue(d, found));
         }

@@ -17,6 +17,7 @@ from npuvp.golden.formats import (
     round_to,
     to_float,
 )
+from npuvp.golden.gemm import gemm
 from npuvp.golden.mx import (
     MX_FORMATS,
     MxTraits,
@@ -26,6 +27,7 @@ from npuvp.golden.mx import (
     mx_scale_bytes,
     mx_traits,
 )
+from npuvp.golden.philox import gumbel, gumbel_row, philox, uniform
 from npuvp.golden.rows import LaneMask
 from npuvp.golden.topk import topk_mask, topk_softmax
 
@@ -42,14 +44,19 @@ __all__ = [
     "float_of_bits",
     "float_to_bf16",
     "from_float",
+    "gemm",
+    "gumbel",
+    "gumbel_row",
     "mx_decode_row",
     "mx_element_bytes",
     "mx_encode_row",
     "mx_scale_bytes",
     "mx_traits",
+    "philox",
     "round_to",
     "rows",
     "to_float",
     "topk_mask",
     "topk_softmax",
+    "uniform",
 ]

@@ -1,0 +1,43 @@
+"""The command line: `npuvp COMMAND`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from npuvp.cli import check, isa_tools, run, sample
+from npuvp.errors import RunError
+
+__all__ = ["main"]
+
+_COMMANDS = (check, isa_tools, run, sample)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="npuvp",
+        description="A virtual platform of an NPU for diffusion language models.",
+        epilog="Each command has --help with an example.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        module.add_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status (0, 1 for what went wrong, 2 for bad usage)."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int | None = options.function(options)
+    except RunError as error:
+        print(f"{type(error).__name__.removesuffix('Error')}: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"npuvp {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"npuvp {options.command}: interrupted; traces so far are complete", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return status or 0

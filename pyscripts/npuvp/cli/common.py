@@ -1,0 +1,170 @@
+"""What several commands share: platforms, traces, statistics."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from npuvp.platform import Platform
+from npuvp.run import Result
+from npuvp.traces.power_plot import plot_power
+from npuvp.traces.times import picoseconds
+from npuvp.traces.vcd_view import write_view
+
+__all__ = [
+    "Subparsers",
+    "add_command",
+    "add_platform",
+    "add_traces",
+    "load_platform",
+    "print_json",
+    "print_result",
+    "tracing",
+    "write_reports",
+]
+
+Subparsers = Any
+
+
+def add_command(
+    commands: Subparsers,
+    name: str,
+    function: Callable[[argparse.Namespace], int | None],
+    text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A command with its description and an example below its options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="example:\n  " + example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(function=function)
+    return parser
+
+
+def add_platform(parser: argparse.ArgumentParser, positional: bool = False) -> None:
+    """`--platform` (or PLATFORM) and `--set`."""
+    if positional:
+        parser.add_argument("platform", metavar="PLATFORM", help="platform file")
+    else:
+        parser.add_argument("--platform", required=True, metavar="FILE", help="platform file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a parameter, such as core.vlen=512; may be repeated",
+    )
+
+
+def load_platform(options: argparse.Namespace) -> Platform:
+    """The platform that the options name."""
+    return Platform.load(options.platform, set=options.set)
+
+
+def add_traces(parser: argparse.ArgumentParser) -> None:
+    """Data mode, traces and statistics of a run."""
+    parser.add_argument(
+        "--mode", choices=("functional", "timing"), default="functional", help="data mode"
+    )
+    group = parser.add_argument_group("traces")
+    group.add_argument("--vcd", metavar="FILE", help="waveform")
+    group.add_argument(
+        "--signals",
+        action="append",
+        metavar="GLOB",
+        help="signals of the waveform, such as 'core0.*'; may be repeated",
+    )
+    group.add_argument(
+        "--wave-start", default="0ps", metavar="TIME", help="first instant traced, '1us'"
+    )
+    group.add_argument("--wave-stop", metavar="TIME", help="last instant traced")
+    group.add_argument("--wave-view", metavar="FILE", help="GTKWave save file for the waveform")
+    group.add_argument("--power", metavar="FILE", help="power trace (CSV)")
+    group.add_argument("--power-window", default="100ns", metavar="TIME", help="window (100ns)")
+    group.add_argument("--power-plot", metavar="FILE", help="picture of the power trace (PNG)")
+    group.add_argument("--timeline", metavar="FILE", help="timeline for Perfetto (JSON)")
+    group.add_argument("--log", metavar="FILE", help="instruction log; binary if it ends in .bin")
+    group.add_argument("--stats", metavar="FILE", help="statistics (JSON)")
+    parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
+
+
+def tracing(platform: Platform, options: argparse.Namespace) -> AbstractContextManager[Any]:
+    """The context in which the run records what was asked for.
+
+    Raises:
+        ValueError: Options that need another one.
+    """
+    if options.power_plot and not options.power:
+        raise ValueError("--power-plot draws the power trace: give it a place with --power FILE")
+    if options.wave_view and not options.vcd:
+        raise ValueError("--wave-view shows the waveform: give it a place with --vcd FILE")
+    if not (options.vcd or options.power or options.timeline or options.log):
+        return nullcontext()
+    return platform.trace(
+        options.vcd,
+        signals=options.signals,
+        power=options.power,
+        power_window=options.power_window,
+        timeline=options.timeline,
+        log=options.log,
+        start=options.wave_start,
+        stop=options.wave_stop,
+    )
+
+
+def write_reports(options: argparse.Namespace, result: Result, title: str) -> list[Path]:
+    """Pictures, views and statistics of a run; returns every file that the run left."""
+    files = list(result.trace_files.values())
+    if options.power_plot:
+        window = picoseconds(options.power_window, "power window") / 1e3
+        files.append(plot_power(options.power, options.power_plot, title=title, window_ns=window))
+    if options.wave_view:
+        files.append(Path(write_view(options.vcd, options.wave_view)))
+    if options.stats:
+        path = Path(options.stats)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result.summary(), indent=2) + "\n", encoding="utf-8")
+        files.append(path)
+    return files
+
+
+def print_json(data: Any) -> None:
+    """Prints plain data."""
+    json.dump(data, sys.stdout, indent=2)
+    print()
+
+
+def _joules(value: float) -> str:
+    for unit, size in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value / 1e-12:.2f} pJ"
+
+
+def print_result(result: Result, files: list[Path]) -> None:
+    """Cycles by class, energy by component and where the files are."""
+    print(
+        f"{result.cycles:,} cycles, {result.time_ps / 1e6:,.3f} us simulated ({result.mode}) "
+        f"in {result.seconds:.2f} s"
+    )
+    classes = {name: n for name, n in result.cycles_by_class.items() if n}
+    total = sum(classes.values()) or 1
+    print("cycles by class")
+    for name, n in classes.items():
+        print(f"  {name:<14}{n:>14,}  {100 * n / total:5.1f} %")
+    watts = result.energy.total / result.time if result.time_ps else 0.0
+    print(f"energy (estimate) {_joules(result.energy.total)}, on average {watts:.3f} W")
+    parts = sorted(result.energy.by_component.items(), key=lambda item: -item[1])
+    for name, joules in parts:
+        if joules > 0:
+            share = 100 * joules / result.energy.total
+            print(f"  {name:<14}{_joules(joules):>14}  {share:5.1f} %")
+    for path in files:
+        print(f"written: {path}")

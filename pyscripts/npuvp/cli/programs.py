@@ -1,0 +1,143 @@
+"""Programs as files: ELF, assembly source or raw words; memory contents as files."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from npuvp.errors import InputError
+from npuvp.firmware import Firmware, Tensor
+from npuvp.isa import assemble
+from npuvp.machine import Machine
+
+__all__ = ["defines", "dump", "load_contents", "load_program"]
+
+_LOAD = re.compile(r"(?P<space>[\w.]+?)(?:@(?P<address>\w+))?=(?P<file>.+)")
+_DUMP = re.compile(r"(?P<space>[\w.]+?):(?P<address>\w+):(?P<count>\w+)=(?P<file>.+)")
+
+
+def _number(text: str, what: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise InputError(f"{what} {text!r} is no number (allowed: 42, 0x2a)")
+    return value
+
+
+def defines(items: Iterable[str]) -> dict[str, int | float]:
+    """`NAME=VALUE` options; a name alone is 1.
+
+    Raises:
+        InputError: A value that is no number.
+    """
+    result: dict[str, int | float] = {}
+    for item in items:
+        name, _, text = item.partition("=")
+        try:
+            result[name] = int(text, 0) if text else 1
+        except ValueError:
+            try:
+                result[name] = float(text)
+            except ValueError:
+                raise InputError(f"-D {item}: {text!r} is no number") from None
+    return result
+
+
+def load_program(path: str | Path, definitions: Iterable[str]) -> Firmware:
+    """Firmware from an ELF file, a `.s` or `.asm` source, or raw words.
+
+    Raises:
+        ValueError: What is wrong with it.
+        OSError: It cannot be read.
+    """
+    path = Path(path)
+    if path.suffix in (".s", ".asm"):
+        return assemble(path, defines=defines(definitions))
+    if list(definitions):
+        raise InputError(f"-D only has a meaning for .s and .asm sources, {path} is none")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return Firmware.load(path) if magic == b"\x7fELF" else Firmware.load_words(path)
+
+
+def _value_type(space: str) -> type[np.generic]:
+    if space == "hbm":
+        return np.uint8
+    return np.uint32 if space.endswith(".int") else np.float32
+
+
+def _tensor(space: str, address: int, count: int) -> Tensor:
+    form = {"hbm": "raw8", "int": "raw32"}.get(space.rpartition(".")[2], "fp32")
+    return Tensor("contents", space, address, form, (count,), "inout")
+
+
+def load_contents(machine: Machine, item: str) -> None:
+    """`SPACE[@ADDR]=FILE`: a `.npy` of values or raw bytes in the space's storage format.
+
+    Raises:
+        InputError: The item, the file's type or its size does not fit.
+    """
+    match = _LOAD.fullmatch(item)
+    if not match:
+        raise InputError(f"--load {item!r} (allowed: SPACE[@ADDR]=FILE)")
+    space, path = match["space"], Path(match["file"])
+    address = _number(match["address"] or "0", "address")
+    _, unit, _, size = machine.place(space)
+    if path.suffix != ".npy":
+        data = np.fromfile(path, np.uint8)
+        if len(data) % unit:
+            raise InputError(f"--load {item}: {len(data)} bytes are no whole elements of {unit}")
+        count = len(data) // unit
+    else:
+        array = np.load(path, allow_pickle=False)
+        want = _value_type(space)
+        if array.dtype != want:
+            raise InputError(
+                f"--load {item}: {path} holds {array.dtype}, {space} takes {np.dtype(want)}"
+            )
+        count = array.size
+    if address + count > size:
+        raise InputError(
+            f"--load {item}: {space} {address}..{address + count - 1} lies outside the space, "
+            f"which ends at {size - 1}"
+        )
+    if path.suffix != ".npy":
+        machine.write_bytes(space, address * unit, data)
+    elif count:
+        machine.write_tensor(_tensor(space, address, count), array.reshape(-1))
+
+
+def parse_dump(machine: Machine, item: str) -> tuple[str, int, int, Path]:
+    """`SPACE:ADDR:COUNT=FILE`, checked against the machine.
+
+    Raises:
+        InputError: The item or the range does not fit.
+    """
+    match = _DUMP.fullmatch(item)
+    if not match:
+        raise InputError(f"--dump {item!r} (allowed: SPACE:ADDR:COUNT=FILE)")
+    space = match["space"]
+    address, count = _number(match["address"], "address"), _number(match["count"], "count")
+    _, _, _, size = machine.place(space)
+    if count == 0 or address + count > size:
+        raise InputError(
+            f"--dump {item}: {space} {address}..{address + count - 1} is no range of the space, "
+            f"which ends at {size - 1}"
+        )
+    return space, address, count, Path(match["file"])
+
+
+def dump(machine: Machine, item: str) -> Path:
+    """Writes part of a memory to a `.npy` of values, or as raw bytes to any other file."""
+    space, address, count, path = parse_dump(machine, item)
+    _, unit, _, _ = machine.place(space)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".npy":
+        values = machine.read_tensor(_tensor(space, address, count))
+        np.save(path, values.view(np.uint32) if space.endswith(".int") else values)
+    else:
+        machine.read_bytes(space, address * unit, count * unit).tofile(path)
+    return path

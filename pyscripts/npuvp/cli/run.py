@@ -1,0 +1,117 @@
+"""`npuvp run`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from npuvp.cli.common import (
+    Subparsers,
+    add_command,
+    add_platform,
+    add_traces,
+    load_platform,
+    print_json,
+    print_result,
+    tracing,
+    write_reports,
+)
+from npuvp.cli.programs import dump, load_contents, load_program, parse_dump
+from npuvp.errors import InputError
+from npuvp.machine import Machine
+from npuvp.run import run_firmware
+
+__all__ = ["add_commands"]
+
+
+def _named(items: list[str], option: str) -> dict[str, str]:
+    result = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"{option} {item!r} (allowed: NAME=FILE)")
+        result[name] = path
+    return result
+
+
+def _run(options: argparse.Namespace) -> None:
+    platform = load_platform(options)
+    firmware = load_program(options.program, options.define)
+    inputs: dict[str, Any] = {
+        name: np.load(path, allow_pickle=False)
+        for name, path in _named(options.input, "--input").items()
+    }
+    outputs = _named(options.output, "--output")
+    dumped: list[Path] = []
+
+    def prepare(machine: Machine) -> None:
+        for item in options.load:
+            load_contents(machine, item)
+        for item in options.dump:
+            parse_dump(machine, item)
+
+    def finish(machine: Machine) -> None:
+        dumped.extend(dump(machine, item) for item in options.dump)
+
+    with tracing(platform, options):
+        result = run_firmware(
+            platform,
+            firmware,
+            inputs=inputs,
+            outputs=outputs or None,
+            mode=options.mode,
+            prepare=prepare,
+            finish=finish,
+        )
+    for name, path in outputs.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, result.outputs[name])
+        dumped.append(Path(path))
+    files = [
+        *dumped,
+        *write_reports(options, result, f"{Path(options.program).name} on {platform.name}"),
+    ]
+    if options.json:
+        print_json(result.summary())
+        return
+    print_result(result, files)
+    for time_ps, core, word in result.host_words:
+        print(f"host word at {time_ps / 1e3:.1f} ns from core {core}: {word:#010x} ({word})")
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Adds the command."""
+    parser = add_command(
+        commands,
+        "run",
+        _run,
+        "run a program: ELF firmware, .s or .asm source, or raw words",
+        "npuvp run sum.s --platform platform/edge.yaml --load core0.vector=x.npy "
+        "--dump core0.fp:0:1=sum.npy --vcd traces/sum.vcd",
+    )
+    parser.add_argument("program", metavar="PROGRAM", help="ELF, .s, .asm or raw words")
+    add_platform(parser)
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="SPACE[@ADDR]=FILE",
+        help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
+        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
+    )
+    parser.add_argument(
+        "--dump",
+        action="append",
+        default=[],
+        metavar="SPACE:ADDR:COUNT=FILE",
+        help="contents after",
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"
+    )
+    parser.add_argument(
+        "--output", action="append", default=[], metavar="NAME=FILE", help="an output tensor (.npy)"
+    )
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE")
+    add_traces(parser)
