@@ -438,7 +438,8 @@ void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                    core_source_, trace::Kind::instruction});
     const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
     if (source != core_source_ && unit_end > begin && hub_.wants(source, trace::Kind::unit_busy))
-        hub_.emit({ps(begin), ps(unit_end), 0, 0, pc_, source, trace::Kind::unit_busy});
+        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
+                   trace::Kind::unit_busy});
 }
 
 void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {

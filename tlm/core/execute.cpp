@@ -281,9 +281,9 @@ template bool Core::execute<false>(const D&);
 bool Core::execute_control(const D& d) {
     const std::uint32_t a = gp_[d.rs1];
     const std::uint32_t b = gp_[d.rs2];
-    auto special = [&](isa::Csr csr) {
+    auto special = [&](isa::Csr csr, std::uint32_t value) {
         const Slot slot = schedule(d);
-        csr_[static_cast<std::size_t>(csr)] = a;
+        csr_[static_cast<std::size_t>(csr)] = value;
         special_ready_ = std::max(special_ready_, ready_at(slot.done, Class::control));
         ++pc_;
         return true;
@@ -299,13 +299,13 @@ bool Core::execute_control(const D& d) {
             return true;
         }
         case Op::c_set_scale_reg:
-            return special(isa::Csr::scale);
+            return special(isa::Csr::scale, gp_[d.rd]);
         case Op::c_set_stride_reg:
-            return special(isa::Csr::stride);
+            return special(isa::Csr::stride, gp_[d.rd]);
         case Op::c_set_v_mask_reg:
-            return special(isa::Csr::v_mask);
+            return special(isa::Csr::v_mask, gp_[d.rd]);
         case Op::c_csrw:
-            return special(static_cast<isa::Csr>(d.imm));
+            return special(static_cast<isa::Csr>(d.imm), a);
         case Op::c_csrr: {
             const Slot slot = schedule(d, special_ready_);
             write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm), slot.issue), slot, false);

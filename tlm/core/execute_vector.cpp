@@ -242,8 +242,10 @@ bool Core::execute_vector(const D& d) {
                 std::uint32_t index = gp_[d.rd];
                 float best = fp_[d.rs3];
                 std::uint32_t lane = 0;
-                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane))
+                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane)) {
                     index = b + lane;
+                    best = round_fp(best);
+                }
                 write_gp(d, d.rd, index, slot, true);
                 write_fp(d.rs3, best, slot, Class::vector);
             }
@@ -273,7 +275,7 @@ bool Core::execute_sampling(const D& d) {
     // Operand registers that hold a length: gp0 stands for a whole row.
     auto length = [&](unsigned reg) { return reg == 0 ? lanes_ : gp_[reg]; };
     auto rows_for = [&](std::uint32_t n) {
-        return std::max<std::uint64_t>(1, (n + lanes_ - 1) / lanes_);
+        return std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
     };
     // Result rows [to, to + rows) from a mask computed lane by lane into float32.
     auto write_mask = [&](std::uint64_t to, std::uint64_t rows, const std::vector<float>& lanes) {
@@ -492,7 +494,8 @@ bool Core::execute_topk(const D& d) {
                 throw Trap{"top-k of fewer elements",
                            "k = " + std::to_string(k) + ", n = " + std::to_string(n)};
             const std::uint64_t weights = word_index(Space::fp, gp_[d.rd], k);
-            const std::uint64_t rows = std::max(1u, (n + lanes_ - 1) / lanes_);
+            const std::uint64_t rows =
+                std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
             const std::uint64_t x = vector_row(a, rows);
             const std::uint64_t indices = word_index(Space::integer, b, k);
             if (reads(Space::vector, x, rows) || writes(Space::integer, indices, k) ||
