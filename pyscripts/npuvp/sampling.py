@@ -14,8 +14,8 @@ from npuvp.platform import Platform
 from npuvp.run import Result
 
 __all__ = [
-    "MASK_ID",
     "FORMS",
+    "MASK_ID",
     "Workload",
     "sample",
     "sampling_firmware",
@@ -57,8 +57,8 @@ def seeded_logits(
     """Logits with the statistics of a language model: a few high peaks over a broad floor.
 
     The floor is normal with a standard deviation of 2; at each position 8 tokens (fewer in a small
-    vocabulary) stand above it by 6 plus an exponential of mean 4, which gives confidences from below
-    a percent to nearly one.
+    vocabulary) stand above it by 6 plus an exponential of mean 4, which gives confidences from
+    below a percent to nearly one.
 
     Returns:
         float32, shape (batch, positions, vocabulary).
@@ -85,7 +85,7 @@ def workload(
     Args:
         logits: Floats, shape (B, L, V), or (L, V) for one row.
         tokens: Integers, shape (B, L); None: everything masked.
-        k: Positions to commit, a number or shape (B,); None: a quarter of the positions, rounded up.
+        k: Positions to commit, a number or shape (B,); None: a quarter of them, rounded up.
         mask_id: Token of a masked position; None: LLaDA's 126336, or V - 1 in a smaller vocabulary.
 
     Raises:
@@ -170,8 +170,8 @@ def sampling_firmware(
     needed = -(-vocabulary // vlen)
     free = (rows - 2 * mask_rows) // 2
     if form is None:
-        # Unrolled: at most 7 words per row of logits and pass, and room for the rest.
-        fits = needed <= free and 7 * needed + 300 <= core["imem_words"]
+        # Unrolled: 7 words per row of logits, and room for the rest; branches reach 8192 words.
+        fits = needed <= free and 7 * needed + 300 <= min(core["imem_words"], 8192)
         form = "performance" if fits else "edge"
     defines = {
         "BATCH": batch,

@@ -6,7 +6,9 @@
 namespace npuvp::bindings {
 
 void convert(nanobind::module_& m);
+void isa(nanobind::module_& m);
 void machine(nanobind::module_& m);
+void memory_model(nanobind::module_& m);
 void numerics(nanobind::module_& m);
 void trace(nanobind::module_& m);
 

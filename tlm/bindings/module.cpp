@@ -5,7 +5,9 @@ namespace nb = nanobind;
 NB_MODULE(_core, m) {
     m.doc() = "Private extension module of npuvp: use the package npuvp.";
     npuvp::bindings::convert(m);
+    npuvp::bindings::isa(m);
     npuvp::bindings::machine(m);
+    npuvp::bindings::memory_model(m);
     npuvp::bindings::numerics(m);
     npuvp::bindings::trace(m);
 }

@@ -1,4 +1,5 @@
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -32,7 +33,8 @@ void bind_events(nb::module_& m) {
         .value("mark", Kind::mark)
         .value("host", Kind::host)
         .value("trap", Kind::trap)
-        .value("energy", Kind::energy);
+        .value("energy", Kind::energy)
+        .value("result", Kind::result);
 
     nb::class_<Source>(m, "Source", "A component that reports events.")
         .def_ro("path", &Source::path)
@@ -132,6 +134,11 @@ void bind_sinks(nb::module_& m) {
         .def_prop_ro("changes", &VcdSink::changes)
         .def_prop_ro("limit_reached", &VcdSink::limit_reached);
 
+    nb::class_<TimelineSink>(m, "TimelineSink", "Timeline for Perfetto and Chrome.")
+        .def_prop_ro("records", &TimelineSink::records);
+
+    nb::class_<LogSink>(m, "LogSink", "Instruction log.").def_prop_ro("records", &LogSink::records);
+
     nb::class_<Session>(m, "Session", "The sinks of one run; they detach when it goes.")
         .def(nb::init<Hub&>(), "hub"_a, nb::keep_alive<1, 2>())
         .def(
@@ -153,7 +160,27 @@ void bind_sinks(nb::module_& m) {
             },
             "path"_a, "signals"_a, "names"_a, "tick"_a = 1, "start"_a = 0,
             "stop"_a = std::numeric_limits<Time>::max(), "limit_bytes"_a = 0,
-            nb::rv_policy::reference_internal);
+            nb::rv_policy::reference_internal)
+        .def(
+            "add_timeline",
+            [](Session& session, std::string path, const Names& names, Time start, Time stop,
+               Time bandwidth_window, Time origin) -> TimelineSink& {
+                return session.add_timeline(
+                    {std::move(path), start, stop, bandwidth_window, origin}, names);
+            },
+            "path"_a, "names"_a, "start"_a = 0, "stop"_a = std::numeric_limits<Time>::max(),
+            "bandwidth_window"_a = 1'000'000, "origin"_a = 0, nb::rv_policy::reference_internal)
+        .def(
+            "add_log",
+            [](Session& session, std::string path, bool binary, const Names& names,
+               std::map<std::uint16_t, Listing> listings, const std::vector<std::uint16_t>& sources,
+               Time start, Time stop) -> LogSink& {
+                return session.add_log(
+                    {std::move(path), binary ? LogForm::binary : LogForm::text, start, stop}, names,
+                    std::move(listings), sources);
+            },
+            "path"_a, "binary"_a, "names"_a, "listings"_a, "sources"_a, "start"_a = 0,
+            "stop"_a = std::numeric_limits<Time>::max(), nb::rv_policy::reference_internal);
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ bool writes(Role role) {
 }
 
 void add_register(Decoded& d, const OperandInfo& operand) {
+    if (operand.role == Role::none || operand.kind == OperandKind::csr) return;  // no register
     const unsigned number = bits_of(d.word, operand.field);
     const auto mask = static_cast<std::uint16_t>(1u << number);
     switch (operand.kind) {
@@ -124,8 +125,12 @@ std::string operand_text(std::uint32_t word, std::uint32_t pc, const OperandInfo
             return "a" + std::to_string(value);
         case OperandKind::csr:
             return find_csr(static_cast<std::uint32_t>(value))->name;
-        case OperandKind::rel:
-            return hex(pc + static_cast<std::uint32_t>(value));
+        case OperandKind::rel: {
+            char text[32];
+            std::snprintf(text, sizeof text, ".%+d <0x%04x>", value,
+                          pc + static_cast<std::uint32_t>(value));
+            return text;
+        }
         case OperandKind::imm:
             break;
     }

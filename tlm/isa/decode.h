@@ -135,8 +135,8 @@ const CsrInfo* find_csr(std::uint32_t number);
 /// Why `decoded` is illegal, with the value found and what was allowed; empty if it is legal.
 std::string explain(const Decoded& decoded);
 
-/// Assembly text of one word, branch targets as absolute word addresses behind `pc`; an illegal
-/// word as `.word`.
+/// Assembly text of one word at `pc`, for messages: a branch target shows its distance and its
+/// address; an illegal word is a `.word`.
 std::string disassemble(std::uint32_t word, std::uint32_t pc);
 
 constexpr std::uint16_t bit(State state) {

@@ -10,7 +10,7 @@ using Time = std::uint64_t;
 /// What modules report. One event per fact, whatever is listening.
 enum class Kind : std::uint8_t {
     instruction,  ///< core: [issue, completion); a = pc, b = operation (isa::Op), c = word
-    unit_busy,    ///< core.scalar, core.vector, ...: [begin, end); a = pc
+    unit_busy,    ///< core.scalar, core.vector, ...: [begin, end); a = pc, b = operation
     stall,  ///< core: [begin, end) without an issue; a = pc that waits, b = cause (StallCause)
     dma,    ///< core.dma: one descriptor [issue, completion); a = tag, b = bytes, c = 1 for a write
     burst,  ///< core.dma: one memory transaction [request, response); b = bytes, c = 1 for a write
@@ -22,6 +22,8 @@ enum class Kind : std::uint8_t {
     mark,       ///< core: a = kind (layer, block, step, call, op, phase), b = value
     host,       ///< host interface: a = 0 doorbell, 1 word pushed, 2 launch, 3 done; b = value
     trap,       ///< core: a = pc
+    result,     ///< core: register written by an instruction, at its issue; a = pc, b = value, c =
+                ///< register (0..15 integer, 16.. floating point, its float32 bits)
     energy,     ///< any component: b = femtojoules spent evenly over [begin, end)
     count_
 };

@@ -9,15 +9,8 @@ namespace npuvp::trace {
 
 namespace {
 
-__extension__ using Wide = unsigned __int128;
-
 constexpr int most_decimals = 15;
 constexpr int default_decimals = 12;
-
-/// a * b / c rounded down.
-std::uint64_t scaled(std::uint64_t a, std::uint64_t b, std::uint64_t c) {
-    return static_cast<std::uint64_t>(static_cast<Wide>(a) * b / c);
-}
 
 std::uint64_t power_of_ten(int exponent) {
     std::uint64_t value = 1;
@@ -68,6 +61,7 @@ PowerSink::PowerSink(const Hub& hub, PowerOptions options, std::vector<PowerColu
       columns_(std::move(columns)),
       column_of_(hub.sources().size(), -1),
       decimals_(0),
+      sums_(columns_.size(), std::max<Time>(options_.window, 1), options_.origin),
       dynamic_(columns_.size(), 0),
       static_(columns_.size(), 0),
       printed_(columns_.size(), 0),
@@ -111,52 +105,21 @@ PowerSink::PowerSink(const Hub& hub, PowerOptions options, std::vector<PowerColu
 void PowerSink::on_event(const Event& event) {
     const std::int32_t column = column_of_[event.source];
     if (event.kind != Kind::energy || column < 0 || event.b == 0) return;
-    if (finished_ || event.begin < complete_until())
-        throw std::logic_error("energy at " + std::to_string(event.begin) +
-                               " ps arrived after its power window was written");
-    const Time begin = event.begin - options_.origin;
-    const Time end = std::max(event.begin, event.end) - options_.origin;
-    const auto at = static_cast<std::size_t>(column);
-    const std::uint64_t first = begin / options_.window;
-    const std::uint64_t last = end > begin ? (end - 1) / options_.window : first;
-    std::uint64_t spent = 0;
-    for (std::uint64_t window = first; window < last; ++window) {
-        const std::uint64_t until =
-            scaled(event.b, (window + 1) * options_.window - begin, end - begin);
-        add(window, at, until - spent);
-        spent = until;
-    }
-    add(last, at, event.b - spent);
-}
-
-void PowerSink::add(std::uint64_t window, std::size_t column, std::uint64_t femtojoules) {
-    const std::size_t at = pending_begin_ + (window - first_) * columns_.size();
-    if (at >= pending_.size()) pending_.resize(at + columns_.size(), 0);
-    pending_[at + column] += femtojoules;
+    if (finished_) throw std::logic_error("energy arrived after the power trace was complete");
+    sums_.spread(static_cast<std::size_t>(column), event.begin, event.end, event.b);
 }
 
 void PowerSink::advance(Time safe) {
     if (finished_) return;
     // Strictly before: the window that ends at `safe` may turn out to be the run's last one.
-    while (complete_until() + options_.window < safe) hand_out(complete_until() + options_.window);
+    while (sums_.end() < safe) hand_out(sums_.end());
     if (file_ && file_->flush_is_due()) file_->flush();
 }
 
 void PowerSink::hand_out(Time static_until) {
     const std::size_t stride = columns_.size();
     const Time begin = complete_until();
-    if (pending_begin_ < pending_.size()) {
-        for (std::size_t i = 0; i < stride; ++i) dynamic_[i] += pending_[pending_begin_ + i];
-        pending_begin_ += stride;
-        if (pending_begin_ >= pending_.size()) {
-            pending_.clear();
-            pending_begin_ = 0;
-        } else if (pending_begin_ >= 4096 * stride) {
-            pending_.erase(pending_.begin(),
-                           pending_.begin() + static_cast<std::ptrdiff_t>(pending_begin_));
-            pending_begin_ = 0;
-        }
-    }
+    sums_.pop(dynamic_);
     for (StaticSource& source : statics_) {
         const std::uint64_t spent =
             static_femtojoules(source.watts, static_until - options_.origin);
@@ -176,7 +139,6 @@ void PowerSink::hand_out(Time static_until) {
         peak_units_ = total;
         peak_begin_ = begin;
     }
-    ++first_;
     for (PowerListener* listener : listeners_) listener->on_window(begin, units_);
     if (!file_) return;
     std::string row;
@@ -194,15 +156,11 @@ void PowerSink::finish(Time end) {
     end = std::max(end, options_.origin);
     const Time length = end - options_.origin;
     const std::uint64_t last = length > 0 ? (length - 1) / options_.window : 0;
-    while (first_ < last) hand_out(complete_until() + options_.window);
-    if (first_ > last)
+    while (sums_.index() < last) hand_out(sums_.end());
+    if (sums_.index() > last)
         throw std::logic_error("the run ended at " + std::to_string(end) +
                                " ps, before windows of the power trace that were safe");
-    const std::size_t stride = columns_.size();
-    for (std::size_t at = pending_begin_ + stride; at < pending_.size(); ++at) {
-        pending_[pending_begin_ + at % stride] += pending_[at];
-    }
-    pending_.resize(std::min(pending_.size(), pending_begin_ + stride));
+    sums_.fold();
     hand_out(end);
     finished_ = true;
     if (file_) file_->close();

@@ -7,6 +7,7 @@
 
 #include "trace/file_writer.h"
 #include "trace/hub.h"
+#include "trace/window_sums.h"
 
 namespace npuvp::trace {
 
@@ -56,12 +57,12 @@ class PowerSink : public Sink {
 
     void listen(PowerListener& listener) { listeners_.push_back(&listener); }
     /// All windows that begin before this instant were handed out.
-    Time complete_until() const { return options_.origin + first_ * options_.window; }
+    Time complete_until() const { return sums_.begin(); }
 
     const PowerOptions& options() const { return options_; }
     const std::vector<PowerColumn>& columns() const { return columns_; }
     int decimals() const { return decimals_; }
-    std::uint64_t windows() const { return first_; }
+    std::uint64_t windows() const { return sums_.index(); }
     /// Sums over the windows handed out, in femtojoules.
     std::uint64_t dynamic_fj(std::size_t column) const { return dynamic_[column]; }
     std::uint64_t static_fj(std::size_t column) const { return static_[column]; }
@@ -71,8 +72,7 @@ class PowerSink : public Sink {
     Time peak_begin() const { return peak_begin_; }
 
   private:
-    void add(std::uint64_t window, std::size_t column, std::uint64_t femtojoules);
-    void hand_out(Time window_end);
+    void hand_out(Time static_until);
 
     struct StaticSource {
         std::size_t column;
@@ -88,9 +88,7 @@ class PowerSink : public Sink {
     std::unique_ptr<FileWriter> file_;
     std::vector<PowerListener*> listeners_;
 
-    std::uint64_t first_ = 0;             ///< index of the first window not handed out
-    std::vector<std::uint64_t> pending_;  ///< windows from first_ on, one stride per window
-    std::size_t pending_begin_ = 0;       ///< where first_ stands in pending_
+    WindowSums sums_;
     std::vector<std::uint64_t> dynamic_, static_;
     std::vector<std::uint64_t> printed_;  ///< units handed out per column
     std::vector<std::uint64_t> units_;

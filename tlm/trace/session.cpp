@@ -33,4 +33,20 @@ VcdSink& Session::add_vcd(VcdOptions options, Names names, std::vector<Signal> s
     return own(std::move(sink), std::move(kinds));
 }
 
+TimelineSink& Session::add_timeline(TimelineOptions options, Names names) {
+    auto sink = std::make_unique<TimelineSink>(hub_, std::move(options), std::move(names), power_);
+    return own(std::move(sink),
+               std::vector<std::uint32_t>(hub_.sources().size(), TimelineSink::kinds));
+}
+
+LogSink& Session::add_log(LogOptions options, Names names,
+                          std::map<std::uint16_t, Listing> listings,
+                          const std::vector<std::uint16_t>& sources) {
+    std::vector<std::uint32_t> kinds(hub_.sources().size(), 0);
+    for (std::uint16_t source : sources) kinds.at(source) = LogSink::kinds;
+    auto sink =
+        std::make_unique<LogSink>(hub_, std::move(options), std::move(names), std::move(listings));
+    return own(std::move(sink), std::move(kinds));
+}
+
 }  // namespace npuvp::trace

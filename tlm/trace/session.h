@@ -3,7 +3,9 @@
 #include <memory>
 #include <vector>
 
+#include "trace/log.h"
 #include "trace/power.h"
+#include "trace/timeline.h"
 #include "trace/vcd.h"
 
 namespace npuvp::trace {
@@ -20,6 +22,11 @@ class Session {
     /// At most once, and before the sinks that show power.
     PowerSink& add_power(PowerOptions options, std::vector<PowerColumn> columns);
     VcdSink& add_vcd(VcdOptions options, Names names, std::vector<Signal> signals);
+
+    TimelineSink& add_timeline(TimelineOptions options, Names names);
+    /// `sources`: the cores to log.
+    LogSink& add_log(LogOptions options, Names names, std::map<std::uint16_t, Listing> listings,
+                     const std::vector<std::uint16_t>& sources);
 
     Hub& hub() { return hub_; }
     /// Null without add_power.

@@ -33,9 +33,12 @@ class TraceOptions:
         signals: Globs that choose the waveform's signals; None: a set that fits most uses.
         power: CSV file of the power trace, or None.
         power_window: Length of a window of the power trace.
-        start: First instant in the waveform.
-        stop: Last instant in the waveform; None: the run's end.
+        start: First instant in waveform, timeline and log; the power trace is always whole.
+        stop: Last instant in them; None: the run's end.
         limit_bytes: Where the waveform stops growing; 0: nowhere.
+        timeline: JSON file for Perfetto and Chrome's tracing, or None.
+        log: Instruction log, or None: text, or binary where the name ends in ``.bin``.
+        cores: Globs that choose the cores to log; None: all.
     """
 
     vcd: str | Path | None = None
@@ -45,6 +48,9 @@ class TraceOptions:
     start: str | int = 0
     stop: str | int | None = None
     limit_bytes: int = 0
+    timeline: str | Path | None = None
+    log: str | Path | None = None
+    cores: Sequence[str] | None = None
 
 
 @dataclass
@@ -55,12 +61,16 @@ class Tracing:
         session: Owner of the sinks, bound to the hub.
         vcd: The waveform's sink, or None.
         power: The power trace's sink, or None.
+        timeline: The timeline's sink, or None.
+        log: The instruction log's sink, or None.
         files: What is written, by kind.
     """
 
     session: Any
     vcd: Any = None
     power: Any = None
+    timeline: Any = None
+    log: Any = None
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -84,6 +94,7 @@ def open_tracing(
     operations: Sequence[str] = (),
     commands: Sequence[str] = (),
     marks: Mapping[str, Sequence[str]] | None = None,
+    listings: Mapping[str, Sequence[str]] | None = None,
     periods: Iterable[int] = (1,),
     origin: int = 0,
 ) -> Tracing:
@@ -95,6 +106,7 @@ def open_tracing(
         operations: Mnemonic by operation number.
         commands: DRAM command by number.
         marks: Words by mark value, for the mark kinds that have some (``{"phase": ["max", ..]}``).
+        listings: Text of each instruction by address, per core, for the log.
         periods: Clock periods in ps that every time is a multiple of one of; they decide the
             waveform's time unit. Without them it is 1 ps, which is always right.
         origin: Begin of the run in ps: the first power window starts there.
@@ -120,6 +132,16 @@ def open_tracing(
         signals = _chosen(_trace.signal_catalog(hub, names, shown), options.signals)
     elif options.signals is not None:
         raise SelectionError("signals were chosen, but there is no waveform to show them")
+    indices = {source.path: i for i, source in enumerate(hub.sources)}
+    cores = [source.path for source in hub.sources if source.type == "core"]
+    if options.cores is not None:
+        if options.log is None:
+            raise SelectionError("cores were chosen, but there is no instruction log")
+        cores = [cores[i] for i in select(cores, options.cores, "core")]
+    begin = max(start, origin)
+    if stop is not None and begin >= stop:
+        raise ValueError(f"trace window: start {begin} ps is not before stop {stop} ps")
+    limits = {"start": begin} if stop is None else {"start": begin, "stop": stop}
 
     tracing = Tracing(_trace.Session(hub))
     if options.power is not None:
@@ -128,17 +150,28 @@ def open_tracing(
         tracing.files["power"] = path
     if options.vcd is not None:
         path = _ready(options.vcd)
-        limits = {} if stop is None else {"stop": stop}
         tracing.vcd = tracing.session.add_vcd(
             str(path),
             signals,
             names,
             tick=_trace.coarsest_tick(list(periods)),
-            start=max(start, origin),
             limit_bytes=options.limit_bytes,
             **limits,
         )
         tracing.files["vcd"] = path
+    if options.timeline is not None:
+        path = _ready(options.timeline)
+        tracing.timeline = tracing.session.add_timeline(str(path), names, origin=origin, **limits)
+        tracing.files["timeline"] = path
+    if options.log is not None:
+        path = _ready(options.log)
+        texts = {
+            indices[core]: list(text) for core, text in (listings or {}).items() if core in indices
+        }
+        tracing.log = tracing.session.add_log(
+            str(path), path.suffix == ".bin", names, texts, [indices[c] for c in cores], **limits
+        )
+        tracing.files["log"] = path
     return tracing
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from golden_rows import CORNERS, assert_same_bits, random_bits
 from npuvp._core import numerics as core
+
 from npuvp.golden import elementary
 from npuvp.golden.formats import float_of_bits
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from golden_rows import CORNERS, as_row, assert_same_bits, numbers
 from npuvp._core import numerics as core
+
 from npuvp.golden.gemm import gemm
 
 

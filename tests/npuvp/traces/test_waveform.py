@@ -10,9 +10,10 @@ import warnings
 import pytest
 import pywellen
 from npuvp._core import trace as t
-from npuvp.traces import SelectionError, TraceOptions
 from vcd import VCDWriter
 from vcdvcd import VCDVCD
+
+from npuvp.traces import SelectionError, TraceOptions
 
 
 def read_pywellen(path):
@@ -178,7 +179,10 @@ def test_sinks_of_a_session_detach_with_it(machine, tmp_path):
         ({"signals": ["power.total"]}, "while a power trace is written"),
         ({"power_window": "0ns", "power": "p.csv"}, "power window of 0 ps"),
         ({"power_window": "fast", "power": "p.csv"}, "power window 'fast'"),
-        ({"start": "5us", "stop": "5us"}, "start 5000000 ps is not before stop 5000000 ps"),
+        (
+            {"start": "5us", "stop": "5us"},
+            "trace window: start 5000000 ps is not before stop 5000000 ps",
+        ),
         ({"start": "1ps"}, "1 ps is no multiple of the time unit, 1 ns"),
     ],
 )

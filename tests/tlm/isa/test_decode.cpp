@@ -107,8 +107,8 @@ TEST_CASE("CSRs: reads of all, writes of the writable") {
     CHECK(disassemble(length.word, 0) == "C_CSRW dma_len, gp1");
 }
 
-TEST_CASE("branch targets are shown as absolute word addresses") {
-    CHECK(disassemble(word(0x3D, 1, 1, 2) | 0x3FFCu << 18, 0x10) == "C_BNE gp1, gp2, 0x0000000c");
+TEST_CASE("branch targets are shown with distance and address") {
+    CHECK(disassemble(word(0x3D, 1, 1, 2) | 0x3FFCu << 18, 0x10) == "C_BNE gp1, gp2, .-4 <0x000c>");
 }
 
 TEST_CASE("decoding any word is defined, and legal exactly without a reason") {

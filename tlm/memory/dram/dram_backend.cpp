@@ -44,7 +44,7 @@ void DramBackend::note(std::size_t channel) {
 bool DramBackend::send(const Request& request) {
     check_request(request, access_bytes_, capacity_);
     const std::uint64_t unit = request.address >> access_shift_;
-    const Coordinates where = mapping_.decode(unit);
+    const Coordinates where = mapping_.locate(unit);
     switch (channels_[where.channel]->send(where, unit, request, tick_)) {
         case Channel::Accepted::no:
             return false;

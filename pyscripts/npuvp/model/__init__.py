@@ -1,0 +1,1 @@
+"""Models: published configurations, checkpoints, tokenizers and the tasks of the shipped models."""

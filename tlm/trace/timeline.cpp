@@ -1,0 +1,307 @@
+#include "trace/timeline.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "trace/json.h"
+
+namespace npuvp::trace {
+
+namespace {
+
+constexpr std::size_t mark_kinds = static_cast<std::size_t>(MarkKind::count_);
+/// How marks nest, outermost first, and where each kind stands in that.
+constexpr MarkKind nesting[mark_kinds] = {MarkKind::block, MarkKind::step, MarkKind::call,
+                                          MarkKind::layer, MarkKind::op,   MarkKind::phase};
+constexpr const char* mark_names[mark_kinds] = {"layer", "block", "step", "call", "op", "phase"};
+constexpr const char* host_names[] = {"doorbell", "word", "launch", "done"};
+
+/// Tracks of a process: marks and stalls first, then the lanes of its components.
+constexpr std::uint32_t marks_track = 1;
+constexpr std::uint32_t stall_track = 2;
+constexpr std::uint32_t lanes_per_component = 64;
+
+std::uint32_t lane_track(std::uint16_t source, std::size_t lane) {
+    return (source + 1u) * lanes_per_component + static_cast<std::uint32_t>(lane);
+}
+
+std::size_t depth_of(MarkKind kind) {
+    return static_cast<std::size_t>(std::find(nesting, nesting + mark_kinds, kind) - nesting);
+}
+
+}  // namespace
+
+TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names, PowerSink* power)
+    : options_(std::move(options)),
+      names_(std::move(names)),
+      power_(power),
+      file_(options_.path),
+      bandwidth_(2 * std::max<std::size_t>(hub.sources().size(), 1),
+                 std::max<Time>(options_.bandwidth_window, 1), options_.origin),
+      bytes_(2 * std::max<std::size_t>(hub.sources().size(), 1), 0) {
+    if (options_.start >= options_.stop)
+        throw std::invalid_argument("timeline window: start " + std::to_string(options_.start) +
+                                    " ps is not before stop " + std::to_string(options_.stop) +
+                                    " ps");
+    if (options_.bandwidth_window == 0)
+        throw std::invalid_argument("bandwidth window of 0 ps: at least 1 ps is needed");
+    for (const Source& source : hub.sources()) {
+        const std::size_t dot = source.path.find('.');
+        const std::string top = source.path.substr(0, dot);
+        auto found = std::find(processes_.begin(), processes_.end(), top);
+        if (found == processes_.end()) {
+            processes_.push_back(top);
+            process_has_memory_.push_back(false);
+            found = processes_.end() - 1;
+        }
+        const auto process = static_cast<std::uint32_t>(found - processes_.begin());
+        if (source.type == "memory") process_has_memory_[process] = true;
+        const std::string leaf =
+            dot == std::string::npos ? source.path : source.path.substr(dot + 1);
+        components_.push_back({source.path,
+                               leaf,
+                               process,
+                               2 * process,
+                               {},
+                               std::vector<std::int32_t>(mark_kinds, -1)});
+    }
+    file_.append('[');
+    for (std::size_t i = 0; i < processes_.size(); ++i) {
+        file_.append(i == 0 ? "\n" : ",\n");
+        std::string line =
+            "{\"ph\":\"M\",\"name\":\"process_name\",\"pid\":" + std::to_string(i + 1) +
+            ",\"args\":{\"name\":";
+        append_json(line, processes_[i]);
+        line += "}}";
+        file_.append(line);
+    }
+    file_.flush();
+    if (power_) power_->listen(*this);
+}
+
+void TimelineSink::on_event(const Event& event) {
+    if (closed_ || !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
+    queue_.push(event);
+    if (event.kind == Kind::memory)
+        bandwidth_.spread(components_[event.source].memory + (event.c ? 1 : 0), event.begin,
+                          event.end, event.b);
+}
+
+void TimelineSink::on_window(Time begin, const std::vector<std::uint64_t>& units) {
+    if (!closed_) power_rows_.push_back({begin, units});
+}
+
+void TimelineSink::advance(Time safe) {
+    if (closed_ || (!queue_.is_long() && !file_.flush_is_due())) return;
+    process(power_ ? std::min(safe, power_->complete_until()) : safe);
+    file_.flush();
+}
+
+void TimelineSink::process(Time limit) {
+    std::size_t row = 0;
+    const auto counters_until = [&](Time time) {
+        for (; row < power_rows_.size() && power_rows_[row].begin <= time; ++row)
+            write_power(power_rows_[row]);
+        while (bandwidth_.end() <= time) write_bandwidth();
+    };
+    queue_.drain(limit, [&](const Event& event) {
+        counters_until(event.begin);
+        write(event);
+    });
+    counters_until(limit);
+    power_rows_.erase(power_rows_.begin(), power_rows_.begin() + static_cast<std::ptrdiff_t>(row));
+}
+
+void TimelineSink::write(const Event& event) {
+    if (event.kind == Kind::mark) {
+        write_mark(event);
+        return;
+    }
+    if (!shown(event.begin)) return;
+    switch (event.kind) {
+        case Kind::unit_busy: {
+            const bool known = event.b < names_.operations.size();
+            write_slice(event, known ? names_.operations[event.b] : components_[event.source].leaf,
+                        "\"pc\":" + std::to_string(event.a));
+            break;
+        }
+        case Kind::stall:
+            write_slice(event, stall_names().at(event.b + 1), "\"pc\":" + std::to_string(event.a));
+            break;
+        case Kind::dma:
+            write_slice(
+                event, event.c ? "store" : "load",
+                "\"bytes\":" + std::to_string(event.b) + ",\"tag\":" + std::to_string(event.a));
+            break;
+        case Kind::memory:
+            write_slice(event, event.c ? "write" : "read", "\"bytes\":" + std::to_string(event.b));
+            break;
+        case Kind::link:
+            write_slice(event, "network " + std::to_string(event.c),
+                        "\"flits\":" + std::to_string(event.b));
+            break;
+        case Kind::host:
+            write_instant(event, event.a < std::size(host_names) ? host_names[event.a] : "unknown");
+            break;
+        case Kind::trap:
+            write_instant(event, "trap");
+            break;
+        default:
+            break;
+    }
+}
+
+void TimelineSink::write_mark(const Event& event) {
+    if (event.a >= mark_kinds)
+        throw std::out_of_range("mark of unknown kind " + std::to_string(event.a));
+    Component& component = components_[event.source];
+    const std::size_t depth = depth_of(static_cast<MarkKind>(event.a));
+    close_marks(event.source, depth, event.begin);
+    if (!shown(event.begin)) return;
+    component.open_marks[depth] = static_cast<std::int32_t>(event.a);
+    const auto& words = names_.marks[event.a];
+    name_track(component.process, marks_track, "program");
+    begin_record("B", component.process, marks_track, event.begin);
+    std::string line = ",\"name\":";
+    append_json(line, event.b < words.size()
+                          ? words[event.b]
+                          : mark_names[event.a] + (" " + std::to_string(event.b)));
+    line += ",\"args\":{\"kind\":\"";
+    line += mark_names[event.a];
+    line += "\",\"value\":" + std::to_string(event.b) + "}}";
+    file_.append(line);
+}
+
+void TimelineSink::close_marks(std::uint16_t source, std::size_t depth, Time time) {
+    Component& component = components_[source];
+    for (std::size_t at = mark_kinds; at-- > depth;) {
+        if (component.open_marks[at] < 0) continue;
+        component.open_marks[at] = -1;
+        begin_record("E", component.process, marks_track, time);
+        file_.append('}');
+    }
+}
+
+void TimelineSink::write_slice(const Event& event, const std::string& name,
+                               const std::string& arguments) {
+    Component& component = components_[event.source];
+    std::uint32_t track = stall_track;
+    if (event.kind == Kind::stall) {
+        name_track(component.process, track, "stall");
+    } else {
+        // Slices of one track must not overlap: each goes to the first free lane.
+        std::size_t lane = 0;
+        while (lane < component.lanes.size() && component.lanes[lane] > event.begin) ++lane;
+        lane = std::min<std::size_t>(lane, lanes_per_component - 1);
+        if (lane == component.lanes.size()) component.lanes.push_back(0);
+        component.lanes[lane] = std::max(component.lanes[lane], event.end);
+        track = lane_track(event.source, lane);
+        name_track(component.process, track,
+                   lane == 0 ? component.leaf : component.leaf + " " + std::to_string(lane + 1));
+    }
+    begin_record("X", component.process, track, event.begin);
+    file_.append(",\"dur\":");
+    append_time(std::max(event.end, event.begin) - event.begin);
+    std::string line = ",\"name\":";
+    append_json(line, name);
+    line += ",\"args\":{" + arguments + "}}";
+    file_.append(line);
+}
+
+void TimelineSink::write_instant(const Event& event, const std::string& name) {
+    const Component& component = components_[event.source];
+    const std::uint32_t track = lane_track(event.source, 0);
+    name_track(component.process, track, component.leaf);
+    begin_record("i", component.process, track, event.begin);
+    std::string line = ",\"s\":\"p\",\"name\":";
+    append_json(line, name);
+    line += ",\"args\":{\"value\":" + std::to_string(event.kind == Kind::trap ? event.a : event.b) +
+            "}}";
+    file_.append(line);
+}
+
+void TimelineSink::write_bandwidth() {
+    const Time begin = bandwidth_.begin();
+    std::fill(bytes_.begin(), bytes_.end(), 0);
+    bandwidth_.pop(bytes_);
+    if (!shown(begin)) return;
+    for (std::size_t i = 0; i < processes_.size(); ++i) {
+        if (!process_has_memory_[i]) continue;
+        begin_record("C", static_cast<std::uint32_t>(i), 0, begin);
+        // 1 byte per ps is 10^3 GB/s
+        std::string line = ",\"name\":\"GB/s\",\"args\":{\"read\":";
+        append_decimal(line, scaled(bytes_[2 * i], 1'000'000, options_.bandwidth_window), 3);
+        line += ",\"write\":";
+        append_decimal(line, scaled(bytes_[2 * i + 1], 1'000'000, options_.bandwidth_window), 3);
+        line += "}}";
+        file_.append(line);
+    }
+}
+
+void TimelineSink::write_power(const PowerRow& row) {
+    if (!shown(row.begin)) return;
+    for (std::size_t i = 0; i < row.units.size(); ++i) {
+        const bool total = i + 1 == row.units.size();
+        std::string name = total ? "total" : power_->columns()[i].name;
+        const auto found =
+            std::find(processes_.begin(), processes_.end(), name.substr(0, name.find('.')));
+        const auto process = found == processes_.end() ? 0 : found - processes_.begin();
+        begin_record("C", static_cast<std::uint32_t>(process), 0, row.begin);
+        std::string line = ",\"name\":";
+        append_json(line, "power " + name);
+        line += ",\"args\":{\"W\":";
+        append_decimal(line, row.units[i], power_->decimals());
+        line += "}}";
+        file_.append(line);
+    }
+}
+
+void TimelineSink::name_track(std::uint32_t process, std::uint32_t track, const std::string& name) {
+    bool& named = named_tracks_[(std::uint64_t{process} << 32) | track];
+    if (named) return;
+    named = true;
+    const std::string place =
+        "\"pid\":" + std::to_string(process + 1) + ",\"tid\":" + std::to_string(track);
+    std::string line =
+        ",\n{\"ph\":\"M\",\"name\":\"thread_name\"," + place + ",\"args\":{\"name\":";
+    append_json(line, name);
+    line += "}},\n{\"ph\":\"M\",\"name\":\"thread_sort_index\"," + place +
+            ",\"args\":{\"sort_index\":" + std::to_string(track) + "}}";
+    file_.append(line);
+}
+
+void TimelineSink::begin_record(const char* phase, std::uint32_t process, std::uint32_t track,
+                                Time time) {
+    file_.append(",\n{\"ph\":\"");
+    file_.append(phase);
+    file_.append("\",\"pid\":");
+    file_.append_number(process + 1);
+    file_.append(",\"tid\":");
+    file_.append_number(track);
+    file_.append(",\"ts\":");
+    append_time(time);
+    ++records_;
+}
+
+void TimelineSink::append_time(Time time) {
+    std::string text;
+    append_decimal(text, time, 6);  // microseconds
+    file_.append(text);
+}
+
+void TimelineSink::finish(Time end) {
+    if (closed_) return;
+    if (power_) power_->finish(end);
+    process(end + 1);
+    if (bandwidth_.begin() < end) {
+        bandwidth_.fold();
+        write_bandwidth();
+    }
+    for (std::size_t i = 0; i < components_.size(); ++i)
+        close_marks(static_cast<std::uint16_t>(i), 0, std::min(end, options_.stop));
+    file_.append("\n]\n");
+    file_.close();
+    closed_ = true;
+}
+
+}  // namespace npuvp::trace
