@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from npuvp import Platform, golden
 from npuvp.cli import main
 
