@@ -207,7 +207,7 @@ class Core : public sc_core::sc_module {
     void write_fp(unsigned index, float value, const Slot& slot, Class by);
     void resolve_decisions(std::uint16_t registers);
     std::uint32_t decide(std::uint32_t value, const std::string& what);
-    std::uint32_t read_csr(unsigned number);
+    std::uint32_t read_csr(unsigned number, std::uint64_t cycle);
     void write_csr(unsigned number, std::uint32_t value);
     std::uint64_t vector_row(std::uint32_t address, std::uint64_t rows = 1) const;
     std::uint64_t word_index(Space space, std::uint64_t index, std::uint64_t count = 1) const;

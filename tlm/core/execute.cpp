@@ -116,16 +116,16 @@ void Core::set_int_taint(std::uint64_t index, bool tainted) {
         int_taint_[index / 64] &= ~bit;
 }
 
-std::uint32_t Core::read_csr(unsigned number) {
+std::uint32_t Core::read_csr(unsigned number, std::uint64_t cycle) {
     switch (static_cast<isa::Csr>(number)) {
         case isa::Csr::core_id:
             return env_.core_index;
         case isa::Csr::n_cores:
             return env_.core_count;
         case isa::Csr::cycle_lo:
-            return static_cast<std::uint32_t>(next_issue_);
+            return static_cast<std::uint32_t>(cycle);
         case isa::Csr::cycle_hi:
-            return static_cast<std::uint32_t>(next_issue_ >> 32);
+            return static_cast<std::uint32_t>(cycle >> 32);
         case isa::Csr::instret_lo:
             return static_cast<std::uint32_t>(instructions_);
         case isa::Csr::instret_hi:
@@ -308,7 +308,7 @@ bool Core::execute_control(const D& d) {
             return special(static_cast<isa::Csr>(d.imm), a);
         case Op::c_csrr: {
             const Slot slot = schedule(d, special_ready_);
-            write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm)), slot, false);
+            write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm), slot.issue), slot, false);
             ++pc_;
             return true;
         }

@@ -29,7 +29,7 @@ unsigned Core::debug_access(bool write, std::uint64_t offset, std::uint8_t* data
     switch (slot) {
         case 0: {
             if (write || at % 4 || bytes != 4 || at / 4 >= csr_.size()) return 0;
-            const std::uint32_t value = read_csr(static_cast<unsigned>(at / 4));
+            const std::uint32_t value = read_csr(static_cast<unsigned>(at / 4), next_issue_);
             std::memcpy(data, &value, 4);
             return 4;
         }
