@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from npuvp import Firmware, Platform, assemble
 from npuvp.firmware import DataSegment
 

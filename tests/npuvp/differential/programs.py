@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from npuvp.firmware import DataSegment, Firmware
 from npuvp.isa import encode, load
 from npuvp.isa.declaration import Instruction, Operand

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from npuvp.firmware import Text
 from npuvp.isa import instruction_text, load
 
