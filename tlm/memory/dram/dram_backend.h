@@ -37,6 +37,7 @@ class DramBackend final : public Backend {
     Statistics counts() const;
     void note(std::size_t channel);
 
+    Organization organization_;
     std::uint32_t access_bytes_;
     std::uint32_t access_shift_;
     std::uint64_t capacity_;
