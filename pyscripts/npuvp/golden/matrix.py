@@ -167,7 +167,10 @@ def _tmv(core: Core, d: Decoded) -> None:
 def _bmv(core: Core, d: Decoded) -> None:
     heads, length = _heads(core, "bmv")
     if heads > 1:
-        raise Fault("M_BMV with more than one head", f"{heads} heads of {length}")
+        raise Fault(
+            "M_BMV with more than one head",
+            f"MLEN {core.mlen} holds {heads} heads of {length}; M_BTMV takes them",
+        )
     tile, offset = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
     chosen = _head_offset(core, offset, length)
     row = _read_rows(core, core.gp[d.rs2], 1)

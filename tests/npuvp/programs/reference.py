@@ -250,7 +250,7 @@ def topk_routing(machine: Machine, rng: np.random.Generator, mode: int = 1) -> C
     weights = _softmax(values)
     if mode:
         weights = np.take_along_axis(_softmax(logits.astype(float)), chosen, axis=1)
-    error = 80 * 2.0**-24 + (U if machine.narrow_registers else 0.0)
+    error = ((experts if mode else k) + 16) * 2.0**-24 + (U if machine.narrow_registers else 0.0)
     return Case(
         "topk_routing",
         {"logits": logits},
