@@ -144,8 +144,13 @@ def save(model: Llada, directory: Path) -> None:
     Tokenizer(CHARACTERS, {END: "end", MASK: "mask"}, frozenset({END})).save(directory)
 
 
-def train(directory: Path, seed: int, steps: int, batch: int, rate: float, log: TextIO) -> None:
-    """Trains and saves a model; `log` gets one line now and then."""
+def train(
+    directory: Path, seed: int, steps: int, until: int, batch: int, rate: float, log: TextIO
+) -> None:
+    """Trains and saves a model; `log` gets one line now and then.
+
+    The learning rate is planned for `steps`; training ends after `until` of them.
+    """
 
     def say(text: str) -> None:
         print(text, flush=True)
@@ -168,7 +173,7 @@ def train(directory: Path, seed: int, steps: int, batch: int, rate: float, log: 
     say(f"{steps} steps of {batch} rows, peak rate {rate}, AdamW, warm-up 100, cosine to 2 %")
     start = time.process_time()
     running: Tensor | None = None
-    for step in range(steps):
+    for step in range(until):
         scale = min(1.0, (step + 1) / 100)
         scale *= 0.51 + 0.49 * math.cos(math.pi * step / steps)
         for group in optimiser.param_groups:
@@ -193,7 +198,7 @@ def train(directory: Path, seed: int, steps: int, batch: int, rate: float, log: 
             running = loss.detach() if running is None else running.lerp(loss.detach(), 0.05)
         if (step + 1) % 100 == 0 and running is not None:
             line = f"step {step + 1:5d}  loss {running.item():.4f}"
-            if (step + 1) % 500 == 0 or step + 1 == steps:
+            if (step + 1) % 500 == 0 or step + 1 == until:
                 line += f"  exact match {exact_match(_rounded(average), test, 8, 8):.3f}"
                 save(average, directory)
             say(f"{line}  ({time.process_time() - start:.0f} s of CPU)")
@@ -210,14 +215,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--until", type=int, help="end after this many steps (default: all)")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "training.log").open("w", encoding="utf-8") as log:
-        train(arguments.out, arguments.seed, arguments.steps, arguments.batch, arguments.rate, log)
+        train(
+            arguments.out,
+            arguments.seed,
+            arguments.steps,
+            arguments.until or arguments.steps,
+            arguments.batch,
+            arguments.rate,
+            log,
+        )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The simulated machine of one run: elaborated from a platform, loaded with a firmware."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,9 +28,11 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
     table = load_energy(description["platform"]["energy"])
     clock = description["platform"]["clock"]
     result: dict[str, Any] = {}
+    areas = []
     for core in description["cores"]:
         parameters = core["parameters"]
         e = table.core(parameters, clock)
+        areas.append(sum(e.area_mm2.values()))
         watts = e.static_watts
         weight = parameters["weight_format"]
         result[core["name"]] = {
@@ -59,8 +62,27 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
             "static_watts": m.background_watts * channels,
             "read_byte_fj": m.read_byte_fj,
             "write_byte_fj": m.write_byte_fj,
+            "by_command": parameters["backend"] != "ideal",
+            "activate_fj": m.activate_fj,
+            "read_command_byte_fj": m.read_array_byte_fj + m.interface_byte_fj,
+            "write_command_byte_fj": m.write_array_byte_fj + m.interface_byte_fj,
+            "refresh_fj": m.refresh_fj,
+            "refresh_bank_fj": m.refresh_fj // _banks(memory["config"]),
         }
+    if description["noc"] is not None:
+        flit = description["noc"]["parameters"]["flit_bytes"]
+        # A link is about as long as a tile is wide, and a tile is as large as its core.
+        hop = math.sqrt(max(areas))
+        result[description["noc"]["name"]] = {"hop_fj": table.noc(flit, hop).hop_fj}
     return result
+
+
+def _banks(config: Mapping[str, Any] | None) -> int:
+    """Banks of a pseudo-channel, all of which an all-bank refresh covers."""
+    if config is None:
+        return 1
+    organization = config["organization"]
+    return int(organization["stack_ids"] * organization["bank_groups"] * organization["banks"])
 
 
 class Machine(LoadedMachine):

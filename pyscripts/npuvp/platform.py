@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.firmware import Firmware
+from npuvp.memory_facts import node_config
 from npuvp.memory_map import Region
 from npuvp.parameter_texts import call_documentation, call_signature
 from npuvp.parameter_types import (
@@ -281,7 +282,14 @@ class Platform:
                 for index, (core, values) in enumerate(zip(parts.cores, checked.cores, strict=True))
             ],
             "hbms": [
-                {"name": memory.name, "nodes": nodes(memory.name), "parameters": values}
+                {
+                    "name": memory.name,
+                    "nodes": nodes(memory.name),
+                    "parameters": values,
+                    "config": node_config(
+                        memory.name, values, max(1, len(checked.nodes.get(memory.name, [])))
+                    ),
+                }
                 for memory, values in zip(parts.memories, checked.memories, strict=True)
             ],
             "noc": None

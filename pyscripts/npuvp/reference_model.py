@@ -213,7 +213,7 @@ class ReferenceModel:
 
     def _gated(self, gate: Floats, up: Floats) -> Floats:
         with np.errstate(over="ignore"):
-            silu = np.asarray(gate / (np.float32(1) + np.exp(-gate)), np.float32)
+            silu: Floats = np.divide(gate, np.float32(1) + np.exp(-gate), dtype=np.float32)
         return self._round(self._round(silu) * up)
 
     def _mlp(self, m: Floats, layer: int) -> Floats:

@@ -114,29 +114,6 @@ memory::Stream stream(const nb::dict& dict) {
     return s;
 }
 
-nb::dict counts(const memory::Statistics& s) {
-    nb::dict d;
-    d["activates"] = s.activates;
-    d["reads"] = s.reads;
-    d["writes"] = s.writes;
-    d["precharges"] = s.precharges;
-    d["precharges_all"] = s.precharges_all;
-    d["refreshes_all"] = s.refreshes_all;
-    d["refreshes_bank"] = s.refreshes_bank;
-    d["row_hits"] = s.row_hits;
-    d["row_misses"] = s.row_misses;
-    d["row_conflicts"] = s.row_conflicts;
-    d["bytes_read"] = s.bytes_read;
-    d["bytes_written"] = s.bytes_written;
-    d["reads_forwarded"] = s.reads_forwarded;
-    d["writes_coalesced"] = s.writes_coalesced;
-    d["refused"] = s.refused;
-    d["data_busy_ps"] = s.data_busy;
-    d["rows_open_ps"] = s.rows_open;
-    d["elapsed_ps"] = s.elapsed;
-    return d;
-}
-
 nb::dict run(const std::string& backend, const nb::dict& description, const nb::dict& stimulus) {
     memory::Config config = memory_config(description);
     const memory::Stream spec = stream(stimulus);
@@ -159,11 +136,34 @@ nb::dict run(const std::string& backend, const nb::dict& description, const nb::
     d["cpu_seconds"] = r.cpu_seconds;
     d["requests"] = r.requests;
     d["measured_reads"] = r.measured_reads;
-    d["counts"] = counts(r.statistics);
+    d["counts"] = memory_counts(r.statistics);
     return d;
 }
 
 }  // namespace
+
+nb::dict memory_counts(const memory::Statistics& s) {
+    nb::dict d;
+    d["activates"] = s.activates;
+    d["reads"] = s.reads;
+    d["writes"] = s.writes;
+    d["precharges"] = s.precharges;
+    d["precharges_all"] = s.precharges_all;
+    d["refreshes_all"] = s.refreshes_all;
+    d["refreshes_bank"] = s.refreshes_bank;
+    d["row_hits"] = s.row_hits;
+    d["row_misses"] = s.row_misses;
+    d["row_conflicts"] = s.row_conflicts;
+    d["bytes_read"] = s.bytes_read;
+    d["bytes_written"] = s.bytes_written;
+    d["reads_forwarded"] = s.reads_forwarded;
+    d["writes_coalesced"] = s.writes_coalesced;
+    d["refused"] = s.refused;
+    d["data_busy_ps"] = s.data_busy;
+    d["rows_open_ps"] = s.rows_open;
+    d["elapsed_ps"] = s.elapsed;
+    return d;
+}
 
 memory::Config memory_config(const nb::dict& description) {
     memory::Config c;

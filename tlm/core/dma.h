@@ -44,7 +44,9 @@ struct Descriptor {
     std::vector<Range> ranges;
     std::vector<Segment> segments;
     std::vector<Segment> writes;  ///< from memory to memory: what is written when all is read
-    bool data = true;             ///< false: timing only, nothing is moved
+    /// Where the segments go as well, as distances from their addresses (writes alone).
+    std::vector<std::uint64_t> copies;
+    bool data = true;  ///< false: timing only, nothing is moved
     std::vector<std::uint8_t> staging;
     std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
@@ -67,7 +69,8 @@ struct DmaTiming {
 /// Descriptor queue and burst engine of one core. Descriptors start in order and may overlap.
 /// Transfers are striped over the ports beat by beat, so the ports act as one channel of their
 /// summed width; each port contributes its limit of outstanding transactions. Bursts do not cross a
-/// multiple of the burst size (AXI's 4 KB rule).
+/// multiple of the burst size (AXI's 4 KB rule). The next request follows when the interconnect has
+/// ended the one before.
 class Dma : public sc_core::sc_module {
   public:
     Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub);
@@ -141,6 +144,7 @@ class Dma : public sc_core::sc_module {
     noc::TimingOnly timing_only_;
     std::deque<Active> pending_;
     std::priority_queue<InFlight, std::vector<InFlight>, std::greater<InFlight>> in_flight_;
+    tlm::tlm_generic_payload* requesting_ = nullptr;  ///< sent, and not ended
     std::uint32_t reads_ = 0;
     std::uint32_t writes_ = 0;
     std::uint64_t channel_free_ps_ = 0;

@@ -187,14 +187,15 @@ bool Core::execute_vector(const D& d) {
         case Op::v_pow2_v:
             return v(k.floor_power_of_two);
         case Op::v_red_sum:
-            if (!mask) return reduce(k.sum, nullptr);
-            // A mask, which no text can set, makes every enabled head count HLEN times (PLENA).
-            return reduce(
-                [&](const void* x, std::size_t n, float f, const numerics::LaneMask* enabled) {
-                    const float heads = k.sum(x, n, 0.0f, enabled);
-                    return numerics::add(f, numerics::mul(heads, static_cast<float>(lanes.hlen)));
-                },
-                mask);
+            if (mask) {  // every enabled head counts HLEN times (PLENA)
+                return reduce(
+                    [&](const void* x, std::size_t n, float f, const numerics::LaneMask* enabled) {
+                        const float part = k.sum(x, n, 0.0f, enabled);
+                        return numerics::add(f, numerics::mul(part, head_length()));
+                    },
+                    mask);
+            }
+            return reduce(k.sum, nullptr);
         case Op::v_red_max:
             return reduce(k.max, nullptr);
         case Op::v_red_sum_m:
@@ -493,7 +494,8 @@ bool Core::execute_topk(const D& d) {
                 throw Trap{"top-k of fewer elements",
                            "k = " + std::to_string(k) + ", n = " + std::to_string(n)};
             const std::uint64_t weights = word_index(Space::fp, gp_[d.rd], k);
-            const std::uint64_t rows = std::max(1u, (n + lanes_ - 1) / lanes_);
+            const std::uint64_t rows =
+                std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
             const std::uint64_t x = vector_row(a, rows);
             const std::uint64_t indices = word_index(Space::integer, b, k);
             if (reads(Space::vector, x, rows) || writes(Space::integer, indices, k) ||

@@ -445,9 +445,13 @@ bool Core::start_multicast(const D& d) {
             descriptor->ranges.push_back({Space::vector, to, rows, true});
             busy = writes(Space::vector, to, rows) || busy;
         }
-        descriptor->segments.push_back(
-            {peer.window + env_.window_bytes / window_slots + to * row_bytes_,
-             static_cast<std::uint32_t>(rows * row_bytes_), 0});
+        const std::uint64_t place =
+            peer.window + env_.window_bytes / window_slots + to * row_bytes_;
+        if (descriptor->segments.empty())
+            descriptor->segments.push_back(
+                {place, static_cast<std::uint32_t>(rows * row_bytes_), 0});
+        else
+            descriptor->copies.push_back(place - descriptor->segments.front().address);
     }
     if (busy) return wait_for(dma.full() ? Wait::dma_queue : Wait::dma_range);
     if (descriptor->data) {

@@ -533,16 +533,19 @@ std::vector<Waiting> MeshTiming::waiting() const {
                 const Channel& ch = link.channel[network];
                 const std::string name =
                     link_name(static_cast<std::uint32_t>(&link - links_.data()));
-                std::string reason;
-                if (ch.holder != kNone)
-                    reason = "link " + name + ", held by a packet from endpoint " +
-                             std::to_string(worms_[ch.holder].from) + " to endpoint " +
-                             std::to_string(worms_[ch.holder].to);
-                else if (link.kind == Kind::out && slots_[link.detail] == 0)
-                    reason = "endpoint " + std::to_string(link.detail) + " to take a request";
-                else
-                    reason = "a credit of link " + name;
-                result.push_back({worm.tag, worm.from, worm.to, worm.network, std::move(reason)});
+                Waiting packet{worm.tag, worm.from, worm.to, worm.network, {}};
+                if (ch.holder != kNone) {
+                    packet.reason = "link " + name + ", held by a packet from endpoint " +
+                                    std::to_string(worms_[ch.holder].from) + " to endpoint " +
+                                    std::to_string(worms_[ch.holder].to);
+                } else if (link.kind == Kind::out && slots_[link.detail] == 0) {
+                    packet.reason =
+                        "endpoint " + std::to_string(link.detail) + " to take a request";
+                    packet.blocked_by = link.detail;
+                } else {
+                    packet.reason = "a credit of link " + name;
+                }
+                result.push_back(std::move(packet));
             }
     return result;
 }

@@ -65,6 +65,7 @@ struct Waiting {
     std::uint32_t to;
     Network network;
     std::string reason;
+    std::uint32_t blocked_by = ~0u;  ///< endpoint that takes no request
 };
 
 /// A 2-D mesh with XY routing and wormhole flow control, in plain C++: no SystemC, no thread.

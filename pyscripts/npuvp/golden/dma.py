@@ -18,7 +18,7 @@ from npuvp.golden.mx import (
 )
 from npuvp.golden.state import Core, Decoded
 
-__all__ = ["DMA", "FORMATS"]
+__all__ = ["DMA", "FORMATS", "multicast"]
 
 Transfer = Callable[[MemoryMap, Core, Decoded], None]
 Bytes = NDArray[np.uint8]
@@ -333,6 +333,67 @@ def _store_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
         target.write(memory, *mx_encode_row(format, target.block, rows))
 
 
+_MOST_COPIED = 1 << 30
+
+
+def _copy(memory: MemoryMap, core: Core, d: Decoded) -> None:
+    """All is read before anything is written."""
+    source = core.ha[d.rs2] + core.gp[d.rs3]
+    target = core.ha[d.rd] + core.gp[d.rs1]
+    length = core.csr_value("dma_len")
+    count = max(1, core.csr_value("dma_rows"))
+    pitch = core.csr_value("dma_pitch") or length
+    if length == 0:
+        raise Fault("copy of rows without a length", "dma_len = 0, allowed: 1 and more")
+    if pitch < length:
+        raise Fault("copied rows overlap", f"dma_pitch = {pitch}, a row has {length} bytes")
+    if count * length > _MOST_COPIED:
+        raise Fault(
+            "copy of too many bytes",
+            f"{count} rows of {length} bytes, allowed: {_MOST_COPIED} in all",
+        )
+    rows = [memory.read(source + i * pitch, length) for i in range(count)]
+    for i in range(count):
+        memory.read(target + i * pitch, length)
+    for i, row in enumerate(rows):
+        memory.write(target + i * pitch, row)
+
+
+def multicast(cores: list[Core], core: Core, d: Decoded) -> None:
+    """Rows as they are stored, to every core of a mask.
+
+    Raises:
+        Fault: Rows outside, or a core that does not exist or has other rows.
+    """
+    count, chosen = core.gp[d.rs3], core.gp[d.rs2]
+    if count == 0:
+        return
+    first = core.vector_row(core.gp[d.rd], count)
+    to = core.vector_row(core.gp[d.rs1])
+    receivers = [i for i in range(32) if chosen >> i & 1]
+    for index in receivers:
+        if index >= len(cores):
+            raise Fault(
+                "multicast to a core that does not exist",
+                f"core {index}, the platform has cores 0..{len(cores) - 1}",
+            )
+        peer = cores[index]
+        if (peer.vlen, peer.vector_format) != (core.vlen, core.vector_format):
+            raise Fault(
+                "multicast to a core whose rows are others",
+                f"core {index}: vlen {peer.vlen}, here {core.vlen}",
+            )
+        if to + count > len(peer.vector):
+            raise Fault(
+                "access outside Vector SRAM",
+                f"rows {to}..{to + count - 1}, the SRAM of core {index} has rows "
+                f"0..{len(peer.vector) - 1}",
+            )
+    rows = core.vector[first : first + count].copy()
+    for index in receivers:
+        cores[index].vector[to : to + count] = rows
+
+
 DMA: dict[str, Transfer] = {
     "H_PREFETCH_V": _prefetch_v,
     "H_PREFETCH_M": _prefetch_m,
@@ -346,4 +407,5 @@ DMA: dict[str, Transfer] = {
     "H_ST_INT": _store_int,
     "H_LD_FP": _load_fp,
     "H_ST_FP": _store_fp,
+    "H_COPY": _copy,
 }

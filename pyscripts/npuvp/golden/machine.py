@@ -11,14 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.golden.codec import GoldenCodec
-from npuvp.golden.dma import DMA
+from npuvp.golden.dma import DMA, multicast
 from npuvp.golden.faults import Fault
 from npuvp.golden.matrix import MATRIX
 from npuvp.golden.memory import MemoryMap, SparseMemory, Window
 from npuvp.golden.scalar import CONTROL, SCALAR
 from npuvp.golden.state import CSR, Core, decode_word, illegal_detail
+from npuvp.golden.synchronise import Barriers, Semaphores
 from npuvp.golden.vector import VECTOR
 from npuvp.isa.disassembler import instruction_text
+from npuvp.isa.encoding import decode
 from npuvp.loading import LoadedMachine
 from npuvp.tensors import checked_inputs, checked_outputs
 
@@ -84,6 +86,9 @@ class GoldenMachine(LoadedMachine):
             )
             for number, window in enumerate(windows, 1):
                 self.memory.add(described["base"] + number * slot, window)
+        self.semaphore_count: int = description["host"]["parameters"]["semaphores"]
+        self.semaphores = Semaphores()
+        self.barriers = Barriers()
         self.host_words: list[tuple[int, int]] = []
         self.doorbells: list[tuple[int, int]] = []
         self.marks: list[tuple[int, int, int]] = []
@@ -141,10 +146,10 @@ class GoldenMachine(LoadedMachine):
         while any(not core.halted for core in self.cores):
             progress = False
             for core in self.cores:
-                before = core.instructions
+                before, ran = core.instructions, not core.halted
                 self._run_core(core, left)
                 done = core.instructions - before
-                progress = progress or done > 0 or core.halted
+                progress = progress or done > 0 or (ran and core.halted)
                 if left is not None:
                     left -= done
                     if left <= 0 and not core.halted:
@@ -180,6 +185,8 @@ class GoldenMachine(LoadedMachine):
             raise Fault("illegal instruction word", illegal_detail(d.word))
         if name in DMA:
             DMA[name](self.memory, core, d)
+        elif name == "H_MCAST":
+            multicast(self.cores, core, d)
         else:
             simple = SCALAR.get(name) or VECTOR.get(name) or MATRIX[name]
             simple(core, d)
@@ -210,7 +217,8 @@ class GoldenMachine(LoadedMachine):
         }
         if core.pc < len(core.text):
             d = core.text[core.pc]
-            report["text"] = instruction_text(d.word, core.pc)
+            found = decode(d.word)
+            report["text"] = instruction_text(d.word & ~(found.ignored if found else 0), core.pc)
             for operand in d.instruction.operands if d.instruction else ():
                 if operand.kind == "gp" and operand.role != "write" and operand.field is not None:
                     number = operand.field.get(d.word)

@@ -27,95 +27,80 @@ def _elements(core: Core, address: int, span: int) -> None:
     size = core.vector.size
     if address + span > size:
         first, last = address // core.vlen, (address + span - 1) // core.vlen
-        which = f"row {first}" if first == last else f"rows {first}..{last}"
         raise Fault(
-            "access outside Vector SRAM", f"{which}, the SRAM has rows 0..{size // core.vlen - 1}"
+            "access outside Vector SRAM",
+            f"rows {first}..{last}, the SRAM has rows 0..{size // core.vlen - 1}",
         )
 
 
-def _aligned(core: Core, address: int, unit: int, what: str) -> None:
-    if address % unit:
-        raise Fault(
-            f"Vector SRAM address is not the start of {what}",
-            f"element address {address}, allowed: multiples of {unit}",
-        )
-
-
-def _operand_rows(core: Core, address: int, count: int) -> list[slice]:
-    """Where operand rows stand in flat Vector SRAM."""
-    _aligned(core, address, min(core.vlen, core.mlen), "an operand row")
-    pitch = max(core.vlen, core.mlen)
-    _elements(core, address, (count - 1) * pitch + core.mlen)
-    return [slice(address + i * pitch, address + i * pitch + core.mlen) for i in range(count)]
+def _pitch(core: Core) -> int:
+    """From one operand row to the next, in elements."""
+    return max(core.vlen, core.mlen)
 
 
 def _read_rows(core: Core, address: int, count: int) -> Row:
+    unit = min(core.vlen, core.mlen)
+    if address % unit:
+        raise Fault(
+            "Vector SRAM address is not the start of a row",
+            f"element address {address}, operand rows are multiples of {unit}",
+        )
+    pitch = _pitch(core)
+    _elements(core, address, (count - 1) * pitch + core.mlen)
     flat = core.vector.reshape(-1)
-    return np.stack([flat[place] for place in _operand_rows(core, address, count)])
-
-
-def _write_rows(core: Core, address: int, rows: Floats) -> None:
-    flat = core.vector.reshape(-1)
-    for place, row in zip(_operand_rows(core, address, len(rows)), rows, strict=True):
-        flat[place] = from_float(row, flat)
+    starts = range(address, address + count * pitch, pitch)
+    return np.stack([flat[at : at + core.mlen] for at in starts])
 
 
 def _tile(core: Core, address: int) -> tuple[Row, int]:
     """The tile that holds a Matrix SRAM address, shape (MLEN, MLEN), and the offset in it."""
-    size = core.mlen * core.mlen
-    tile, offset = divmod(address, size)
-    if (tile + 1) * core.mlen > len(core.matrix):
+    if address >= core.matrix.size:
         raise Fault(
             "access outside Matrix SRAM",
-            f"tile {tile}, the SRAM has tiles 0..{len(core.matrix) // core.mlen - 1}",
+            f"element {address}, the SRAM has elements 0..{core.matrix.size - 1}",
         )
+    tile, offset = divmod(address, core.mlen * core.mlen)
     return core.matrix[tile * core.mlen : (tile + 1) * core.mlen], offset
 
 
 def _bad_offset(offset: int, allowed: str) -> Fault:
-    return Fault("bad offset in a tile of Matrix SRAM", f"offset {offset}, allowed: {allowed}")
+    return Fault(
+        "Matrix SRAM address has no such offset in its tile", f"offset {offset}, allowed: {allowed}"
+    )
 
 
 def _columns(core: Core, offset: int) -> slice:
     """Columns k..k+BLEN for an offset k * MLEN."""
     k, rest = divmod(offset, core.mlen)
     if rest or k % core.blen:
-        raise _bad_offset(offset, f"k * {core.mlen}, k a multiple of {core.blen}")
+        raise _bad_offset(offset, f"k * {core.mlen} with k a multiple of {core.blen}")
     return slice(k, k + core.blen)
 
 
-def _heads(core: Core) -> tuple[int, int]:
-    """Number of heads and their length."""
+def _heads(core: Core, accumulator: str) -> tuple[int, int]:
+    """Number of heads and their length: those that accumulate, or what head_len makes."""
     length = core.head_length
-    if length & (length - 1) or length > core.mlen:
+    if length > core.mlen or core.mlen % length:
+        raise Fault("head length does not divide MLEN", f"head_len = {length}, MLEN = {core.mlen}")
+    heads = core.mlen // length
+    held = core.acc.get(accumulator)
+    if held is not None and len(held) != heads:
         raise Fault(
-            "no such head length", f"head_len = {length}, allowed: powers of two up to {core.mlen}"
+            "head length changed while the accumulators hold sums",
+            f"sums of {len(held)} heads, head_len = {length} makes {heads}",
         )
-    return core.mlen // length, length
+    return heads, length
 
 
 def _head_offset(core: Core, offset: int, length: int) -> slice:
     if offset >= core.mlen or offset % length:
-        raise _bad_offset(offset, f"multiples of {length} below {core.mlen}")
+        raise _bad_offset(offset, f"multiples of the head length {length} below {core.mlen}")
     return slice(offset, offset + length)
-
-
-# Accumulators
 
 
 def _accumulator(core: Core, name: str, shape: tuple[int, ...]) -> Floats:
     found = core.acc.get(name)
-    if found is None:
-        return np.zeros(shape, np.float32)
-    if found.shape != shape:
-        raise Fault("head_len changed before the write-out", f"{found.shape[0]} heads accumulate")
-    return found
-
-
-def _take(core: Core, name: str, shape: tuple[int, ...]) -> Floats:
-    taken = _accumulator(core, name, shape)
-    core.acc.pop(name, None)
-    return taken
+    return np.zeros(shape, np.float32) if found is None else found
 
 
 # Products
@@ -143,7 +128,7 @@ def _tmm(core: Core, d: Decoded) -> None:
 
 
 def _batched(core: Core, d: Decoded, transposed: bool) -> None:
-    heads, length = _heads(core)
+    heads, length = _heads(core, "bmm")
     tile, offset = _tile(core, core.gp[d.rs1])
     chosen = _head_offset(core, offset, length)
     rows = _read_rows(core, core.gp[d.rs2], core.mlen)
@@ -180,18 +165,20 @@ def _tmv(core: Core, d: Decoded) -> None:
 
 
 def _bmv(core: Core, d: Decoded) -> None:
-    heads, _ = _heads(core)
+    heads, length = _heads(core, "bmv")
     if heads > 1:
-        raise Fault("M_BMV with more than one head", f"{heads} heads of {core.head_length}")
+        raise Fault(
+            "M_BMV with more than one head",
+            f"MLEN {core.mlen} holds {heads} heads of {length}; M_BTMV takes them",
+        )
     tile, offset = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
-    if offset:
-        raise _bad_offset(offset, "0")
+    chosen = _head_offset(core, offset, length)
     row = _read_rows(core, core.gp[d.rs2], 1)
-    _scaled(core, "bmv", (1, core.mlen), gemm(row, tile))
+    _scaled(core, "bmv", (1, core.mlen), gemm(row, tile[chosen]))
 
 
 def _btmv(core: Core, d: Decoded) -> None:
-    heads, length = _heads(core)
+    heads, length = _heads(core, "bmv")
     tile, offset = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
     chosen = _head_offset(core, offset, length)
     row = _read_rows(core, core.gp[d.rs2], 1)
@@ -203,41 +190,44 @@ def _btmv(core: Core, d: Decoded) -> None:
 # Write-outs
 
 
-def _mm_wo(core: Core, d: Decoded) -> None:
+def _write_out(core: Core, d: Decoded, name: str, pieces: int, length: int) -> None:
+    """Pieces of an accumulator to Vector SRAM; then it is clear."""
     address = core.gp[d.rd] + d.imm
-    _aligned(core, address, core.blen, "a block")
-    stride = core.gp[d.rs1] if d.rs1 else 1
-    pitch = max(core.vlen, core.mlen) * stride
-    rows = _block_rows(core)
-    _elements(core, address, (rows - 1) * pitch + core.blen)
+    unit = min(core.vlen, core.mlen) if name in ("bmm", "bmv") else core.blen
+    if address % unit:
+        raise Fault(
+            "write-out address is not aligned",
+            f"element address {address}, allowed: multiples of {unit}",
+        )
+    step = _pitch(core) * (core.gp[d.rs1] if name == "mm" and d.rs1 else 1)
+    _elements(core, address, (pieces - 1) * step + length)
     flat = core.vector.reshape(-1)
-    for i, values in enumerate(_take(core, "mm", (rows, core.blen))):
-        at = address + i * pitch
-        flat[at : at + core.blen] = from_float(values, flat)
+    values = _accumulator(core, name, (pieces, length)).reshape(pieces, length)
+    core.acc.pop(name, None)
+    for i in range(pieces):
+        at = address + i * step
+        flat[at : at + length] = from_float(values[i], flat)
+
+
+def _held_heads(core: Core, name: str) -> int:
+    held = core.acc.get(name)
+    return _heads(core, name)[0] if held is None else len(held)
+
+
+def _mm_wo(core: Core, d: Decoded) -> None:
+    _write_out(core, d, "mm", _block_rows(core), core.blen)
 
 
 def _mv_wo(core: Core, d: Decoded) -> None:
-    address = core.gp[d.rd] + d.imm
-    _aligned(core, address, core.blen, "a block")
-    _elements(core, address, core.blen)
-    flat = core.vector.reshape(-1)
-    values = _take(core, "mv", (1, core.blen))[0]
-    flat[address : address + core.blen] = from_float(values, flat)
+    _write_out(core, d, "mv", 1, core.blen)
 
 
 def _bmm_wo(core: Core, d: Decoded) -> None:
-    heads, _ = _heads(core)
-    address = core.gp[d.rd] + d.imm
-    _operand_rows(core, address, heads * core.mlen)
-    values = _take(core, "bmm", (heads, core.mlen, core.mlen))
-    _write_rows(core, address, values.reshape(-1, core.mlen))
+    _write_out(core, d, "bmm", _held_heads(core, "bmm") * core.mlen, core.mlen)
 
 
 def _bmv_wo(core: Core, d: Decoded) -> None:
-    heads, _ = _heads(core)
-    address = core.gp[d.rd] + d.imm
-    _operand_rows(core, address, heads)
-    _write_rows(core, address, _take(core, "bmv", (heads, core.mlen)))
+    _write_out(core, d, "bmv", _held_heads(core, "bmv"), core.mlen)
 
 
 MATRIX: dict[str, Matrix] = {

@@ -1,4 +1,4 @@
-"""Memories of the golden machine: sparse bytes, and the map through which DMA reaches all of them."""
+"""Memories of the golden machine: sparse bytes, and the map through which DMA reaches them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -141,7 +141,12 @@ def _write_csr(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
     return _next(core)
 
 
+_MOST_LOOPS = 65536
+
+
 def _loop_start(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
+    if len(core.loops) == _MOST_LOOPS:
+        raise Fault("loop stack overflow", f"{_MOST_LOOPS} loops are open")
     core.write_gp(d.rd, d.imm)
     core.loops.append(Loop(core.pc, d.rd, core.instructions))
     return _next(core)
@@ -218,6 +223,40 @@ def _doorbell(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
     return _next(core)
 
 
+def _sync_index(machine: "GoldenMachine", core: Core, d: Decoded, what: str) -> int:
+    index = core.gp[d.rs1]
+    if index >= machine.semaphore_count:
+        raise Fault(f"no such {what}", f"{index}, allowed: 0..{machine.semaphore_count - 1}")
+    return index
+
+
+def _barrier(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
+    index, count = _sync_index(machine, core, d, "barrier"), core.gp[d.rs2]
+    if not 1 <= count <= core.count:
+        raise Fault(
+            "barrier of an impossible number of cores", f"{count}, allowed: 1..{core.count}"
+        )
+    if machine.barriers.pass_through(index, core.index, count):
+        core.waiting = ""
+        return _next(core)
+    core.waiting = machine.barriers.describe(index)
+    return False
+
+
+def _signal(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
+    machine.semaphores.signal(_sync_index(machine, core, d, "semaphore"), core.gp[d.rs2])
+    return _next(core)
+
+
+def _wait(machine: "GoldenMachine", core: Core, d: Decoded) -> bool:
+    index, count = _sync_index(machine, core, d, "semaphore"), core.gp[d.rs2]
+    if machine.semaphores.take(index, core.index, count):
+        core.waiting = ""
+        return _next(core)
+    core.waiting = machine.semaphores.describe(index, count)
+    return False
+
+
 CONTROL: dict[str, Control] = {
     "C_SET_ADDR_REG": _set_address,
     "C_SET_SCALE_REG": _set_csr("scale"),
@@ -239,6 +278,9 @@ CONTROL: dict[str, Control] = {
     "C_CSRW": _write_csr,
     "C_MARK": _mark,
     "C_FENCE": _fence,
+    "C_BARRIER": _barrier,
+    "C_SEM_SIGNAL": _signal,
+    "C_SEM_WAIT": _wait,
     "C_HOST_PUSH": _host_push,
     "C_DOORBELL": _doorbell,
 }

@@ -50,16 +50,8 @@ def decode_word(word: int) -> Decoded:
                 imm = operand.field.get(word)
                 if operand.kind == "rel" and imm >= operand.field.limit // 2:
                     imm -= operand.field.limit
-    return Decoded(
-        word,
-        found.instruction if found else None,
-        fields["rd"].get(word),
-        fields["rs1"].get(word),
-        fields["rs2"].get(word),
-        fields["rs3"].get(word),
-        fields["f1"].get(word),
-        imm,
-    )
+    rd, rs1, rs2, rs3, f1 = (fields[name].get(word) for name in ("rd", "rs1", "rs2", "rs3", "f1"))
+    return Decoded(word, found.instruction if found else None, rd, rs1, rs2, rs3, f1, imm)
 
 
 def illegal_detail(word: int) -> str:
@@ -159,7 +151,8 @@ class Core:
     @property
     def head_length(self) -> int:
         """HLEN, or what head_len says."""
-        return self.csr_value("head_len") or int(self.p["hlen"])
+        hlen: int = self.p["hlen"]
+        return self.csr_value("head_len") or hlen
 
     def mask(self, d: Decoded) -> LaneMask | None:
         """The lanes that V_MASK enables, if the mask field asks for them."""
@@ -195,9 +188,10 @@ class Core:
         """
         size = len(self.fp_sram if space == "fp" else self.int_sram)
         if index + count > size:
+            which = f"word {index}" if count == 1 else f"words {index}..{index + count - 1}"
             raise Fault(
                 f"access outside {space.upper()} SRAM",
-                f"words {index}..{index + count - 1}, the SRAM has words 0..{size - 1}",
+                f"{which}, the SRAM has words 0..{size - 1}",
             )
         return slice(index, index + count)
 
@@ -221,4 +215,4 @@ class Core:
 
 
 def _bytes(storage: str) -> int:
-    return int(np.dtype(_DTYPES[storage]).itemsize)
+    return {"bf16": 2, "fp32": 4}[storage]

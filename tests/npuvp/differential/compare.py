@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-
 from npuvp.errors import RunError, Trap
-from npuvp.firmware import Firmware
+from npuvp.firmware import Firmware, Text
 from npuvp.golden import GoldenMachine
-from npuvp.isa import disassemble_words, load
+from npuvp.isa import load
 from npuvp.machine import Machine
 
 MAX_INSTRUCTIONS = 30_000
@@ -50,24 +50,41 @@ def run_golden(description: dict[str, Any], firmware: Firmware) -> tuple[GoldenM
     return machine, End()
 
 
-def differences(
-    description: dict[str, Any], firmware: Firmware, hbm_bytes: int
-) -> list[str] | None:
-    """What differs after both have run; None where the program does not end."""
+@dataclass
+class Run:
+    """A comparison: what differs, how the machine's run ended, what it executed."""
+
+    faults: list[str]
+    end: End
+    executed: dict[str, int]
+
+
+def compare(description: dict[str, Any], firmware: Firmware, hbm_bytes: int) -> Run | None:
+    """Runs on both machines; None where the program does not end."""
     try:
         golden, wanted = run_golden(description, firmware)
     except RunError:
         return None
     machine, found = run_machine(description, firmware)
-    faults = []
+    executed: Counter[str] = Counter()
+    for core in range(len(description["cores"])):
+        executed.update(machine.native.core(core)["instructions_by_mnemonic"])
+    faults: list[str] = []
     if (found.message, found.pc) != (wanted.message, wanted.pc):
         faults.append(
             f"end: machine {found.message!r} at pc {found.pc}, golden {wanted.message!r} at "
             f"pc {wanted.pc}\n--- machine\n{found.text}\n--- golden\n{wanted.text}"
         )
-        return faults
-    if found.message.startswith("DMA "):
-        return faults  # the machine learns of it later than the instruction that asked for it
+    # The machine learns of a failed transfer later than the instruction that asked for it.
+    elif not found.message.startswith("DMA "):
+        faults = _state_differences(description, machine, golden, hbm_bytes)
+    return Run(faults, found, executed)
+
+
+def _state_differences(
+    description: dict[str, Any], machine: Machine, golden: GoldenMachine, hbm_bytes: int
+) -> list[str]:
+    faults = []
     for core in range(len(description["cores"])):
         faults += _core_differences(description, machine, golden, core)
     ours = np.zeros(hbm_bytes, np.uint8)
@@ -76,12 +93,13 @@ def differences(
     machine.read_global(base, theirs)
     golden.read_global(base, ours)
     faults += _array("hbm", theirs, ours)
-    words = [(core, word) for _, core, word in machine.native.host_words]
-    if sorted(words, key=lambda w: w[0]) != sorted(golden.host_words, key=lambda w: w[0]):
-        faults.append(f"host words: machine {words[:8]}, golden {golden.host_words[:8]}")
-    bells = [(core, code) for _, core, code in machine.native.doorbells]
-    if sorted(bells, key=lambda w: w[0]) != sorted(golden.doorbells, key=lambda w: w[0]):
-        faults.append(f"doorbells: machine {bells[:8]}, golden {golden.doorbells[:8]}")
+    for what, timed, wanted in (
+        ("host words", machine.native.host_words, golden.host_words),
+        ("doorbells", machine.native.doorbells, golden.doorbells),
+    ):
+        found = sorted(((core, word) for _, core, word in timed), key=lambda word: word[0])
+        if found != sorted(wanted, key=lambda word: word[0]):
+            faults.append(f"{what}: machine {found[:8]}, golden {wanted[:8]}")
     return faults
 
 
@@ -131,37 +149,23 @@ def _array(what: str, theirs: Any, ours: Any) -> list[str]:
     return [f"{what}: {len(where)} differ: {shown}"]
 
 
-def listing(words: list[int]) -> str:
-    return disassemble_words(words)
-
-
 def minimal(description: dict[str, Any], firmware: Firmware, hbm_bytes: int) -> list[int]:
     """The program with every instruction taken out that the difference does not need."""
-    from dataclasses import replace
+    words = list(next(iter(firmware.cores.values())).words)
 
-    from npuvp.firmware import Text
-
-    text = next(iter(firmware.cores.values()))
-    words = list(text.words)
-
-    def kind(faults: list[str] | None) -> str:
-        return faults[0].partition(":")[0] if faults else ""
-
-    wanted = kind(differences(description, firmware, hbm_bytes))
-
-    def differs(candidate: list[int]) -> bool:
+    def kind(candidate: list[int]) -> str:
         trial = replace(firmware, cores={-1: Text(candidate, [None] * len(candidate))})
-        return kind(differences(description, trial, hbm_bytes)) == wanted
+        run = compare(description, trial, hbm_bytes)
+        return run.faults[0].partition(":")[0] if run and run.faults else ""
 
+    wanted = kind(words)
     nothing = 0x22  # S_ADDI_INT gp0, gp0, 0
     step = len(words)
     while step:
         for begin in range(0, len(words), step):
             piece = words[begin : begin + step]
-            if all(word == nothing for word in piece):
-                continue
             candidate = [*words[:begin], *[nothing] * len(piece), *words[begin + step :]]
-            if differs(candidate):
+            if candidate != words and kind(candidate) == wanted:
                 words = candidate
         step //= 2
     return words

@@ -20,7 +20,7 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
     "square": {"vlen": 16, "mlen": 16, "blen": 4, "hlen": 4},
     "plena": {
         "vlen": 16, "mlen": 16, "blen": 4, "hlen": 4, "issue": "blocking", "fp_format": "bf16",
-        "act_format": "plena_e4m3", "act_block": 8, "weight_format": "plena_e4m3",
+        "matrix_rows": 2, "act_format": "plena_e4m3", "act_block": 8, "weight_format": "plena_e4m3",
         "weight_block": 8, "kv_format": "plena_e4m3", "kv_block": 8, "max_loop_instructions": 200,
     },
     "fp32": {

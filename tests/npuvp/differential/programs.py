@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from npuvp.firmware import DataSegment, Firmware
 from npuvp.isa import encode, load
 from npuvp.isa.declaration import Instruction, Operand
@@ -108,6 +107,8 @@ class ProgramGenerator:
         self.hazards = Hazards()
         self.has_dma = False
         self.open_counters: list[int] = []
+        self.depth = 0
+        self.head_length = 0
 
     # Choices
 
@@ -201,7 +202,9 @@ class ProgramGenerator:
         """A block that may run not at all or often: its transfers are fenced on both sides."""
         outer, had = self.hazards, self.has_dma
         self.hazards, self.has_dma = Hazards(list(outer.ranges)), False
+        self.depth += 1
         self.block(length, depth + 1)
+        self.depth -= 1
         if self.has_dma:
             self.emit("C_FENCE", 0xFFFF)
         self.hazards, self.has_dma = outer, had or self.has_dma
@@ -284,7 +287,8 @@ class ProgramGenerator:
             elif operand.name in contents:
                 content = contents[operand.name]
                 natural = operand.name in GP0_IS_A_ROW.get(instruction.name, ())
-                if content == (self.vlen if natural else 0) and self.chance(0.3):
+                stands_for = self.vlen if natural else int(operand.name == "gpS")
+                if content == stands_for and self.chance(0.3):
                     values[operand.name] = 0
                 else:
                     values[operand.name] = free.pop()
@@ -360,13 +364,22 @@ class ProgramGenerator:
             "rows": n,
             "len_rows": max(1, -(-n // self.vlen)),
             "lane": 1,
-            "block_rows": self.blen * wide,
+            "operand_row": wide,
+            "block_rows": self.blen * self.p["matrix_rows"] * wide,
             "mlen_rows": self.mlen * wide,
             "head_rows": heads * self.mlen * wide,
             "broadcast_rows": heads * wide,
-            "strided_rows": self.blen * wide,
             "topk_policy": -(-128 // self.vlen),
         }[extent]
+
+    def choose_head_length(self) -> None:
+        """Sets head_len, which may change only while the accumulators are clear."""
+        if self.depth == 0 and self.chance(0.2):
+            for name in ("M_BMM_WO", "M_BMV_WO"):
+                self.instruction(load().by_name()[name])
+            self.head_length = int(self.rng.choice([0, self.hlen, 2 * self.hlen, self.mlen]))
+            self.head_length = min(self.head_length, self.mlen)
+        self.csr("head_len", self.head_length)
 
     # Transfers
 
@@ -577,9 +590,11 @@ def _tile_offset(name: str) -> Callable[[ProgramGenerator, Instruction], None]:
     """Matrix address with an offset in its tile, and whole rows of MLEN elements."""
 
     def rule(g: ProgramGenerator, instruction: Instruction) -> None:
+        if name == "head":
+            g.choose_head_length()
         m, tile = g.mlen, g.mlen * g.mlen
         at = g.integer(0, g.matrix_elements // tile - 1) * tile
-        head = g.hlen
+        head = g.head_length or g.hlen
         at += {
             "columns": lambda: g.integer(0, m // g.blen - 1) * g.blen * m,
             "column": lambda: g.integer(0, m // g.blen - 1) * g.blen,
@@ -590,20 +605,31 @@ def _tile_offset(name: str) -> Callable[[ProgramGenerator, Instruction], None]:
         if any(o.name == "gpO" for o in instruction.operands):
             given["gpO"] = 0 if g.chance(0.5) else at // 2
             given["gpM"] = at - given["gpO"]
-        if name == "head":
-            g.csr("head_len", 0)
         g.generic(instruction, given)
 
     return rule
 
 
+def _bmv(g: ProgramGenerator, instruction: Instruction) -> None:
+    """Takes one head of MLEN lanes, so it works on an accumulator that is clear before and after."""
+    clear = load().by_name()["M_BMV_WO"]
+    g.instruction(clear)
+    g.csr("head_len", g.mlen)
+    tile = g.mlen * g.mlen
+    at = g.integer(0, g.matrix_elements // tile - 1) * tile
+    given = {"gpM": at, "gpO": 0} if g.chance(0.5) else {"gpM": 0, "gpO": at}
+    for _ in range(g.integer(1, 3)):
+        g.generic(instruction, given)
+    g.instruction(clear)
+    g.csr("head_len", g.head_length)
+
+
 def _write_out(column: bool) -> Callable[[ProgramGenerator, Instruction], None]:
     def rule(g: ProgramGenerator, instruction: Instruction) -> None:
         wide = max(1, g.mlen // g.vlen)
-        stride = g.integer(1, 3)
-        rows = {"M_MM_WO": ((g.blen - 1) * stride + 1) * wide, "M_MV_WO": wide}.get(
-            instruction.name
-        )
+        stride = g.integer(0, 3)
+        block = g.blen * g.p["matrix_rows"]
+        rows = {"M_MM_WO": ((block - 1) * stride + 1) * wide, "M_MV_WO": wide}.get(instruction.name)
         if rows is None:
             extent = next(o.extent for o in instruction.operands if o.space == "vector")
             rows = g.rows(extent, 1)
@@ -638,6 +664,7 @@ GP0_IS_A_ROW = {
     "V_CMP_INT": ("gpLen",),
     "V_CMP_FP": ("gpLen",),
     "V_COUNT": ("gpLen",),
+    "V_TOPK_N": ("gpN", "gpK"),
 }
 
 COUNTS: dict[tuple[str, str], Callable[[ProgramGenerator], int]] = {
@@ -665,6 +692,7 @@ RULES: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
     "M_MV": _tile_offset("column"),
     "M_TMV": _tile_offset("base"),
     "M_BTMV": _tile_offset("head"),
+    "M_BMV": _bmv,
     "M_MM_WO": _write_out(column=True),
     "M_MV_WO": _write_out(column=True),
     "M_BMM_WO": _write_out(column=False),
@@ -673,8 +701,9 @@ RULES: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
 
 DMA_FORMS: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
     **dict.fromkeys(("H_PREFETCH_V", "H_PREFETCH_M", "H_STORE_V"), _public_dma),
-    **dict.fromkeys(("H_LD_V", "H_ST_V", "H_LD_M", "H_LD_INT", "H_ST_INT", "H_LD_FP", "H_ST_FP", "H_GATHER_V", "H_SCATTER_V"), _extended_dma),
-}  # fmt: skip
+    **dict.fromkeys(("H_LD_V", "H_ST_V", "H_LD_M", "H_GATHER_V", "H_SCATTER_V"), _extended_dma),
+    **dict.fromkeys(("H_LD_INT", "H_ST_INT", "H_LD_FP", "H_ST_FP"), _extended_dma),
+}
 
 
 # Programs that end in a trap
