@@ -129,9 +129,9 @@ def generate(
             period = description["period_ps"]
             times = [time // period for time, _, _ in result.host_words]
     except Trap as trap:
-        code = trap.report.get("code") if isinstance(trap.report, dict) else None
-        if code in TRAPS:
-            raise GenerationError(TRAPS[code]) from trap
+        for code, reason in TRAPS.items():
+            if f"code {code}" in str(trap) and trap.message == "firmware trap":
+                raise GenerationError(reason) from trap
         raise
     calls = read_calls(compilation, outputs, canvas, times)
     final = np.ascontiguousarray(outputs["tokens"].T).astype(np.int32)
