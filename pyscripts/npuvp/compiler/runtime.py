@@ -16,8 +16,9 @@ from npuvp.plan import GenerationPlan
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
+    from npuvp.run import Result
 
-__all__ = ["default_description", "generate", "read_calls"]
+__all__ = ["default_description", "generate", "generate_and_run", "read_calls"]
 
 
 def default_description() -> dict[str, Any]:
@@ -99,6 +100,21 @@ def generate(
         CompileError: What the compiler does not support.
         GenerationError: The published code fails or loops for ever at this point.
     """
+    return generate_and_run(
+        model, tokens, plan, platform, attention_mask=attention_mask, golden=golden
+    )[0]
+
+
+def generate_and_run(
+    model: Checkpoint | str | Path,
+    tokens: ArrayLike | str,
+    plan: GenerationPlan,
+    platform: "Platform | None" = None,
+    *,
+    attention_mask: ArrayLike | None = None,
+    golden: bool = False,
+) -> tuple[GenerationResult, "Result | None"]:
+    """As `generate`; returns the machine's result as well, None with `golden`."""
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     if isinstance(tokens, str):
         from npuvp.model.tokenizer import Tokenizer
@@ -117,6 +133,7 @@ def generate(
     canvas = np.concatenate([prompt, masks], axis=1)
     inputs = {"tokens": canvas.T}
     times: list[int] | None = None
+    result: Result | None = None
     try:
         if golden:
             from npuvp.golden.machine import run
@@ -135,4 +152,4 @@ def generate(
         raise
     calls = read_calls(compilation, outputs, canvas, times)
     final = np.ascontiguousarray(outputs["tokens"].T).astype(np.int32)
-    return GenerationResult(final, calls, length)
+    return GenerationResult(final, calls, length), result
