@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+from npuvp.compiler import CompileError
+from npuvp.compiler import compile_model as compile
+from npuvp.compiler.runtime import generate
 from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
 from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
+from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
 
 if TYPE_CHECKING:
@@ -15,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssemblyError",
+    "CompileError",
     "DeadlockError",
     "Firmware",
     "FirmwareError",
+    "GenerationPlan",
     "InputError",
     "MemoryStream",
     "Platform",
@@ -27,6 +33,8 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "compile",
+    "generate",
     "memory_stream",
 ]
 
