@@ -70,7 +70,7 @@ class Compilation:
         with path.open("wb") as file:
             for address, data in pieces:
                 file.seek(address - base)
-                file.write(memoryview(data))
+                file.write(data.tobytes())
         image = Image.of(path, base)
         self.firmware.images.append(image)
         return image
@@ -114,9 +114,7 @@ def compile_generation(
     layout = Layout(spec, shape, geometry)
     memory = Memory(geometry, shape, plan)
     asm = Assembly()
-    phases = Phases(
-        asm, layout, memory.tokens, memory.maxima, memory.sums, memory.candidates
-    )
+    phases = Phases(asm, layout, memory.tokens, memory.maxima, memory.sums, memory.candidates)
     Control(asm, phases, spec, plan, shape, memory).program(padding is not None)
     firmware = assemble(asm.text)
     firmware.segments += layout.constants(padding)
@@ -124,7 +122,9 @@ def compile_generation(
     for tensor in (
         Tensor("tokens", "hbm", at["tokens"], "raw32", (length, batch), "inout"),
         Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, batch), "out"),
-        Tensor("transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"),
+        Tensor(
+            "transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"
+        ),
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
         firmware.tensors[tensor.name] = tensor
