@@ -3,12 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from npuvp.compiler import CompileError
+from npuvp.compiler import compile_model as compile
+from npuvp.compiler.runtime import generate
 from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
 from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
+from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
 
 if TYPE_CHECKING:
@@ -16,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssemblyError",
+    "CompileError",
     "DeadlockError",
     "Firmware",
     "FirmwareError",
+    "GenerationPlan",
     "InputError",
     "MemoryStream",
     "Platform",
@@ -28,6 +34,8 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "compile",
+    "generate",
     "memory_stream",
 ]
 
