@@ -1,5 +1,6 @@
 """The golden machine by itself: without the extension module, ends of a run, results, deadlocks."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -189,3 +190,12 @@ def test_the_codec_is_the_machine_s(format):
     one = codec.decode_rows(*ours, format, 16, 5, 44)
     other = convert.decode_rows(*theirs, format, 16, 5, 44)
     assert one.tobytes() == other.tobytes()
+
+
+def test_the_page_s_listing_runs():
+    text = (ROOT / "docs/golden.md").read_text()
+    (listing,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {}
+    exec(listing, names)
+    exact = np.exp(np.array(names["x"]))
+    assert np.abs(names["found"].outputs["y"] / exact - 1).max() < 2**-8
