@@ -5,8 +5,10 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= $(shell nproc)
+TIMES ?= 20
+SEED ?= 1
 
-.PHONY: help setup build demo test test-cpp test-sanitize bench lint format clean
+.PHONY: help setup build demo test test-cpp test-sanitize fuzz bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,13 +19,13 @@ setup: ## Debian packages, virtual environment and extension module, where missi
 build: setup ## rebuild what changed in the extension module
 
 demo: build ## one sampling step of a diffusion language model on the virtual NPU
-	@$(BIN)/npuvp sample --platform platform/paper.yaml --batch 16 --positions 32 \
-	    --vcd traces/demo.vcd --power traces/demo_power.csv --power-plot traces/demo_power.png \
-	    --stats traces/demo_stats.json
+	@$(BIN)/npuvp sample --platform platform/paper.yaml --set core.issue=blocking \
+	    --batch 16 --positions 32 --vcd traces/demo.vcd --wave-view traces/demo.gtkw \
+	    --power traces/demo_power.csv --power-plot traces/demo_power.png --stats traces/demo_stats.json
 
 test: build test-sanitize ## every test
-	@$(BIN)/python -m pytest -m "not slow"
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
+	@$(BIN)/python -m pytest -m slow -n $(JOBS)
 
 test-cpp: setup ## the C++ tests, without sanitizers
 	@cmake -S . -B build/tests -G Ninja -DNPUVP_PYTHON=OFF -DNPUVP_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/tests.log || { cat build/tests.log; exit 1; }
@@ -32,6 +34,10 @@ test-cpp: setup ## the C++ tests, without sanitizers
 test-sanitize: setup ## the C++ tests under ASan and UBSan
 	@cmake -S . -B build/sanitize -G Ninja -DNPUVP_PYTHON=OFF -DNPUVP_TESTS=ON -DNPUVP_SANITIZE=address,undefined -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/sanitize.log || { cat build/sanitize.log; exit 1; }
 	@cmake --build build/sanitize -j $(JOBS) && ASAN_OPTIONS=detect_stack_use_after_return=0 build/sanitize/tests/tlm/npuvp_tests
+
+fuzz: build test-sanitize ## random programs, words and files for long: TIMES as many as in the tests, from SEED on
+	@NPUVP_FUZZ=$(TIMES) NPUVP_SEED=$(SEED) $(BIN)/python -m pytest tests/npuvp/differential tests/npuvp/test_firmware_fuzz.py
+	@NPUVP_FUZZ=$(TIMES) build/sanitize/tests/tlm/npuvp_tests --test-case="*words*decode*"
 
 bench: build ## measure: a table, and build/bench.json
 	@$(BIN)/python -m benchmarks

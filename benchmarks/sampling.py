@@ -1,11 +1,11 @@
 """Simulating the sampling step against computing it in NumPy."""
 
 import numpy as np
+from npuvp._core import convert
 from numpy.typing import NDArray
 
 import npuvp as vp
 from benchmarks.measurement import Measurement, best_of
-from npuvp._core import convert
 from npuvp.golden.mx import element_values
 from npuvp.sampling import sample, seeded_logits, workload
 
@@ -19,7 +19,7 @@ def numpy_step(
     k: NDArray[np.int32],
     mask_id: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The step from MXFP8 bytes, in well-written NumPy: row by row, so that a row stays in cache."""
+    """The step from MXFP8 bytes in well-written NumPy: row by row, so that it stays in cache."""
     table = element_values("mxfp8_e4m3")
     powers = np.ldexp(np.float32(1), np.arange(-127, 128))
     x = np.empty((VOCABULARY // BLOCK, BLOCK), np.float32)
@@ -62,7 +62,10 @@ def measure() -> dict[str, Measurement]:
         5, lambda: simulate("functional"), lambda: simulate("timing"), compute
     )
     agreement = np.mean(results["functional"].outputs["tokens"] == results["numpy"][0])
-    note = f"{functional:.3f} s simulated, {numpy_seconds:.3f} s in NumPy; tokens agree {agreement:.1%}"
+    note = (
+        f"{functional:.3f} s simulated, {numpy_seconds:.3f} s in NumPy; "
+        f"tokens agree {agreement:.1%}"
+    )
     return {
         "sampling_functional_vs_numpy": Measurement(
             functional / numpy_seconds, 1.0, "lower", note=note

@@ -19,13 +19,14 @@ from typing import TextIO
 import ml_dtypes
 import numpy as np
 import torch
-from npuvp.model.addition import ANSWER, DIGITS, PROMPT, operands
-from npuvp.model.tokenizer import Tokenizer
-from npuvp.torch_llada import Llada, Shape
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional
+
+from npuvp.model.addition import ANSWER, DIGITS, PROMPT, operands
+from npuvp.model.tokenizer import Tokenizer
+from npuvp.torch_llada import Llada, Shape
 
 CHARACTERS = "0123456789+=;"
 END, MASK = 62, 63

@@ -1,19 +1,29 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
 
+from typing import TYPE_CHECKING, Any
+
+from npuvp.compiler import CompileError
+from npuvp.compiler import compile_model as compile
+from npuvp.compiler.runtime import generate
 from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
 from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
+from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
-from npuvp.run import Result
+
+if TYPE_CHECKING:
+    from npuvp.run import Result
 
 __all__ = [
     "AssemblyError",
+    "CompileError",
     "DeadlockError",
     "Firmware",
     "FirmwareError",
+    "GenerationPlan",
     "InputError",
     "MemoryStream",
     "Platform",
@@ -23,5 +33,16 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "compile",
+    "generate",
     "memory_stream",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The ISA tools, platform descriptions and the golden machine work without the extension module.
+    if name == "Result":
+        from npuvp.run import Result
+
+        return Result
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -277,6 +277,12 @@ class _File:
             PHDR.unpack(self.slice(ph_at + i * PHDR.size, PHDR.size, "program header"))
             for i in range(ph_count)
         ]
+        # Without this a small file could ask for its own size as often as it has headers.
+        claimed = sum(header[5] for header in self.programs if header[5] <= len(data))
+        if claimed > len(data):
+            raise self.error(
+                f"program headers of {claimed} bytes together, the file has {len(data)}"
+            )
         raw = [
             SHDR.unpack(self.slice(sh_at + i * SHDR.size, SHDR.size, "section header"))
             for i in range(sh_count)

@@ -362,6 +362,17 @@ class EnergyTable:
         return self._base(f"pe_{family}")
 
 
+#: Formats without coefficients of their own, by the one whose array they take.
+_ARRAY_OF = {
+    "plena_e4m3": "mxfp8_e4m3",
+    "plena_e5m2": "mxfp8_e5m2",
+    "plena_e3m4": "mxfp8_e4m3",
+    "plena_e2m5": "mxfp8_e4m3",
+    "fp16": "bf16",
+    "fp32": "bf16",
+}
+
+
 class _CoreSettings:
     """The parameters of a core that energy depends on, checked together."""
 
@@ -388,6 +399,7 @@ class _CoreSettings:
                 faults.append(f"core.{name} = {value!r}: one of {', '.join(_FORMAT_BYTES)} needed")
             setattr(self, name, value)
         weights = settings.get("weight_format", "mxint8")
+        weights = _ARRAY_OF.get(weights, weights)
         if f"mac_{weights}" not in _COEFFICIENTS:
             formats = [name[4:] for name in _COEFFICIENTS if name.startswith("mac_")]
             faults.append(f"core.weight_format = {weights!r}: one of {', '.join(formats)} needed")

@@ -13,7 +13,7 @@ class InputError(ValueError):
     """Inputs or outputs that do not fit the firmware; the message lists every fault."""
 
 
-class Trap(RunError):  # noqa: N818  the field's name for it
+class Trap(RunError):
     """Firmware did something that the machine cannot carry out.
 
     Attributes:
@@ -36,4 +36,4 @@ class Trap(RunError):  # noqa: N818  the field's name for it
 
 
 class DeadlockError(RunError):
-    """Nothing can happen any more and a core has not halted; the message says who waits for what."""
+    """Nothing can happen any more, yet a core has not halted: the message says who waits why."""

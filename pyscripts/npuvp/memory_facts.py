@@ -1,9 +1,11 @@
 """What assembling a platform needs to know of a memory preset."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["PresetFacts", "preset_facts"]
+__all__ = ["PresetFacts", "node_config", "preset_facts"]
 
 
 @dataclass(frozen=True)
@@ -32,3 +34,33 @@ def preset_facts(name: str) -> PresetFacts:
     presets = importlib.import_module("npuvp.memory_presets")
     preset = presets.load_preset(name)
     return PresetFacts(preset.stacks, preset.channels, preset.stack_bytes, preset.stack_bandwidth)
+
+
+def node_config(name: str, values: Mapping[str, Any], nodes: int) -> dict[str, Any] | None:
+    """What simulates the channels behind one node of the mesh (all of them without a mesh).
+
+    Args:
+        name: of the memory, for messages.
+        values: parameters of the memory, 0 nowhere standing for something else.
+        nodes: over how many nodes the channels spread.
+
+    Returns:
+        As `npuvp.memory_presets.memory_config` makes it; None for the ideal backend, which needs
+        size, latency and bandwidth alone.
+
+    Raises:
+        MemoryConfigError: the preset or the mapping does not serve these counts.
+    """
+    if values["backend"] == "ideal":
+        return None
+    presets = importlib.import_module("npuvp.memory_presets")
+    config: dict[str, Any] = presets.memory_config(
+        values["preset"],
+        channels=values["channels"] * values["stacks"] // nodes,
+        mapping=values["mapping"] or None,
+        refresh=values["refresh"],
+        row_policy=values["row_policy"],
+        queue=values["queue"],
+        place=name,
+    )
+    return config

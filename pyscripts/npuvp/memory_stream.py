@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from npuvp import _core
 from npuvp.memory_presets import MemoryConfigError, load_preset, memory_config
 from npuvp.parameters import Fault
 
@@ -48,6 +47,8 @@ class MemoryStream:
 
 
 def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
+    import npuvp._core as _core
+
     known = _core.memory_backends()
     if backend not in known:
         faults.append(Fault(place, "backend", repr(backend), f"allowed: {', '.join(known)}"))
@@ -162,6 +163,8 @@ def memory_stream(
         "requests": requests,
         "seed": seed,
     }
+    import npuvp._core as _core
+
     result = _core.memory_stream(backend, description, stimulus)
     cpu_seconds = result.pop("cpu_seconds")
     rate = result["requests"] / max(cpu_seconds, 1e-9)

@@ -8,14 +8,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import yaml
 from numpy.typing import ArrayLike
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.firmware import Firmware
-from npuvp.machine import Machine
+from npuvp.memory_facts import node_config
 from npuvp.memory_map import Region
 from npuvp.parameter_texts import call_documentation, call_signature
 from npuvp.parameter_types import (
@@ -35,8 +35,11 @@ from npuvp.parameters import (
 )
 from npuvp.platform_checks import Checked, Parts, check_parts
 from npuvp.platform_file import merge, python_entries, python_place, read_file, set_entries
-from npuvp.run import Result, TraceRequest, run_firmware
-from npuvp.traces.session import TraceOptions
+
+if TYPE_CHECKING:
+    # A platform can be described, and run by the golden machine, without the extension module.
+    from npuvp.machine import Machine
+    from npuvp.run import Result, TraceRequest
 
 __all__ = ["Platform"]
 
@@ -279,7 +282,14 @@ class Platform:
                 for index, (core, values) in enumerate(zip(parts.cores, checked.cores, strict=True))
             ],
             "hbms": [
-                {"name": memory.name, "nodes": nodes(memory.name), "parameters": values}
+                {
+                    "name": memory.name,
+                    "nodes": nodes(memory.name),
+                    "parameters": values,
+                    "config": node_config(
+                        memory.name, values, max(1, len(checked.nodes.get(memory.name, [])))
+                    ),
+                }
                 for memory, values in zip(parts.memories, checked.memories, strict=True)
             ],
             "noc": None
@@ -351,7 +361,7 @@ class Platform:
         mode: str = "functional",
         decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
         progress: bool | None = None,
-    ) -> Result:
+    ) -> "Result":
         """Runs a firmware on a fresh machine of this platform.
 
         The same run twice gives the same cycles, bytes and traces. The machine stays readable as
@@ -372,6 +382,8 @@ class Platform:
             Trap: Firmware did something that the machine cannot carry out.
             DeadlockError: Nothing can happen any more.
         """
+        from npuvp.run import run_firmware
+
         return run_firmware(
             self,
             firmware,
@@ -389,10 +401,13 @@ class Platform:
         signals: Sequence[str] | None = None,
         power: str | Path | None = None,
         power_window: str | int = "100ns",
+        timeline: str | Path | None = None,
+        log: str | Path | None = None,
+        cores: Sequence[str] | None = None,
         start: str | int = 0,
         stop: str | int | None = None,
         limit_bytes: int = 0,
-    ) -> TraceRequest:
+    ) -> "TraceRequest":
         """A context in which one run records traces.
 
         Args:
@@ -400,11 +415,28 @@ class Platform:
             signals: Globs of signals, such as "core0.*"; None: a set that fits most uses.
             power: CSV file of the power trace.
             power_window: Length of its windows.
-            start: First instant in the waveform.
-            stop: Last instant in the waveform.
+            timeline: JSON file for Perfetto and Chrome's tracing.
+            log: Instruction log, text or (name ending in ".bin") binary.
+            cores: Globs of the cores to log; None: all.
+            start: First instant in waveform, timeline and log, such as "1us".
+            stop: Last instant in them.
             limit_bytes: Where the waveform stops growing; 0: nowhere.
         """
-        options = TraceOptions(vcd, signals, power, power_window, start, stop, limit_bytes)
+        from npuvp.run import TraceRequest
+        from npuvp.traces.session import TraceOptions
+
+        options = TraceOptions(
+            vcd=vcd,
+            signals=signals,
+            power=power,
+            power_window=power_window,
+            timeline=timeline,
+            log=log,
+            cores=cores,
+            start=start,
+            stop=stop,
+            limit_bytes=limit_bytes,
+        )
         return TraceRequest(self, options)
 
     def __repr__(self) -> str:

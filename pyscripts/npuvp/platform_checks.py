@@ -6,8 +6,9 @@ from typing import Any
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.energy import EnergyError, EnergyTable, load_energy
-from npuvp.memory_facts import PresetFacts, preset_facts
+from npuvp.memory_facts import PresetFacts, node_config, preset_facts
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
+from npuvp.memory_presets import MemoryConfigError
 from npuvp.parameters import Fault, Values, declaration
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core
@@ -181,7 +182,9 @@ def _check_memory(
     values["stacks"] = values["stacks"] or (1 if facts is None else facts.stacks)
     if facts is not None:
         values["channels"] = values["channels"] or facts.channels
-        values["size"] = values["size"] or facts.stack_bytes * values["stacks"]
+        values["size"] = values["size"] or (
+            facts.stack_bytes * values["stacks"] * values["channels"] // facts.channels
+        )
         values["bandwidth"] = values["bandwidth"] or (
             facts.stack_bandwidth * values["stacks"] * values["channels"] // facts.channels
         )
@@ -198,6 +201,11 @@ def _check_memory(
                 if values[name] == 0 and given.sound(name):
                     message = "must be given where there is no preset to take it from"
                     faults.append(memory.fault(name, "0", message))
+    if facts is not None and values["backend"] != "ideal" and given.sound("size"):
+        capacity = facts.stack_bytes * values["stacks"] * values["channels"] // facts.channels
+        if values["size"] > capacity:
+            message = f"must be at most what the channels hold, {_bytes(capacity)}"
+            faults.append(memory.fault("size", _bytes(values["size"]), message))
     generation = "preset" if values["preset"] else "energy"
     if energy is not None and given.sound(generation):
         try:
@@ -244,6 +252,11 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
             if facts is not None and len(nodes) > channels:
                 message = f"more nodes than the memory has channels, which is {channels}"
                 faults.append(Fault(place, key, attachment.text, message))
+            elif facts is not None and channels % len(nodes):
+                message = (
+                    f"{len(nodes)} nodes cannot share {component.name}'s {channels} channels evenly"
+                )
+                faults.append(Fault(place, key, attachment.text, message))
         for node in nodes:
             x, y = node
             text = f"[{x}, {y}]"
@@ -265,6 +278,19 @@ def _check_mesh(parts: Parts, mesh: Mesh, given: Values, result: Checked) -> Non
         if id(member) not in attached and not isinstance(member, Host):
             message = f"is not connected: attach it to a node of the mesh {mesh.name}"
             faults.append(Fault(member.place, str(member.name), None, message))
+
+
+def _check_channels(parts: Parts, result: Checked) -> None:
+    """Whether what simulates a memory can be made from its parameters and nodes."""
+    for memory, values in zip(parts.memories, result.memories, strict=True):
+        nodes = max(1, len(result.nodes.get(memory.name, [])))
+        try:
+            node_config(memory.name, values, nodes)
+        except MemoryConfigError as error:
+            result.faults.extend(
+                Fault(memory.place, f"{memory.name}.{fault.key}", fault.value, fault.message)
+                for fault in error.faults
+            )
 
 
 def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:
@@ -370,5 +396,7 @@ def check_parts(parts: Parts) -> Checked:
         result.mesh = given.values
         _check_mesh(parts, mesh, given, result)
     _lay_out(parts, result, platform)
+    if not faults:
+        _check_channels(parts, result)
     result.faults = list(dict.fromkeys(faults))
     return result

@@ -70,7 +70,8 @@ class Result:
         outputs: Output tensors by name; empty in timing mode.
         energy: Energy by component.
         stats: Figures by component: ``cores`` (cycles by class, instructions, DMA bytes), each
-            memory by its name (bytes, bandwidth in B/s), ``host``.
+            memory by its name (bytes, bandwidth in B/s, command counts), the mesh by its name (packets,
+            and per link packets, flits and utilisation), ``host``.
         decisions: Per core, what control took from data: feed it to a run in timing mode.
         host_words: (time in ps, core, word) that firmware pushed to the host.
         doorbells: (time in ps, core, code) of interrupts to the host.
@@ -166,6 +167,14 @@ def _stats(machine: Machine, time_ps: int) -> dict[str, Any]:
         found["bandwidth"] = moved / (time_ps * 1e-12) if time_ps else 0.0
         found["fraction_of_peak"] = found["bandwidth"] / found["peak_bandwidth"]
         stats[memory["name"]] = found
+    mesh = native.mesh
+    if mesh is not None:
+        name = machine.description["noc"]["name"]
+        cycles = time_ps / machine.description["period_ps"]
+        for link in mesh["links"].values():
+            flits = link["request_flits"] + link["response_flits"]
+            link["utilisation"] = flits / cycles if cycles else 0.0
+        stats[name] = mesh
     stats["host"] = {"words": len(native.host_words), "doorbells": len(native.doorbells)}
     return stats
 

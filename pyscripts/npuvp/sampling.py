@@ -14,8 +14,8 @@ from npuvp.platform import Platform
 from npuvp.run import Result
 
 __all__ = [
-    "MASK_ID",
     "FORMS",
+    "MASK_ID",
     "Workload",
     "sample",
     "sampling_firmware",
@@ -25,7 +25,9 @@ __all__ = [
 
 #: Mask token of LLaDA-8B (GSAI-ML/LLaDA-8B-Instruct, config.json).
 MASK_ID = 126336
-FORMS = ("performance", "edge")
+#: Results of a step.
+OUTPUTS = ("tokens", "argmax", "confidence", "transfer")
+FORMS = ("performance", "edge", "split")
 _PROGRAMS = Path(__file__).parent / "programs"
 
 
@@ -57,8 +59,8 @@ def seeded_logits(
     """Logits with the statistics of a language model: a few high peaks over a broad floor.
 
     The floor is normal with a standard deviation of 2; at each position 8 tokens (fewer in a small
-    vocabulary) stand above it by 6 plus an exponential of mean 4, which gives confidences from below
-    a percent to nearly one.
+    vocabulary) stand above it by 6 plus an exponential of mean 4, which gives confidences from
+    below a percent to nearly one.
 
     Returns:
         float32, shape (batch, positions, vocabulary).
@@ -85,7 +87,7 @@ def workload(
     Args:
         logits: Floats, shape (B, L, V), or (L, V) for one row.
         tokens: Integers, shape (B, L); None: everything masked.
-        k: Positions to commit, a number or shape (B,); None: a quarter of the positions, rounded up.
+        k: Positions to commit, a number or shape (B,); None: a quarter of them, rounded up.
         mask_id: Token of a masked position; None: LLaDA's 126336, or V - 1 in a smaller vocabulary.
 
     Raises:
@@ -153,8 +155,9 @@ def sampling_firmware(
         positions: L.
         vocabulary: V.
         mask_id: Token of a masked position.
-        form: "performance" (a position's logits preloaded), "edge" (the vocabulary in chunks), or
-            None: the former where it fits.
+        form: "performance" (a position's logits preloaded), "edge" (the vocabulary in chunks),
+            "split" (all cores share the vocabulary, with the same results), or None: the last one
+            where there are several cores, otherwise the first where it fits.
 
     Raises:
         InputError: An unknown form.
@@ -162,13 +165,16 @@ def sampling_firmware(
     """
     if form is not None and form not in FORMS:
         raise InputError(f"form {form!r} (allowed: {', '.join(FORMS)})")
-    core = platform.description()["cores"][0]["parameters"]
+    cores = platform.description()["cores"]
+    core = cores[0]["parameters"]
     vlen = core["vlen"]
     unit = 2 if core["vector_format"] == "bf16" else 4
     rows = core["vector_sram_bytes"] // (vlen * unit)
     mask_rows = -(-positions // vlen)
     needed = -(-vocabulary // vlen)
     free = (rows - 2 * mask_rows) // 2
+    if form is None and len(cores) > 1:
+        form = "split"
     if form is None:
         # Unrolled: 7 words per row of logits, and room for the rest; branches reach 8192 words.
         fits = needed <= free and 7 * needed + 300 <= min(core["imem_words"], 8192)
@@ -185,6 +191,8 @@ def sampling_firmware(
     }
     if form == "performance":
         defines["GROUP_ROWS"] = core["prefetch_v_rows"]
+    elif form == "split":
+        defines["CORES"] = len(cores)
     else:
         step = max(1, 32 // vlen)
         defines["CHUNK_ROWS"] = max(step, min(free, -(-needed // step) * step) // step * step)
@@ -206,4 +214,5 @@ def sample(
     """
     batch, positions, vocabulary = work.logits.shape
     firmware = sampling_firmware(platform, batch, positions, vocabulary, work.mask_id, form)
+    options.setdefault("outputs", OUTPUTS)
     return platform.run(firmware, inputs=work.inputs, mode=mode, **options)

@@ -1,16 +1,40 @@
 """Tensors of a firmware: NumPy values to bytes in the machine's memories and back."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from npuvp._core import convert
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware, Tensor
 
-__all__ = ["checked_inputs", "checked_outputs", "from_bytes", "is_integer", "to_pieces"]
+__all__ = ["Codec", "checked_inputs", "checked_outputs", "from_bytes", "is_integer", "to_pieces"]
+
+
+class Codec(Protocol):
+    """Converts rows between float32 and a storage format: the simulator's, or the golden one."""
+
+    def encode_rows(
+        self, rows: NDArray[np.float32], format: str, block: int, /
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Packed elements and scales of all rows, each row by itself."""
+
+    def decode_rows(
+        self,
+        elements: NDArray[np.uint8],
+        scales: NDArray[np.uint8],
+        format: str,
+        block: int,
+        n: int,
+        length: int,
+        /,
+    ) -> NDArray[np.float32]:
+        """The reverse, shape (n, length)."""
+
+    def element_bytes(self, format: str, n: int, /) -> int:
+        """Bytes of n packed elements."""
+
 
 _INTEGER = {
     "raw32": (np.int64(-(2**31)), np.int64(2**32 - 1)),
@@ -39,7 +63,8 @@ def _check(tensor: Tensor, value: ArrayLike) -> tuple[NDArray[Any] | None, list[
             faults.append(f"{tensor.name}: type {array.dtype}, {tensor.format} takes integers")
         elif array.size and (array.min() < low or array.max() > high):
             faults.append(
-                f"{tensor.name}: values {array.min()}..{array.max()}, {tensor.format} takes {low}..{high}"
+                f"{tensor.name}: values {array.min()}..{array.max()}, "
+                f"{tensor.format} takes {low}..{high}"
             )
     elif array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         faults.append(f"{tensor.name}: type {array.dtype}, {tensor.format} takes floats")
@@ -102,7 +127,7 @@ def checked_outputs(firmware: Firmware, outputs: Iterable[str] | None) -> list[T
 
 
 def to_pieces(
-    tensor: Tensor, array: NDArray[Any], unit_bytes: int, storage: str
+    tensor: Tensor, array: NDArray[Any], unit_bytes: int, storage: str, codec: Codec
 ) -> list[tuple[int, NDArray[np.uint8]]]:
     """The tensor's contents as (byte offset in its space, bytes).
 
@@ -111,6 +136,7 @@ def to_pieces(
         array: Its value.
         unit_bytes: Bytes of the space's address unit (1 in HBM).
         storage: Element format in that place.
+        codec: Does the conversion.
     """
     rows = np.ascontiguousarray(array).reshape(tensor.rows, tensor.shape[-1])
     scales = np.zeros(0, np.uint8)
@@ -118,7 +144,7 @@ def to_pieces(
         width = np.uint32 if tensor.format == "raw32" else np.uint8
         data = rows.astype(np.int64).astype(width).view(np.uint8).reshape(-1)
     else:
-        data, scales = convert.encode_rows(
+        data, scales = codec.encode_rows(
             np.ascontiguousarray(rows, np.float32), storage, tensor.block
         )
     base = tensor.address * unit_bytes
@@ -137,7 +163,9 @@ def to_pieces(
     return pieces
 
 
-def from_bytes(tensor: Tensor, read: Any, unit_bytes: int, storage: str) -> NDArray[Any]:
+def from_bytes(
+    tensor: Tensor, read: Any, unit_bytes: int, storage: str, codec: Codec
+) -> NDArray[Any]:
     """The tensor's value, from `read(byte offset, count)`.
 
     Returns:
@@ -146,7 +174,7 @@ def from_bytes(tensor: Tensor, read: Any, unit_bytes: int, storage: str) -> NDAr
     row_bytes = (
         tensor.shape[-1] * (4 if tensor.format == "raw32" else 1)
         if is_integer(tensor)
-        else convert.element_bytes(storage, tensor.shape[-1])
+        else codec.element_bytes(storage, tensor.shape[-1])
     )
     pitch = (tensor.pitch or tensor.row_units) * unit_bytes
     data = read(tensor.address * unit_bytes, (tensor.rows - 1) * pitch + row_bytes)
@@ -156,7 +184,7 @@ def from_bytes(tensor: Tensor, read: Any, unit_bytes: int, storage: str) -> NDAr
     if is_integer(tensor):
         return rows.view(np.int32 if tensor.format == "raw32" else np.uint8).reshape(tensor.shape)
     scales = read(tensor.scales, tensor.scale_size) if tensor.scale_size else np.zeros(0, np.uint8)
-    values: NDArray[Any] = convert.decode_rows(
+    values: NDArray[Any] = codec.decode_rows(
         rows, scales, storage, tensor.block, tensor.rows, tensor.shape[-1]
     )
     return values.reshape(tensor.shape)

@@ -78,7 +78,7 @@ class _Block(nn.Module):
         x = x + self.attn_out(o.transpose(1, 2).reshape(batch, length, hidden))
         m = self.ff_norm(x)
         gated = functional.silu(self.ff_proj(m)) * self.up_proj(m)
-        return x + self.ff_out(gated)  # type: ignore[no-any-return]
+        return x + self.ff_out(gated)
 
 
 class _Transformer(nn.Module):
@@ -128,4 +128,4 @@ class Llada(nn.Module):
         x = transformer.wte(tokens)
         for block in transformer.blocks:
             x = block(x, rotation)
-        return transformer.ff_out(transformer.ln_f(x))  # type: ignore[no-any-return]
+        return transformer.ff_out(transformer.ln_f(x))

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from npuvp.energy import ClassEnergy, EnergyError, load_energy
 
 CORE = {

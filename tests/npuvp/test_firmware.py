@@ -13,6 +13,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from npuvp import Firmware, FirmwareError, assemble
 from npuvp.dwarf import DwarfError, LineRow, Unit, read_line_tables, write_sections
 from npuvp.firmware import ALL_CORES, DataSegment, Image, Tensor, Text

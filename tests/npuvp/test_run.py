@@ -2,7 +2,7 @@
 
 import gc
 import os
-import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,8 +134,8 @@ def test_two_platforms_alive_at_once():
 
 
 def resident_kb():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 @pytest.mark.slow
@@ -150,7 +150,6 @@ def test_hundreds_of_runs_at_constant_memory():
         platform.run(firmware, inputs=inputs(i))
     gc.collect()
     assert resident_kb() - before < 4 * 1024
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
 TRAP = """
@@ -173,10 +172,32 @@ def test_a_trap_explains_itself(tmp_path):
         platform.run(vp.assemble(source))
     lines = str(error.value).splitlines()
     assert lines[0] == "core0 access outside Vector SRAM"
-    assert lines[1].split() == "pc 0x0003 V_RED_MAX f1, gp7, 0 trap.s:7 (next+1)".split()
+    assert lines[1].split() == [
+        "pc",
+        "0x0003",
+        "V_RED_MAX",
+        "f1,",
+        "gp7,",
+        "0",
+        "trap.s:7",
+        "(next+1)",
+    ]
     assert lines[2] == "  gp7 = 0x0000_8000  ->  row 512, the SRAM has rows 0..511"
     assert lines[3].split() == (
-        "last writer of gp7: pc 0x0001 S_ADD_INT gp7, gp7, gp8 trap.s:4 (start+1)".split()
+        [
+            "last",
+            "writer",
+            "of",
+            "gp7:",
+            "pc",
+            "0x0001",
+            "S_ADD_INT",
+            "gp7,",
+            "gp7,",
+            "gp8",
+            "trap.s:4",
+            "(start+1)",
+        ]
     )
     assert lines[4].strip() == f"traces complete up to 0.003 us: {vcd}"
     assert error.value.pc == 3 and error.value.core == "core0"

@@ -137,7 +137,7 @@ def test_timing_mode_has_the_same_cycles(issue, form):
 
 
 def test_blocking_vector_cycles_are_the_published_ones():
-    """15 per row of logits and pass pair, 4 * 32 per row of the batch (top-k mask, mask, selects)."""
+    """15 per row of logits, 4 * 32 per row of the batch (mask, top-k mask, two selects)."""
     work = workload(seeded_logits(1, 32, 126_464))
     result = sample(platform(2048, issue="blocking"), work)
     assert result.cycles_by_class["vector"] == 32 * 62 * 15 + 4 * 32
@@ -188,5 +188,5 @@ def test_a_step_that_does_not_fit_says_why():
         sampling_firmware(small, 1, 4, 126_464, form="performance")
     with pytest.raises(vp.AssemblyError, match="tokens, candidates and k do not fit in INT SRAM"):
         sampling_firmware(small, 1, 400, 100)
-    with pytest.raises(vp.InputError, match=r"form 'fast' \(allowed: performance, edge\)"):
+    with pytest.raises(vp.InputError, match=r"form 'fast' \(allowed: performance, edge, split\)"):
         sampling_firmware(small, 1, 4, 100, form="fast")

@@ -1,6 +1,7 @@
 """Traces of real runs, read by independent programs."""
 
 import csv
+import itertools
 import shutil
 import subprocess
 
@@ -51,7 +52,7 @@ def test_waveform_shows_every_instruction(traced):
     # The plain vector beside the string changes at the same instants.
     assert [at for at, _ in wave["core0.op"]] == [at for at, _ in wave["core0.mnemonic"]]
     busy = wave["core0.vector.busy"]
-    on = sum(b - a for (a, value), (b, _) in zip(busy, busy[1:], strict=False) if int(value))
+    on = sum(b - a for (a, value), (b, _) in itertools.pairwise(busy) if int(value))
     vector_cycles = {"V_RED_MAX_IDX": 4, "V_SUB_VF": 2, "V_EXP_V": 1, "V_RED_SUM": 8}
     rows = sum(counts[name] * cycles for name, cycles in vector_cycles.items())
     per_batch_row = 2 * 4 * 3  # top-k mask, mask, two selects over 3 positions

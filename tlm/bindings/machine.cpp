@@ -10,8 +10,10 @@
 
 #include "bindings/bindings.h"
 #include "bindings/from_dict.h"
+#include "bindings/memory.h"
 #include "isa/decode.h"
 #include "parameters_from_dict.h"
+#include "platform/bare_loop.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -75,6 +77,7 @@ core::CoreEnergy core_energy(const nb::dict& from) {
     e.operation_fj = by_class(classes, "once_fj");
     e.element_fj = by_class(classes, "element_fj");
     e.row_access_fj = get<std::uint64_t>(from, owner, "row_access_fj");
+    e.matrix_row_fj = get<std::uint64_t>(from, owner, "matrix_row_fj");
     e.dma_byte_fj = get<std::uint64_t>(from, owner, "dma_byte_fj");
     e.mac_fj = get<std::uint64_t>(from, owner, "mac_fj");
     const auto watts = get<nb::dict>(from, owner, "static_watts");
@@ -88,10 +91,14 @@ core::CoreEnergy core_energy(const nb::dict& from) {
 }
 
 /// A memory of fixed latency: a burst is one access, and only its initiators limit its queue.
-memory::Config ideal_config(const HbmParameters& p, const std::string& name) {
+memory::Config ideal_config(const HbmParameters& p, const std::string& name, std::size_t nodes) {
     memory::Config config;
     config.name = name;
-    const auto size = static_cast<std::uint64_t>(p.size);
+    // Pieces go to the nodes in turn: the last round may be short.
+    const std::uint64_t round = nodes * noc::kInterleaveBytes;
+    const auto whole = static_cast<std::uint64_t>(p.size);
+    const std::uint64_t size =
+        nodes == 1 ? whole : (whole + round - 1) / round * noc::kInterleaveBytes;
     std::uint32_t access = 4096;
     while (size % access) access /= 2;
     config.organization = {1, 1, 1, 1, 1, static_cast<std::uint32_t>(size / access), 1, access};
@@ -105,8 +112,53 @@ memory::Config ideal_config(const HbmParameters& p, const std::string& name) {
     config.organization.banks = banks;
     config.controller.queue_depth = 1u << 20;
     config.ideal.latency_ns = static_cast<double>(p.latency) / 1e3;
-    config.ideal.bandwidth = static_cast<double>(p.bandwidth);
+    config.ideal.bandwidth = static_cast<double>(p.bandwidth) / static_cast<double>(nodes);
     return config;
+}
+
+std::vector<noc::Node> nodes_of(const nb::dict& from, const char* owner) {
+    std::vector<noc::Node> nodes;
+    for (nb::handle item : get<nb::list>(from, owner, "nodes")) {
+        const auto pair = nb::cast<std::pair<std::uint32_t, std::uint32_t>>(item);
+        nodes.push_back({pair.first, pair.second});
+    }
+    return nodes;
+}
+
+/// The node of what has one; without a mesh there is none and it does not matter.
+noc::Node node_of(const nb::dict& from, const char* owner) {
+    const std::vector<noc::Node> nodes = nodes_of(from, owner);
+    return nodes.empty() ? noc::Node{} : nodes.front();
+}
+
+memory::MemoryEnergy memory_energy(const nb::dict& from) {
+    const char* owner = "energy";
+    memory::MemoryEnergy e;
+    e.static_watts = get<double>(from, owner, "static_watts");
+    e.read_byte_fj = get<std::uint64_t>(from, owner, "read_byte_fj");
+    e.write_byte_fj = get<std::uint64_t>(from, owner, "write_byte_fj");
+    e.by_command = get<bool>(from, owner, "by_command");
+    e.activate_fj = get<std::uint64_t>(from, owner, "activate_fj");
+    e.read_command_byte_fj = get<std::uint64_t>(from, owner, "read_command_byte_fj");
+    e.write_command_byte_fj = get<std::uint64_t>(from, owner, "write_command_byte_fj");
+    e.refresh_fj = get<std::uint64_t>(from, owner, "refresh_fj");
+    e.refresh_bank_fj = get<std::uint64_t>(from, owner, "refresh_bank_fj");
+    return e;
+}
+
+NocDescription noc_description(const nb::dict& from, const nb::dict& energy) {
+    NocDescription d;
+    d.name = get<std::string>(from, "noc", "name");
+    const NocParameters p = noc_parameters_from_dict(get<nb::dict>(from, "noc", "parameters"));
+    d.shape.columns = static_cast<std::uint32_t>(p.columns);
+    d.shape.rows = static_cast<std::uint32_t>(p.rows);
+    d.shape.router_cycles = static_cast<std::uint32_t>(p.router_cycles);
+    d.shape.link_cycles = static_cast<std::uint32_t>(p.link_cycles);
+    d.shape.buffer_flits = static_cast<std::uint32_t>(p.buffer_flits);
+    d.flit_bytes = static_cast<std::uint32_t>(p.flit_bytes);
+    d.hop_fj =
+        get<std::uint64_t>(get<nb::dict>(energy, "energy", d.name.c_str()), "energy", "hop_fj");
+    return d;
 }
 
 MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb::dict& targets) {
@@ -122,6 +174,7 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
         core.base = get<std::uint64_t>(c, "core", "base");
         core.parameters = core_parameters_from_dict(get<nb::dict>(c, "core", "parameters"));
         core.energy = core_energy(get<nb::dict>(energy, "energy", core.name.c_str()));
+        core.node = node_of(c, "core");
         m.cores.push_back(std::move(core));
     }
     for (nb::handle item : get<nb::list>(d, "platform", "hbms")) {
@@ -132,17 +185,24 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
         memory.base = static_cast<std::uint64_t>(p.base);
         memory.bytes = static_cast<std::uint64_t>(p.size);
         memory.backend = name_of(p.backend);
-        memory.config = ideal_config(p, memory.name);
-        const auto e = get<nb::dict>(energy, "energy", memory.name.c_str());
-        memory.static_watts = get<double>(e, "energy", "static_watts");
-        memory.read_byte_fj = get<std::uint64_t>(e, "energy", "read_byte_fj");
-        memory.write_byte_fj = get<std::uint64_t>(e, "energy", "write_byte_fj");
+        memory.nodes = nodes_of(h, "hbm");
+        const auto config = get<nb::object>(h, "hbm", "config");
+        memory.config =
+            config.is_none()
+                ? ideal_config(p, memory.name, std::max<std::size_t>(1, memory.nodes.size()))
+                : memory_config(nb::cast<nb::dict>(config));
+        memory.energy = memory_energy(get<nb::dict>(energy, "energy", memory.name.c_str()));
         m.memories.push_back(std::move(memory));
     }
+    const auto noc = get<nb::object>(d, "platform", "noc");
+    if (!noc.is_none()) m.noc = noc_description(nb::cast<nb::dict>(noc), energy);
     const auto host = get<nb::dict>(d, "platform", "host");
+    m.host_node = node_of(host, "host");
     m.host_base = get<std::uint64_t>(host, "host", "base");
     m.host_fifo_words = static_cast<std::uint32_t>(
         get<std::int64_t>(get<nb::dict>(host, "host", "parameters"), "host", "fifo_words"));
+    m.semaphores = static_cast<std::uint32_t>(
+        get<std::int64_t>(get<nb::dict>(host, "host", "parameters"), "host", "semaphores"));
     for (nb::handle item : get<nb::list>(d, "platform", "targets")) {
         const auto t = nb::cast<nb::dict>(item);
         TargetDescription target;
@@ -151,6 +211,7 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
         target.bytes = get<std::uint64_t>(t, "target", "size");
         target.latency_ps = get<std::uint64_t>(t, "target", "latency");
         target.target = std::make_shared<PythonTarget>(targets[target.name.c_str()], target.name);
+        target.node = node_of(t, "target");
         m.targets.push_back(std::move(target));
     }
     for (nb::handle item : get<nb::list>(d, "platform", "memory_map")) {
@@ -158,6 +219,7 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
         m.regions.push_back({get<std::string>(r, "region", "name"),
                              get<std::uint64_t>(r, "region", "base"),
                              get<std::uint64_t>(r, "region", "size")});
+        if (m.regions.back().name == "semaphores") m.semaphore_base = m.regions.back().base;
     }
     return m;
 }
@@ -202,7 +264,29 @@ nb::dict core_dict(core::Core& core) {
     dma["descriptors"] = core.dma.descriptors();
     dma["bytes_read"] = core.dma.bytes_read();
     dma["bytes_written"] = core.dma.bytes_written();
+    nb::dict matrix;
+    matrix["busy_cycles"] = core.matrix_busy_cycles();
+    matrix["macs"] = core.macs();
+    d["matrix"] = matrix;
     d["trap"] = trap_dict(core);
+    return d;
+}
+
+/// Packets delivered, and per link the packets and flits of both networks; None without a mesh.
+nb::object mesh_dict(Machine& machine) {
+    const noc::Mesh* mesh = machine.mesh();
+    if (!mesh) return nb::none();
+    nb::dict d, links;
+    for (std::uint32_t i = 0; i < mesh->timing().link_count(); ++i) {
+        const noc::LinkUse& use = mesh->timing().use(i);
+        nb::dict link;
+        link["packets"] = use.packets[0] + use.packets[1];
+        link["request_flits"] = use.flits[0];
+        link["response_flits"] = use.flits[1];
+        links[mesh->link_name(i).c_str()] = link;
+    }
+    d["packets"] = mesh->packets_delivered();
+    d["links"] = links;
     return d;
 }
 
@@ -297,14 +381,19 @@ void machine(nb::module_& parent) {
                 nb::dict d;
                 d["bytes_read"] = self.memory(i).bytes_read();
                 d["bytes_written"] = self.memory(i).bytes_written();
-                d["peak_bandwidth"] = self.memory(i).backend().peak_bandwidth();
+                d["peak_bandwidth"] = self.memory(i).peak_bandwidth();
+                d["counts"] = memory_counts(self.memory(i).statistics());
                 return d;
             },
             "index"_a)
+        .def_prop_ro("waiting", &Machine::waiting)
+        .def_prop_ro("mesh", &mesh_dict)
         .def_prop_ro("host_words", [](Machine& self) { return words_list(self.host().words()); })
         .def_prop_ro("doorbells", [](Machine& self) { return words_list(self.host().doorbells()); })
         .def_prop_ro("console", [](Machine& self) { return self.host().console_text(); })
         .def("owner_of", &Machine::owner_of, "address"_a);
+    m.def("bare_loop", &bare_loop, "count"_a, nb::call_guard<nb::gil_scoped_release>(),
+          "Seconds of a plain SystemC loop of b_transport and wait: the benchmark's yardstick.");
     m.def("operation_names", [] {
         std::vector<std::string> names;
         for (std::size_t i = 0; i < isa::op_count; ++i)

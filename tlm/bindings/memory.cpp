@@ -101,9 +101,9 @@ memory::Stream stream(const nb::dict& dict) {
                                 {"random", Pattern::random},
                                 {"row_conflict", Pattern::row_conflict},
                                 {"row_conflict_one_bank", Pattern::row_conflict_one_bank}});
-    s.arrivals = named<Arrivals>(
-        value<std::string>(dict, at, "arrivals"), at + "arrivals",
-        {{"bernoulli", Arrivals::bernoulli}, {"periodic", Arrivals::periodic}});
+    s.arrivals =
+        named<Arrivals>(value<std::string>(dict, at, "arrivals"), at + "arrivals",
+                        {{"bernoulli", Arrivals::bernoulli}, {"periodic", Arrivals::periodic}});
     s.bytes = value<std::uint32_t>(dict, at, "bytes");
     s.reads = value<std::uint32_t>(dict, at, "reads");
     s.writes = value<std::uint32_t>(dict, at, "writes");
@@ -112,29 +112,6 @@ memory::Stream stream(const nb::dict& dict) {
     s.requests = value<std::uint64_t>(dict, at, "requests");
     s.seed = value<std::uint64_t>(dict, at, "seed");
     return s;
-}
-
-nb::dict counts(const memory::Statistics& s) {
-    nb::dict d;
-    d["activates"] = s.activates;
-    d["reads"] = s.reads;
-    d["writes"] = s.writes;
-    d["precharges"] = s.precharges;
-    d["precharges_all"] = s.precharges_all;
-    d["refreshes_all"] = s.refreshes_all;
-    d["refreshes_bank"] = s.refreshes_bank;
-    d["row_hits"] = s.row_hits;
-    d["row_misses"] = s.row_misses;
-    d["row_conflicts"] = s.row_conflicts;
-    d["bytes_read"] = s.bytes_read;
-    d["bytes_written"] = s.bytes_written;
-    d["reads_forwarded"] = s.reads_forwarded;
-    d["writes_coalesced"] = s.writes_coalesced;
-    d["refused"] = s.refused;
-    d["data_busy_ps"] = s.data_busy;
-    d["rows_open_ps"] = s.rows_open;
-    d["elapsed_ps"] = s.elapsed;
-    return d;
 }
 
 nb::dict run(const std::string& backend, const nb::dict& description, const nb::dict& stimulus) {
@@ -159,11 +136,34 @@ nb::dict run(const std::string& backend, const nb::dict& description, const nb::
     d["cpu_seconds"] = r.cpu_seconds;
     d["requests"] = r.requests;
     d["measured_reads"] = r.measured_reads;
-    d["counts"] = counts(r.statistics);
+    d["counts"] = memory_counts(r.statistics);
     return d;
 }
 
 }  // namespace
+
+nb::dict memory_counts(const memory::Statistics& s) {
+    nb::dict d;
+    d["activates"] = s.activates;
+    d["reads"] = s.reads;
+    d["writes"] = s.writes;
+    d["precharges"] = s.precharges;
+    d["precharges_all"] = s.precharges_all;
+    d["refreshes_all"] = s.refreshes_all;
+    d["refreshes_bank"] = s.refreshes_bank;
+    d["row_hits"] = s.row_hits;
+    d["row_misses"] = s.row_misses;
+    d["row_conflicts"] = s.row_conflicts;
+    d["bytes_read"] = s.bytes_read;
+    d["bytes_written"] = s.bytes_written;
+    d["reads_forwarded"] = s.reads_forwarded;
+    d["writes_coalesced"] = s.writes_coalesced;
+    d["refused"] = s.refused;
+    d["data_busy_ps"] = s.data_busy;
+    d["rows_open_ps"] = s.rows_open;
+    d["elapsed_ps"] = s.elapsed;
+    return d;
+}
 
 memory::Config memory_config(const nb::dict& description) {
     memory::Config c;
@@ -181,15 +181,14 @@ memory::Config memory_config(const nb::dict& description) {
                 {"columns", &O::columns},
                 {"access_bytes", &O::access_bytes}});
     using T = memory::Timing;
-    numbers<T>(description, "timing", c.timing,
-               {{"cl", &T::cl},         {"cwl", &T::cwl},       {"burst", &T::burst},
-                {"rcd_rd", &T::rcd_rd}, {"rcd_wr", &T::rcd_wr}, {"rp", &T::rp},
-                {"ras", &T::ras},       {"rc", &T::rc},         {"ccd_s", &T::ccd_s},
-                {"ccd_l", &T::ccd_l},   {"ccd_r", &T::ccd_r},   {"rrd_s", &T::rrd_s},
-                {"rrd_l", &T::rrd_l},   {"faw", &T::faw},       {"wr", &T::wr},
-                {"rtp", &T::rtp},       {"wtr_s", &T::wtr_s},   {"wtr_l", &T::wtr_l},
-                {"rtw", &T::rtw},       {"rfc", &T::rfc},       {"rfc_pb", &T::rfc_pb},
-                {"rrefd", &T::rrefd},   {"refi", &T::refi},     {"ppd", &T::ppd}});
+    numbers<T>(
+        description, "timing", c.timing,
+        {{"cl", &T::cl},         {"cwl", &T::cwl},     {"burst", &T::burst}, {"rcd_rd", &T::rcd_rd},
+         {"rcd_wr", &T::rcd_wr}, {"rp", &T::rp},       {"ras", &T::ras},     {"rc", &T::rc},
+         {"ccd_s", &T::ccd_s},   {"ccd_l", &T::ccd_l}, {"ccd_r", &T::ccd_r}, {"rrd_s", &T::rrd_s},
+         {"rrd_l", &T::rrd_l},   {"faw", &T::faw},     {"wr", &T::wr},       {"rtp", &T::rtp},
+         {"wtr_s", &T::wtr_s},   {"wtr_l", &T::wtr_l}, {"rtw", &T::rtw},     {"rfc", &T::rfc},
+         {"rfc_pb", &T::rfc_pb}, {"rrefd", &T::rrefd}, {"refi", &T::refi},   {"ppd", &T::ppd}});
     using B = memory::CommandBus;
     numbers<B>(description, "bus", c.bus,
                {{"ticks_per_clock", &B::ticks_per_clock},

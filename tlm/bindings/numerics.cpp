@@ -5,8 +5,9 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <limits>
 #include <map>
@@ -244,7 +245,14 @@ void gumbels(Floats d, Words words) {
     for (std::size_t i = 0; i < words.shape(0); ++i) d.data()[i] = gumbel(words.data()[i]);
 }
 
-// Mean time of one call, and what the kernels need of rows that look like logits.
+double thread_seconds() {
+    timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+// Mean processor time of a kernel on rows of Gumbel noise; "decode FORMAT" and "encode FORMAT"
+// convert blocks of 32.
 double nanoseconds(const std::string& name, const std::string& format_name, std::size_t n,
                    std::size_t repeat) {
     const Format format = format_name == "bf16" ? Format::bf16 : Format::fp32;
@@ -255,18 +263,19 @@ double nanoseconds(const std::string& name, const std::string& format_name, std:
     k.from_float(a.data(), values.data(), n);
     gumbel_row(values.data(), n, n, 0, 0);
     k.from_float(b.data(), values.data(), n);
-    std::vector<std::uint8_t> elements(n), scales(n);
-    mx_encode_row(MxFormat::mxfp8_e4m3, 32, format, a.data(), n, elements.data(), scales.data());
+    std::vector<std::uint8_t> elements(4 * n), scales(n);
+    const bool decode = name.rfind("decode ", 0) == 0;
+    const bool encode = name.rfind("encode ", 0) == 0;
+    const MxFormat packed = mx_format(decode || encode ? name.substr(7) : "mxfp8_e4m3");
+    mx_encode_row(packed, 32, format, a.data(), n, elements.data(), scales.data());
     std::function<void()> call;
-    if (name == "mx_decode_row") {
+    if (decode) {
         call = [&] {
-            mx_decode_row(MxFormat::mxfp8_e4m3, 32, elements.data(), scales.data(), n, format,
-                          d.data());
+            mx_decode_row(packed, 32, elements.data(), scales.data(), n, format, d.data());
         };
-    } else if (name == "mx_encode_row") {
+    } else if (encode) {
         call = [&] {
-            mx_encode_row(MxFormat::mxfp8_e4m3, 32, format, a.data(), n, elements.data(),
-                          scales.data());
+            mx_encode_row(packed, 32, format, a.data(), n, elements.data(), scales.data());
         };
     } else if (name == "max_index") {
         call = [&] {
@@ -288,11 +297,9 @@ double nanoseconds(const std::string& name, const std::string& format_name, std:
         call = [&, kernel = find(v_kernels, name)(k)] { kernel(d.data(), a.data(), n, nullptr); };
     }
     call();
-    const auto begin = std::chrono::steady_clock::now();
+    const double begin = thread_seconds();
     for (std::size_t i = 0; i < repeat; ++i) call();
-    const auto end = std::chrono::steady_clock::now();
-    return std::chrono::duration<double, std::nano>(end - begin).count() /
-           static_cast<double>(repeat);
+    return (thread_seconds() - begin) * 1e9 / static_cast<double>(repeat);
 }
 
 template <float (*function)(float)>

@@ -31,8 +31,16 @@ Class class_of_unit(isa::Unit unit) {
     return Class::control;
 }
 
-trace::StallCause stall_cause(Class by) {
-    return by == Class::memory ? trace::StallCause::dma : trace::StallCause::operand;
+std::vector<LazyArray<std::uint64_t>> written_bits(const platform::CoreParameters& p,
+                                                   std::uint64_t rows) {
+    std::vector<LazyArray<std::uint64_t>> bits;
+    if (!p.check_uninitialised) return bits;
+    const auto matrix_rows = static_cast<std::uint64_t>(p.matrix_sram_bytes / p.mlen) /
+                             numerics::bytes_of(p.matrix_format);
+    for (std::uint64_t count : {rows, matrix_rows, static_cast<std::uint64_t>(p.fp_sram_words),
+                                static_cast<std::uint64_t>(p.int_sram_words)})
+        bits.emplace_back(count / 64 + 1);
+    return bits;
 }
 
 /// Operands whose value only flows into other values, so that an unknown one does no harm in timing
@@ -115,12 +123,23 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
       lane_shift_(log2_exact(static_cast<std::uint64_t>(parameters.vlen))),
       row_bytes_(lanes_ * numerics::bytes_of(parameters.vector_format)),
       rows_(static_cast<std::uint64_t>(parameters.vector_sram_bytes) / row_bytes_),
+      check_written_(parameters.check_uninitialised),
+      mlen_(static_cast<std::uint64_t>(parameters.mlen)),
+      operand_pitch_(std::max<std::uint64_t>(lanes_, mlen_)),
       vector_(static_cast<std::uint64_t>(parameters.vector_sram_bytes)),
       matrix_(static_cast<std::uint64_t>(parameters.matrix_sram_bytes)),
       fp_sram_(static_cast<std::size_t>(parameters.fp_sram_words)),
       int_sram_(static_cast<std::size_t>(parameters.int_sram_words)),
       int_taint_(static_cast<std::size_t>(parameters.int_sram_words) / 64 + 1),
-      row_ready_(rows_) {
+      acc_mm_(static_cast<std::size_t>(parameters.blen * parameters.matrix_rows * parameters.blen)),
+      acc_mv_(static_cast<std::size_t>(parameters.blen)),
+      written_(written_bits(parameters, rows_)),
+      row_ready_(rows_),
+      fp_word_ready_(static_cast<std::uint64_t>(parameters.fp_sram_words)),
+      int_word_ready_(static_cast<std::uint64_t>(parameters.int_sram_words)),
+      matrix_shape_{lanes_, mlen_, static_cast<std::uint64_t>(parameters.blen),
+                    static_cast<std::uint64_t>(parameters.matrix_rows)},
+      matrix_timing_(matrix_shape_, parameters.matrix_timing == platform::MatrixTiming::geometry) {
     core_source_ = hub.add_source(this->name(), "core", energy.control_static_watts);
     const std::string path = this->name();
     auto unit = [&](Class by, const char* what, double watts) {
@@ -157,6 +176,7 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
     };
     control.register_nb_transport_bw(this, &Core::control_bw);
     window.register_b_transport(this, &Core::window_b_transport);
+    window.register_nb_transport_fw(this, &Core::window_nb_transport);
     window.register_transport_dbg(this, &Core::window_debug);
     SC_METHOD(step);
     sensitive << resume_;
@@ -192,13 +212,17 @@ void Core::step() {
     }
     if (wait_ != Wait::none) {
         if (wait_ == Wait::dma_blocking && dma.pending(wait_descriptor_)) return;
+        if (sync_ == Sync::requested) return;
         if (wait_ == Wait::drain && !dma.idle()) return;
         if (wait_ == Wait::drain) {
             finish();
             return;
         }
         // The instruction that waited (or, in blocking mode, the next one) issues no earlier.
-        hold_ = std::max(hold_, ready_at(now_cycle(), Class::memory));
+        const bool synchronised = sync_ == Sync::granted;
+        hold_ =
+            std::max(hold_, ready_at(now_cycle(), synchronised ? Class::control : Class::memory));
+        if (synchronised) synchronised_ = hold_;
         wait_ = Wait::none;
     }
     try {
@@ -235,7 +259,7 @@ void Core::run_ahead() {
         if (instructions_ > loop_limit_at_)
             throw Trap{"more than " + std::to_string(p_.max_loop_instructions) +
                            " instructions in one iteration of a loop",
-                       "loop of C_LOOP_START at pc " + std::to_string(loops_.front().start)};
+                       "loop of C_LOOP_START at pc " + std::to_string(oldest_loop().start)};
         if (wait_ != Wait::none) return;
     }
     if (env_.interrupted && *env_.interrupted) sc_core::sc_pause();
@@ -310,7 +334,7 @@ void Core::dma_done(Descriptor& descriptor) {
     }
 }
 
-std::string Core::waiting_for() const {
+std::string Core::waiting_for() {
     switch (wait_) {
         case Wait::none:
             return {};
@@ -327,9 +351,8 @@ std::string Core::waiting_for() const {
         case Wait::host:
             return "an answer of the host interface";
         case Wait::barrier:
-            return "a barrier";
         case Wait::semaphore:
-            return "a semaphore";
+            return describe_wait();
         case Wait::drain:
             return "the end of its DMA (" + dma.describe_pending() + ")";
     }
@@ -345,9 +368,9 @@ Ready Core::registers_ready(const D& d) const {
     return ready;
 }
 
-Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
-    const Class unit = class_of_unit(d.unit);
-    const auto unit_index = static_cast<int>(unit);
+/// The cycle in which the instruction issues: no earlier than its operands, its unit and `ready`
+/// allow. Time that passes until then goes to what it waited for.
+std::uint64_t Core::issue_at(const D& d, Ready ready, std::uint64_t unit_free) {
     ready = std::max(ready, hold_);
     hold_ = 0;
     const Ready slot_now = ready_at(next_issue_ + 1, static_cast<Class>(0)) - 1;
@@ -360,55 +383,72 @@ Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool 
         issue = cycle_of(ready);
         cause = ready;
     }
-    if (unit_free_[unit_index] > issue) {
-        issue = unit_free_[unit_index];
-        cause = ready_at(issue, unit);
+    if (unit_free > issue) {
+        issue = unit_free;
+        cause = ready_at(issue, class_of_unit(d.unit));
     }
     if (issue > next_issue_) {
         account(issue - next_issue_, class_of(cause));
         if (traced_) report_stall(next_issue_, issue, cause);
     }
+    return issue;
+}
+
+/// Books an instruction that issues at `issue`, works in its unit for [begin, unit_end) and has its
+/// result at `done`.
+void Core::retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uint64_t unit_end,
+                  std::uint64_t done, std::uint64_t spent_fj) {
+    const Class unit = class_of_unit(d.unit);
+    const auto unit_index = static_cast<int>(unit);
+    const std::uint64_t last = std::max(done, unit_end);
+    const std::uint64_t occupied = last - issue;
+    next_issue_ = issue + (blocking_ ? occupied : std::min<std::uint64_t>(occupied, 1));
+    account(next_issue_ - issue, unit);
+    last_done_ = std::max(last_done_, ready_at(last, unit));
+    if (d.timing != isa::TimingClass::mark)
+        hub_.energy(core_source_, ps(issue), ps(issue + 1), energy_.issue_fj);
+    if (spent_fj)
+        hub_.energy(unit_source_[unit_index], ps(begin), ps(std::max(unit_end, begin + 1)),
+                    spent_fj);
+    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
+}
+
+Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
+    const auto unit_index = static_cast<int>(class_of_unit(d.unit));
+    const std::uint64_t issue = issue_at(d, ready, unit_free_[unit_index]);
+    const auto timing = static_cast<std::size_t>(d.timing);
     std::uint64_t interval = 0;
     std::uint64_t latency = 0;
     if (!free_of_cost) {
-        const Cost& cost = cost_[static_cast<std::size_t>(d.timing)];
+        const Cost& cost = cost_[timing];
         const std::uint64_t per_element = cost.per_element * elements;
         interval = cost.interval + per_element;
         latency = cost.latency + per_element;
     }
-    const Slot slot{issue, issue + latency};
     unit_free_[unit_index] = issue + interval;
-    const std::uint64_t occupied = std::max(interval, latency);
-    next_issue_ = issue + (blocking_ ? occupied : std::min<std::uint64_t>(occupied, 1));
-    account(next_issue_ - issue, unit);
-    last_done_ = std::max(last_done_, ready_at(std::max(slot.done, issue + interval), unit));
-
-    const std::uint64_t issue_ps = ps(issue);
-    const std::uint64_t end_ps = ps(issue + std::max<std::uint64_t>(interval, 1));
-    if (d.unit != isa::Unit::control || d.timing != isa::TimingClass::mark)
-        hub_.energy(core_source_, issue_ps, ps(issue + 1), energy_.issue_fj);
-    const std::uint64_t spent = energy_.operation_fj[static_cast<std::size_t>(d.timing)] +
-                                energy_.element_fj[static_cast<std::size_t>(d.timing)] * elements;
-    if (spent) hub_.energy(unit_source_[unit_index], issue_ps, end_ps, spent);
-    if (traced_) report_instruction(d, slot, issue + interval);
-    return slot;
+    retire(d, issue, issue, issue + interval, issue + latency,
+           energy_.operation_fj[timing] + energy_.element_fj[timing] * elements);
+    return {issue, issue + latency};
 }
 
-void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t unit_end) {
+void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
+                              std::uint64_t unit_end) {
     if (hub_.wants(core_source_, trace::Kind::instruction))
         hub_.emit({ps(slot.issue), ps(slot.done), static_cast<std::uint64_t>(d.op), d.word, pc_,
                    core_source_, trace::Kind::instruction});
     const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
-    if (source != core_source_ && unit_end > slot.issue &&
-        hub_.wants(source, trace::Kind::unit_busy))
-        hub_.emit({ps(slot.issue), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
+    if (source != core_source_ && unit_end > begin && hub_.wants(source, trace::Kind::unit_busy))
+        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
                    trace::Kind::unit_busy});
 }
 
 void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {
-    if (hub_.wants(core_source_, trace::Kind::stall))
-        hub_.emit({ps(from), ps(to), static_cast<std::uint64_t>(stall_cause(class_of(cause))), 0,
-                   pc_, core_source_, trace::Kind::stall});
+    if (!hub_.wants(core_source_, trace::Kind::stall)) return;
+    trace::StallCause what = trace::StallCause::operand;
+    if (class_of(cause) == Class::memory) what = trace::StallCause::dma;
+    if (cause == synchronised_) what = trace::StallCause::synchronisation;
+    hub_.emit({ps(from), ps(to), static_cast<std::uint64_t>(what), 0, pc_, core_source_,
+               trace::Kind::stall});
 }
 
 }  // namespace npuvp::core

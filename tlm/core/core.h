@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <tlm_utils/simple_initiator_socket.h>
@@ -15,6 +16,7 @@
 
 #include "core/dma.h"
 #include "core/energy.h"
+#include "core/matrix_timing.h"
 #include "core/storage.h"
 #include "isa/decode.h"
 #include "numerics/mx.h"
@@ -59,8 +61,18 @@ struct Environment {
     std::uint32_t core_index = 0;
     std::uint32_t core_count = 1;
     std::uint64_t period_ps = 1000;
-    std::uint64_t window_bytes = 0;  ///< of this core's window in the memory map
+    std::uint64_t window_bytes = 0;  ///< of a core's window in the memory map
     std::uint64_t host_base = 0;     ///< global address of the host interface
+    std::uint64_t semaphore_base = 0;
+    std::uint32_t semaphores = 0;  ///< and as many barriers
+    /// A core as the others see it: for transfers between cores.
+    struct Peer {
+        std::uint64_t window;  ///< global address
+        std::uint64_t vlen;
+        numerics::Format vector_format;
+        std::uint64_t vector_bytes;
+    };
+    std::vector<Peer> cores;
     bool functional = true;
     std::uint64_t quantum_cycles = 10000;
     const volatile bool* interrupted = nullptr;  ///< Ctrl-C
@@ -98,7 +110,10 @@ class Core : public sc_core::sc_module {
     std::uint64_t local_cycle() const { return next_issue_; }
     std::uint32_t pc() const { return pc_; }
     /// Why the core does not go on; empty if it does.
-    std::string waiting_for() const;
+    std::string waiting_for();
+    /// Of the matrix unit: see MatrixTiming::busy_cycles.
+    std::uint64_t matrix_busy_cycles() const { return matrix_timing_.busy_cycles(); }
+    std::uint64_t macs() const { return macs_; }
 
     std::uint32_t gp(unsigned i) const { return gp_[i]; }
     float fp(unsigned i) const { return fp_[i]; }
@@ -144,9 +159,13 @@ class Core : public sc_core::sc_module {
     void dma_done(Descriptor& descriptor);
     Slot schedule(const D& d, Ready ready = 0, std::uint64_t elements = 0,
                   bool free_of_cost = false);
+    std::uint64_t issue_at(const D& d, Ready ready, std::uint64_t unit_free);
+    void retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uint64_t unit_end,
+                std::uint64_t done, std::uint64_t spent_fj);
     Ready registers_ready(const D& d) const;
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
-    void report_instruction(const D& d, const Slot& slot, std::uint64_t unit_end);
+    void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
+                            std::uint64_t unit_end);
     void report_stall(std::uint64_t from, std::uint64_t to, Ready cause);
     std::uint64_t ps(std::uint64_t cycle) const { return cycle * env_.period_ps; }
     std::uint64_t now_cycle() const;  ///< kernel time in cycles, rounded up
@@ -163,31 +182,62 @@ class Core : public sc_core::sc_module {
     template <bool functional>
     bool execute_sampling(const D& d);
     template <bool functional>
+    bool execute_topk(const D& d);
+    bool execute_sync(const D& d);
+
+    // execute_matrix.cpp
+    struct TilePlace;
+    struct RowsPlace;
+    template <bool functional>
     bool execute_matrix(const D& d);
+    template <bool functional>
+    bool execute_writeout(const D& d);
+    TilePlace tile_place(std::uint64_t address) const;
+    RowsPlace operand_rows(std::uint64_t address, std::uint64_t count) const;
+    template <bool functional, typename Compute>
+    bool product(const D& d, Accumulator to, const TilePlace& tile, const RowsPlace& rows,
+                 std::uint64_t tile_first, std::uint64_t tile_count, Compute compute);
+    std::uint32_t heads(std::uint32_t in_use);
     bool execute_dma(const D& d);
     bool execute_control(const D& d);
     void update_loop_limit();
+    const Loop& oldest_loop() const;
 
     void write_gp(const D& d, unsigned index, std::uint32_t value, const Slot& slot, bool tainted);
     void write_fp(unsigned index, float value, const Slot& slot, Class by);
     void resolve_decisions(std::uint16_t registers);
     std::uint32_t decide(std::uint32_t value, const std::string& what);
-    std::uint32_t read_csr(unsigned number);
+    std::uint32_t read_csr(unsigned number, std::uint64_t cycle);
     void write_csr(unsigned number, std::uint32_t value);
     std::uint64_t vector_row(std::uint32_t address, std::uint64_t rows = 1) const;
     std::uint64_t word_index(Space space, std::uint64_t index, std::uint64_t count = 1) const;
+    /// True where the instruction has to wait for a transfer that touches this range. A read of
+    /// what nothing has written traps, where the platform asks for the check.
+    bool reads(Space space, std::uint64_t first, std::uint64_t count = 1);
+    bool writes(Space space, std::uint64_t first, std::uint64_t count = 1);
+    void note_written(Space space, std::uint64_t first, std::uint64_t count);
+    void check_written(Space space, std::uint64_t first, std::uint64_t count) const;
+    /// When earlier results are there: of SRAM rows, or words.
     Ready rows_ready(std::uint64_t first, std::uint64_t count) const;
+    Ready words_ready(Space space, std::uint64_t first, std::uint64_t count) const;
+    /// The same, and the matrix unit has taken in the rows that stream into it.
+    Ready rows_free(std::uint64_t first, std::uint64_t count) const;
+    Ready row_free(std::uint64_t row) const {
+        const Ready ready = row_ready_[row];
+        return row - stream_.first < stream_.count ? std::max(ready, stream_.until) : ready;
+    }
     void mark_rows(std::uint64_t first, std::uint64_t count, Ready ready);
+    void mark_words(Space space, std::uint64_t first, std::uint64_t count, Ready ready);
+    LazyArray<Ready>& word_ready(Space space) {
+        return space == Space::fp ? fp_word_ready_ : int_word_ready_;
+    }
+    void sram_energy(const Slot& slot, std::uint64_t rows, std::uint64_t fj_per_row);
     void* row(std::uint64_t index) { return vector_.data() + index * row_bytes_; }
     float round_fp(float value) const;
-    bool vector_busy(std::uint64_t first, std::uint64_t count, bool write) const {
-        return !dma.idle() && dma.conflicts(Space::vector, first, count, write);
-    }
     bool int_tainted(std::uint64_t index) const {
         return (int_taint_[index / 64] >> (index % 64)) & 1u;
     }
     void set_int_taint(std::uint64_t index, bool tainted);
-    void post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle);
     std::uint32_t& csr(isa::Csr number) { return csr_[static_cast<std::size_t>(number)]; }
     std::uint32_t head_length() {
         const std::uint32_t set = csr(isa::Csr::head_len);
@@ -195,13 +245,32 @@ class Core : public sc_core::sc_module {
     }
 
     // transfer.cpp: DMA instructions
+    static constexpr unsigned window_slots = 8;  ///< CSRs, four SRAMs, three reserved
     struct Transfer;
     std::vector<std::uint64_t> gather_rows(std::uint64_t index, std::uint64_t count);
     bool start_transfer(const D& d, const Transfer& transfer);
+    bool start_copy(const D& d);
+    bool start_multicast(const D& d);
+    bool launch(const D& d, std::unique_ptr<Descriptor> descriptor, Ready ready = 0);
+    Ready range_ready(const Range& range) const;
+    std::vector<std::uint8_t> staging_buffer(std::uint64_t bytes);
+    /// The part of this core's SRAMs that a global range touches.
+    std::optional<Range> own_range(std::uint64_t address, std::uint64_t bytes, bool written) const;
+    bool is_float_storage(std::uint64_t address) const;
     void convert_row(const Transfer& transfer, std::uint64_t at, std::uint8_t* elements,
                      std::uint8_t* scales, Descriptor& descriptor, std::uint64_t number);
 
+    // synchronise.cpp: words to the host, semaphores, barriers
+    void send(std::uint64_t address, std::uint32_t word, std::uint32_t second, unsigned bytes,
+              std::uint64_t cycle, bool awaited);
+    void answered(tlm::tlm_generic_payload& payload, const sc_core::sc_time& delay);
+    std::pair<std::uint32_t, std::uint32_t> sync_state();
+    std::string describe_wait();
+
     // window.cpp
+    tlm::tlm_sync_enum window_nb_transport(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
+                                           sc_core::sc_time& delay);
+    bool window_access(tlm::tlm_generic_payload& payload, std::uint64_t& cycles);
     void window_b_transport(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
     unsigned window_debug(tlm::tlm_generic_payload& payload);
     tlm::tlm_sync_enum control_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
@@ -217,6 +286,9 @@ class Core : public sc_core::sc_module {
     const unsigned lane_shift_;
     const std::uint64_t row_bytes_;
     const std::uint64_t rows_;
+    const bool check_written_;
+    const std::uint64_t mlen_;
+    const std::uint64_t operand_pitch_;  ///< elements between operand rows in Vector SRAM
     std::uint16_t core_source_;
     std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
     std::uint16_t sram_source_;
@@ -237,6 +309,14 @@ class Core : public sc_core::sc_module {
     std::vector<std::uint32_t> int_sram_;
     std::vector<std::uint64_t> int_taint_;
     std::uint16_t gp_taint_ = 0;
+    std::vector<float> acc_mm_;
+    std::vector<float> acc_mv_;
+    std::vector<float> acc_bmm_;  ///< head, row, column; empty until it is used
+    std::vector<float> acc_bmv_;
+    std::vector<float> product_;       ///< of one head, before it is scaled
+    std::uint32_t acc_bmm_heads_ = 0;  ///< 0: clear
+    std::uint32_t acc_bmv_heads_ = 0;
+    std::vector<LazyArray<std::uint64_t>> written_;  ///< by Space, a bit per row or word
 
     // timing state
     struct Cost {
@@ -247,10 +327,19 @@ class Core : public sc_core::sc_module {
     std::array<Ready, 8> fp_ready_{};
     Ready registers_ready_ = 0;  ///< latest of the two
     Ready special_ready_ = 0;    ///< address registers and CSRs
-    Ready fp_sram_ready_ = 0;
-    Ready int_sram_ready_ = 0;
-    Ready hold_ = 0;  ///< the next instruction issues no earlier
+    Ready hold_ = 0;             ///< the next instruction issues no earlier
+    Ready synchronised_ = 0;     ///< the hold that an answer of a semaphore or barrier made
     LazyArray<Ready> row_ready_;
+    LazyArray<Ready> fp_word_ready_;
+    LazyArray<Ready> int_word_ready_;
+    const MatrixShape matrix_shape_;
+    MatrixTiming matrix_timing_;
+    /// What the matrix unit reads while operands stream: rows of Vector SRAM and of Matrix SRAM.
+    struct Stream {
+        std::uint64_t first = 0, count = 0, tile_first = 0, tile_count = 0;
+        Ready until = 0;
+    };
+    Stream stream_;
     std::array<std::uint64_t, 5> unit_free_{};
     std::uint64_t next_issue_ = 0;
     Ready last_done_ = 0;
@@ -258,6 +347,12 @@ class Core : public sc_core::sc_module {
     // bookkeeping
     Wait wait_ = Wait::none;
     std::uint64_t wait_descriptor_ = 0;
+    enum class Sync : std::uint8_t { none, requested, granted };
+    Sync sync_ = Sync::none;
+    std::uint32_t sync_index_ = 0;  ///< semaphore or barrier that the core waits for, and
+    std::uint32_t sync_count_ = 0;  ///< how many of it
+    std::uint64_t window_free_ps_ = 0;
+    std::uint64_t macs_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
     std::uint64_t instructions_ = 0;
     std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps

@@ -30,9 +30,10 @@ Dma::Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub)
 
 bool Dma::conflicts(Space space, std::uint64_t first, std::uint64_t count, bool write) const {
     for (const Active& active : pending_) {
-        const Descriptor& d = *active.descriptor;
-        if (d.space == space && (write || d.to_sram) && overlap(first, count, d.first, d.count))
-            return true;
+        for (const Range& range : active.descriptor->ranges)
+            if (range.space == space && (write || range.written) &&
+                overlap(first, count, range.first, range.count))
+                return true;
     }
     return false;
 }
@@ -96,7 +97,7 @@ bool Dma::issue_bursts(Active& active) {
     std::uint32_t& outstanding = write ? writes_ : reads_;
     if (write && d.data && active.segment == 0 && active.offset == 0 && d.convert) d.convert(d);
     while (active.segment < d.segments.size()) {
-        if (outstanding >= limit) return false;
+        if (outstanding >= limit || requesting_) return false;
         const Segment& segment = d.segments[active.segment];
         const std::uint64_t address = segment.address + active.offset;
         const std::uint64_t boundary = address / timing_.burst_bytes * timing_.burst_bytes;
@@ -117,6 +118,12 @@ bool Dma::issue_bursts(Active& active) {
             taint->first = (segment.staging + active.offset) / 4;
             payload.set_auto_extension(taint);
         }
+        if (!d.copies.empty()) {
+            auto* multicast = new noc::Multicast;
+            for (const std::uint64_t distance : d.copies)
+                multicast->others.push_back(address + distance);
+            payload.set_auto_extension(multicast);
+        }
         ++outstanding;
         ++active.in_flight;
         active.offset += bytes;
@@ -126,8 +133,19 @@ bool Dma::issue_bursts(Active& active) {
         }
         tlm::tlm_phase phase = tlm::BEGIN_REQ;
         sc_core::sc_time delay = sc_core::SC_ZERO_TIME;
-        if (out->nb_transport_fw(payload, phase, delay) == tlm::TLM_COMPLETED)
+        const tlm::tlm_sync_enum answer = out->nb_transport_fw(payload, phase, delay);
+        if (answer == tlm::TLM_COMPLETED) {
             answered(payload, now_ps() + delay.value());
+        } else if (answer == tlm::TLM_ACCEPTED) {
+            requesting_ = &payload;
+        } else if (phase == tlm::BEGIN_RESP) {
+            const std::uint64_t response = now_ps() + delay.value();
+            payload.acquire();
+            answered(payload, response);
+            phase = tlm::END_RESP;
+            out->nb_transport_fw(payload, phase, delay);
+            payload.release();
+        }
     }
     return true;
 }
@@ -150,7 +168,11 @@ void Dma::answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps)
 
 tlm::tlm_sync_enum Dma::nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                         sc_core::sc_time& delay) {
-    if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;  // END_REQ
+    if (requesting_ == &payload) {  // END_REQ, or a response that implies it
+        requesting_ = nullptr;
+        wake_.notify(delay);
+    }
+    if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;
     answered(payload, now_ps() + delay.value());
     schedule();
     return tlm::TLM_COMPLETED;
@@ -176,14 +198,23 @@ void Dma::wake() {
                        active.descriptor->tag, source_, trace::Kind::burst});
     }
     for (Active& active : pending_) {
-        if (active.descriptor->start_ps + timing_.start_cycles * timing_.period_ps > now) break;
+        Descriptor& d = *active.descriptor;
+        if (d.start_ps + timing_.start_cycles * timing_.period_ps > now) break;
+        if (!issue_bursts(active)) break;
+        if (d.writes.empty()) continue;
+        if (active.in_flight > 0) break;  // the next descriptor does not overtake
+        d.segments = std::move(d.writes);
+        d.writes.clear();
+        d.to_sram = false;
+        active.segment = 0;
         if (!issue_bursts(active)) break;
     }
     for (std::size_t i = 0; i < pending_.size();) {
         Active& active = pending_[i];
         const Descriptor& d = *active.descriptor;
         const std::uint64_t begin = d.start_ps + timing_.start_cycles * timing_.period_ps;
-        if (begin > now || active.segment < d.segments.size() || active.in_flight > 0) {
+        if (begin > now || active.segment < d.segments.size() || active.in_flight > 0 ||
+            !d.writes.empty()) {
             ++i;
             continue;
         }
@@ -208,7 +239,8 @@ void Dma::schedule() {
     for (const Active& active : pending_) {
         const Descriptor& d = *active.descriptor;
         const bool started = active.segment > 0 || active.offset > 0;
-        if (started && active.segment < d.segments.size()) break;  // waits for an answer
+        // Waits for an answer, and those behind it wait with it.
+        if (started && (active.segment < d.segments.size() || !d.writes.empty())) break;
         if (!started) {
             const bool may_start =
                 d.segments.empty() ||

@@ -25,17 +25,27 @@ struct Segment {
     std::uint32_t staging;
 };
 
-/// What one DMA instruction asks for. The range of rows (or words) is what hazards are tracked on.
+/// Rows or words of an SRAM of this core that a transfer reads or writes: hazards are tracked on
+/// them.
+struct Range {
+    Space space;
+    std::uint64_t first;
+    std::uint64_t count;
+    bool written;
+};
+
+/// What one DMA instruction asks for.
 struct Descriptor {
     std::uint64_t id = 0;
     std::uint64_t start_ps = 0;
     std::uint32_t pc = 0;
     std::uint8_t tag = 0;
     bool to_sram = true;  ///< memory -> SRAM, else SRAM -> memory
-    Space space = Space::vector;
-    std::uint64_t first = 0;  ///< first SRAM row or word
-    std::uint64_t count = 0;  ///< rows or words
+    std::vector<Range> ranges;
     std::vector<Segment> segments;
+    std::vector<Segment> writes;  ///< from memory to memory: what is written when all is read
+    /// Where the segments go as well, as distances from their addresses (writes alone).
+    std::vector<std::uint64_t> copies;
     bool data = true;  ///< false: timing only, nothing is moved
     std::vector<std::uint8_t> staging;
     std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
@@ -59,7 +69,8 @@ struct DmaTiming {
 /// Descriptor queue and burst engine of one core. Descriptors start in order and may overlap.
 /// Transfers are striped over the ports beat by beat, so the ports act as one channel of their
 /// summed width; each port contributes its limit of outstanding transactions. Bursts do not cross a
-/// multiple of the burst size (AXI's 4 KB rule).
+/// multiple of the burst size (AXI's 4 KB rule). The next request follows when the interconnect has
+/// ended the one before.
 class Dma : public sc_core::sc_module {
   public:
     Dma(sc_core::sc_module_name name, const DmaTiming& timing, trace::Hub& hub);
@@ -74,8 +85,8 @@ class Dma : public sc_core::sc_module {
 
     bool full() const { return pending_.size() >= timing_.queue_depth; }
     bool idle() const { return pending_.empty(); }
-    /// A DMA that moves data to (`true`) or from the SRAM rows [first, first + count) of `space`
-    /// is pending: a reader conflicts with the former, a writer with both.
+    /// A pending transfer writes or reads the SRAM rows [first, first + count) of `space`: a reader
+    /// conflicts with the former, a writer with both.
     bool conflicts(Space space, std::uint64_t first, std::uint64_t count, bool write) const;
     bool tags_pending(std::uint32_t mask) const;
     std::uint64_t push(std::unique_ptr<Descriptor> descriptor);
@@ -133,6 +144,7 @@ class Dma : public sc_core::sc_module {
     noc::TimingOnly timing_only_;
     std::deque<Active> pending_;
     std::priority_queue<InFlight, std::vector<InFlight>, std::greater<InFlight>> in_flight_;
+    tlm::tlm_generic_payload* requesting_ = nullptr;  ///< sent, and not ended
     std::uint32_t reads_ = 0;
     std::uint32_t writes_ = 0;
     std::uint64_t channel_free_ps_ = 0;

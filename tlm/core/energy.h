@@ -11,6 +11,7 @@ struct CoreEnergy {
     std::vector<std::uint64_t> operation_fj;  ///< by isa::TimingClass, whole row or tile
     std::vector<std::uint64_t> element_fj;    ///< by isa::TimingClass, per element
     std::uint64_t row_access_fj = 0;          ///< Vector SRAM, one row
+    std::uint64_t matrix_row_fj = 0;          ///< Matrix SRAM, one row
     std::uint64_t dma_byte_fj = 0;
     std::uint64_t mac_fj = 0;  ///< one multiply-accumulate
     double scalar_static_watts = 0;

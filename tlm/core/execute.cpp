@@ -10,6 +10,8 @@ using isa::Op;
 
 namespace {
 
+constexpr std::size_t most_loops = 65536;  // a program that jumps out of its loops for ever
+
 std::uint32_t compare_words(std::uint32_t a, std::uint32_t b, Op op) {
     const auto sa = static_cast<std::int32_t>(a);
     const auto sb = static_cast<std::int32_t>(b);
@@ -99,7 +101,9 @@ std::uint64_t Core::word_index(Space space, std::uint64_t index, std::uint64_t c
     const std::uint64_t size = fp ? fp_sram_.size() : int_sram_.size();
     if (index > size || count > size - index)
         throw Trap{std::string("access outside ") + (fp ? "FP" : "INT") + " SRAM",
-                   "words " + std::to_string(index) + ".." + std::to_string(index + count - 1) +
+                   (count == 1 ? "word " + std::to_string(index)
+                               : "words " + std::to_string(index) + ".." +
+                                     std::to_string(index + count - 1)) +
                        ", the SRAM has words 0.." + std::to_string(size - 1)};
     return index;
 }
@@ -112,16 +116,16 @@ void Core::set_int_taint(std::uint64_t index, bool tainted) {
         int_taint_[index / 64] &= ~bit;
 }
 
-std::uint32_t Core::read_csr(unsigned number) {
+std::uint32_t Core::read_csr(unsigned number, std::uint64_t cycle) {
     switch (static_cast<isa::Csr>(number)) {
         case isa::Csr::core_id:
             return env_.core_index;
         case isa::Csr::n_cores:
             return env_.core_count;
         case isa::Csr::cycle_lo:
-            return static_cast<std::uint32_t>(next_issue_);
+            return static_cast<std::uint32_t>(cycle);
         case isa::Csr::cycle_hi:
-            return static_cast<std::uint32_t>(next_issue_ >> 32);
+            return static_cast<std::uint32_t>(cycle >> 32);
         case isa::Csr::instret_lo:
             return static_cast<std::uint32_t>(instructions_);
         case isa::Csr::instret_hi:
@@ -174,13 +178,13 @@ bool Core::execute(const D& d) {
         case Op::s_st_int: {
             const std::uint64_t index = word_index(Space::integer, std::uint64_t{a} + imm);
             const bool store = d.op == Op::s_st_int;
-            if (!dma.idle() && dma.conflicts(Space::integer, index, 1, store))
+            if (store ? writes(Space::integer, index) : reads(Space::integer, index))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(d, store ? 0 : int_sram_ready_);
+            const Slot slot = schedule(d, int_word_ready_[index]);
             if (store) {
                 int_sram_[index] = gp_[d.rd];
                 set_int_taint(index, (gp_taint_ >> d.rd) & 1u);
-                int_sram_ready_ = ready_at(slot.done, Class::scalar);
+                int_word_ready_[index] = ready_at(slot.done, Class::scalar);
             } else {
                 write_gp(d, d.rd, int_sram_[index], slot, int_tainted(index));
             }
@@ -241,12 +245,12 @@ bool Core::execute(const D& d) {
         case Op::s_st_fp: {
             const std::uint64_t index = word_index(Space::fp, std::uint64_t{a} + imm);
             const bool store = d.op == Op::s_st_fp;
-            if (!dma.idle() && dma.conflicts(Space::fp, index, 1, store))
+            if (store ? writes(Space::fp, index) : reads(Space::fp, index))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(d, store ? 0 : fp_sram_ready_);
+            const Slot slot = schedule(d, fp_word_ready_[index]);
             if (store) {
                 if (functional) fp_sram_[index] = fp_[d.rd];
-                fp_sram_ready_ = ready_at(slot.done, Class::scalar);
+                fp_word_ready_[index] = ready_at(slot.done, Class::scalar);
             } else {
                 write_fp(d.rd, fp_sram_[index], slot, Class::scalar);
             }
@@ -277,9 +281,9 @@ template bool Core::execute<false>(const D&);
 bool Core::execute_control(const D& d) {
     const std::uint32_t a = gp_[d.rs1];
     const std::uint32_t b = gp_[d.rs2];
-    auto special = [&](isa::Csr csr) {
+    auto special = [&](isa::Csr csr, std::uint32_t value) {
         const Slot slot = schedule(d);
-        csr_[static_cast<std::size_t>(csr)] = a;
+        csr_[static_cast<std::size_t>(csr)] = value;
         special_ready_ = std::max(special_ready_, ready_at(slot.done, Class::control));
         ++pc_;
         return true;
@@ -295,21 +299,23 @@ bool Core::execute_control(const D& d) {
             return true;
         }
         case Op::c_set_scale_reg:
-            return special(isa::Csr::scale);
+            return special(isa::Csr::scale, gp_[d.rd]);
         case Op::c_set_stride_reg:
-            return special(isa::Csr::stride);
+            return special(isa::Csr::stride, gp_[d.rd]);
         case Op::c_set_v_mask_reg:
-            return special(isa::Csr::v_mask);
+            return special(isa::Csr::v_mask, gp_[d.rd]);
         case Op::c_csrw:
-            return special(static_cast<isa::Csr>(d.imm));
+            return special(static_cast<isa::Csr>(d.imm), a);
         case Op::c_csrr: {
             const Slot slot = schedule(d, special_ready_);
-            write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm)), slot, false);
+            write_gp(d, d.rd, read_csr(static_cast<unsigned>(d.imm), slot.issue), slot, false);
             ++pc_;
             return true;
         }
         case Op::c_loop_start: {
             if (d.imm < 1) throw Trap{"a loop of 0 iterations", "allowed: 1..4194303"};
+            if (loops_.size() == most_loops)
+                throw Trap{"loop stack overflow", std::to_string(most_loops) + " loops are open"};
             write_gp(d, d.rd, static_cast<std::uint32_t>(d.imm), schedule(d), false);
             loops_.push_back({pc_, d.rd, instructions_});
             update_loop_limit();
@@ -384,56 +390,26 @@ bool Core::execute_control(const D& d) {
         case Op::c_doorbell: {
             if (now_cycle() < next_issue_) return wait_for(Wait::host);  // others see it in order
             const Slot slot = schedule(d);
-            post(env_.host_base + (d.op == Op::c_host_push ? 0 : 8), a, slot.issue);
+            send(env_.host_base + (d.op == Op::c_host_push ? 0 : 8), a, 0, 4, slot.issue, false);
             ++pc_;
             return true;
         }
         default:
-            break;
+            return execute_sync(d);
     }
-    throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine", ""};
+}
+
+const Core::Loop& Core::oldest_loop() const {
+    return *std::min_element(loops_.begin(), loops_.end(), [](const Loop& a, const Loop& b) {
+        return a.iteration_began < b.iteration_began;
+    });
 }
 
 void Core::update_loop_limit() {
-    loop_limit_at_ =
-        loops_.empty() || p_.max_loop_instructions == 0
-            ? ~0ull
-            : loops_.front().iteration_began + static_cast<std::uint64_t>(p_.max_loop_instructions);
-}
-
-namespace {
-/// A posted word owns its data until the target has answered.
-struct PostedWord : tlm::tlm_extension<PostedWord> {
-    std::uint32_t value = 0;
-    tlm::tlm_extension_base* clone() const override { return new PostedWord(*this); }
-    void copy_from(const tlm::tlm_extension_base& other) override {
-        *this = static_cast<const PostedWord&>(other);
-    }
-};
-}  // namespace
-
-void Core::post(std::uint64_t address, std::uint32_t value, std::uint64_t cycle) {
-    auto* word = new PostedWord;
-    word->value = value;
-    tlm::tlm_generic_payload& payload =
-        pool_.acquire(tlm::TLM_WRITE_COMMAND, address,
-                      reinterpret_cast<unsigned char*>(&word->value), sizeof word->value);
-    payload.set_auto_extension(word);
-    tlm::tlm_phase phase = tlm::BEGIN_REQ;
-    sc_core::sc_time delay = sc_core::sc_time::from_value(
-        ps(cycle) - std::min<std::uint64_t>(ps(cycle), sc_core::sc_time_stamp().value()));
-    if (control->nb_transport_fw(payload, phase, delay) == tlm::TLM_COMPLETED) {
-        const bool ok = payload.is_response_ok();
-        payload.release();
-        if (!ok) throw Trap{"the host interface refused a word", ""};
-    }
-}
-
-tlm::tlm_sync_enum Core::control_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
-                                    sc_core::sc_time&) {
-    if (phase != tlm::BEGIN_RESP) return tlm::TLM_ACCEPTED;
-    payload.release();
-    return tlm::TLM_COMPLETED;
+    if (p_.max_loop_instructions == 0) return;
+    loop_limit_at_ = loops_.empty() ? ~0ull
+                                    : oldest_loop().iteration_began +
+                                          static_cast<std::uint64_t>(p_.max_loop_instructions);
 }
 
 }  // namespace npuvp::core

@@ -1,7 +1,11 @@
 #include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
 
 #include "core/core.h"
 #include "numerics/bf16.h"
+#include "numerics/philox.h"
 #include "numerics/scalar.h"
 #include "numerics/topk.h"
 
@@ -30,8 +34,56 @@ Ready Core::rows_ready(std::uint64_t first, std::uint64_t count) const {
     return ready;
 }
 
+Ready Core::rows_free(std::uint64_t first, std::uint64_t count) const {
+    const Ready ready = rows_ready(first, count);
+    const bool streams = first < stream_.first + stream_.count && stream_.first < first + count;
+    return streams ? std::max(ready, stream_.until) : ready;
+}
+
 void Core::mark_rows(std::uint64_t first, std::uint64_t count, Ready ready) {
     for (std::uint64_t i = first; i < first + count; ++i) row_ready_[i] = ready;
+}
+
+Ready Core::words_ready(Space space, std::uint64_t first, std::uint64_t count) const {
+    const LazyArray<Ready>& words = space == Space::fp ? fp_word_ready_ : int_word_ready_;
+    Ready ready = 0;
+    for (std::uint64_t i = first; i < first + count; ++i) ready = std::max(ready, words[i]);
+    return ready;
+}
+
+void Core::mark_words(Space space, std::uint64_t first, std::uint64_t count, Ready ready) {
+    LazyArray<Ready>& words = space == Space::fp ? fp_word_ready_ : int_word_ready_;
+    for (std::uint64_t i = first; i < first + count; ++i) words[i] = ready;
+}
+
+bool Core::reads(Space space, std::uint64_t first, std::uint64_t count) {
+    if (check_written_) check_written(space, first, count);
+    return !dma.idle() && dma.conflicts(space, first, count, false);
+}
+
+bool Core::writes(Space space, std::uint64_t first, std::uint64_t count) {
+    if (check_written_) note_written(space, first, count);
+    return !dma.idle() && dma.conflicts(space, first, count, true);
+}
+
+void Core::note_written(Space space, std::uint64_t first, std::uint64_t count) {
+    LazyArray<std::uint64_t>& bits = written_[static_cast<std::size_t>(space)];
+    for (std::uint64_t i = first; i < first + count; ++i) bits[i / 64] |= 1ull << (i % 64);
+}
+
+void Core::check_written(Space space, std::uint64_t first, std::uint64_t count) const {
+    constexpr const char* names[] = {"Vector SRAM row ", "Matrix SRAM row ", "FP SRAM word ",
+                                     "INT SRAM word "};
+    const auto index = static_cast<std::size_t>(space);
+    const LazyArray<std::uint64_t>& bits = written_[index];
+    for (std::uint64_t i = first; i < first + count; ++i)
+        if (!((bits[i / 64] >> (i % 64)) & 1u))
+            throw Trap{"read of what nothing has written", names[index] + std::to_string(i)};
+}
+
+void Core::sram_energy(const Slot& slot, std::uint64_t rows, std::uint64_t fj_per_row) {
+    hub_.energy(sram_source_, ps(slot.issue), ps(std::max(slot.done, slot.issue + 1)),
+                rows * fj_per_row);
 }
 
 template <bool functional>
@@ -42,19 +94,18 @@ bool Core::execute_vector(const D& d) {
     const numerics::LaneMask* mask = d.rs3 ? &lanes : nullptr;
 
     auto sram = [&](const Slot& slot, std::uint64_t rows) {
-        hub_.energy(sram_source_, ps(slot.issue), ps(std::max(slot.done, slot.issue + 1)),
-                    rows * energy_.row_access_fj);
+        sram_energy(slot, rows, energy_.row_access_fj);
     };
     // Row of the result from `sources` rows; `compute(row of result)` runs in functional mode.
     auto map = [&](std::uint64_t to, std::initializer_list<std::uint64_t> from, auto compute,
                    std::uint64_t elements = 0) {
-        Ready ready = row_ready_[to];
-        bool busy = vector_busy(to, 1, true);
+        Ready ready = row_free(to);
+        bool busy = false;
         for (std::uint64_t source : from) {
             ready = std::max(ready, row_ready_[source]);
-            busy = busy || vector_busy(source, 1, false);
+            busy = reads(Space::vector, source) || busy;
         }
-        if (busy) return wait_for(Wait::dma_range);
+        if (writes(Space::vector, to) || busy) return wait_for(Wait::dma_range);
         const Slot slot = schedule(d, ready, elements);
         row_ready_[to] = ready_at(slot.done, Class::vector);
         sram(slot, 1 + from.size());
@@ -80,7 +131,7 @@ bool Core::execute_vector(const D& d) {
     };
     auto reduce = [&](auto kernel, const numerics::LaneMask* enabled) {
         const std::uint64_t x = vector_row(a);
-        if (vector_busy(x, 1, false)) return wait_for(Wait::dma_range);
+        if (reads(Space::vector, x)) return wait_for(Wait::dma_range);
         const Slot slot = schedule(d, row_ready_[x], 0, d.rd == 0);
         if (d.rd) sram(slot, 1);
         write_fp(d.rd, functional ? round_fp(kernel(row(x), lanes_, fp_[d.rd], enabled)) : 0.0f,
@@ -136,6 +187,14 @@ bool Core::execute_vector(const D& d) {
         case Op::v_pow2_v:
             return v(k.floor_power_of_two);
         case Op::v_red_sum:
+            if (mask) {  // every enabled head counts HLEN times (PLENA)
+                return reduce(
+                    [&](const void* x, std::size_t n, float f, const numerics::LaneMask* enabled) {
+                        const float part = k.sum(x, n, 0.0f, enabled);
+                        return numerics::add(f, numerics::mul(part, head_length()));
+                    },
+                    mask);
+            }
             return reduce(k.sum, nullptr);
         case Op::v_red_max:
             return reduce(k.max, nullptr);
@@ -176,15 +235,17 @@ bool Core::execute_vector(const D& d) {
         }
         case Op::v_red_max_idx: {
             const std::uint64_t x = vector_row(a);
-            if (vector_busy(x, 1, false)) return wait_for(Wait::dma_range);
+            if (reads(Space::vector, x)) return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, row_ready_[x]);
             sram(slot, 1);
             if (d.rd != 0) {  // gp0 as the index makes it a no-op (d-PLENA)
                 std::uint32_t index = gp_[d.rd];
                 float best = fp_[d.rs3];
                 std::uint32_t lane = 0;
-                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane))
+                if (functional && k.max_index(row(x), lanes_, nullptr, best, lane)) {
                     index = b + lane;
+                    best = round_fp(best);
+                }
                 write_gp(d, d.rd, index, slot, true);
                 write_fp(d.rs3, best, slot, Class::vector);
             }
@@ -203,8 +264,7 @@ bool Core::execute_sampling(const D& d) {
     const std::uint32_t b = gp_[d.rs2];
     const auto& k = kernels_;
     auto sram = [&](const Slot& slot, std::uint64_t rows) {
-        hub_.energy(sram_source_, ps(slot.issue), ps(std::max(slot.done, slot.issue + 1)),
-                    rows * energy_.row_access_fj);
+        sram_energy(slot, rows, energy_.row_access_fj);
     };
     auto row_length = [&](std::uint32_t n) -> std::uint32_t {
         if (n > lanes_)
@@ -215,10 +275,7 @@ bool Core::execute_sampling(const D& d) {
     // Operand registers that hold a length: gp0 stands for a whole row.
     auto length = [&](unsigned reg) { return reg == 0 ? lanes_ : gp_[reg]; };
     auto rows_for = [&](std::uint32_t n) {
-        return std::max<std::uint64_t>(1, (n + lanes_ - 1) / lanes_);
-    };
-    auto busy = [&](Space space, std::uint64_t first, std::uint64_t count, bool write) {
-        return !dma.idle() && dma.conflicts(space, first, count, write);
+        return std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
     };
     // Result rows [to, to + rows) from a mask computed lane by lane into float32.
     auto write_mask = [&](std::uint64_t to, std::uint64_t rows, const std::vector<float>& lanes) {
@@ -237,11 +294,11 @@ bool Core::execute_sampling(const D& d) {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t conf = vector_row(a);
             const std::uint64_t candidates = vector_row(b);
-            if (busy(Space::vector, to, 1, true) || busy(Space::vector, conf, 1, false) ||
-                busy(Space::vector, candidates, 1, false))
+            if (reads(Space::vector, conf) || reads(Space::vector, candidates) ||
+                writes(Space::vector, to))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(
-                d, std::max({row_ready_[to], row_ready_[conf], row_ready_[candidates]}), n);
+            const Slot slot =
+                schedule(d, std::max({row_free(to), row_ready_[conf], row_ready_[candidates]}), n);
             row_ready_[to] = ready_at(slot.done, Class::vector);
             sram(slot, 3);
             if constexpr (functional) {
@@ -258,12 +315,13 @@ bool Core::execute_sampling(const D& d) {
             const std::uint64_t to = vector_row(gp_[d.rd], rows);
             const std::uint64_t conf = word_index(Space::fp, a, n);
             const std::uint64_t candidates = vector_row(b, rows);
-            if (busy(Space::vector, to, rows, true) ||
-                busy(Space::vector, candidates, rows, false) || busy(Space::fp, conf, n, false))
+            if (reads(Space::vector, candidates, rows) || reads(Space::fp, conf, n) ||
+                writes(Space::vector, to, rows))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(
-                d, std::max({rows_ready(to, rows), rows_ready(candidates, rows), fp_sram_ready_}),
-                n);
+            const Slot slot = schedule(d,
+                                       std::max({rows_free(to, rows), rows_ready(candidates, rows),
+                                                 words_ready(Space::fp, conf, n)}),
+                                       n);
             mark_rows(to, rows, ready_at(slot.done, Class::vector));
             sram(slot, 2 * rows);
             if constexpr (functional) {
@@ -280,11 +338,15 @@ bool Core::execute_sampling(const D& d) {
             const std::uint64_t x = word_index(Space::integer, a, n);
             const std::uint64_t y = word_index(Space::integer, b, n);
             const std::uint64_t m = vector_row(gp_[d.rs3]);
-            if (busy(Space::integer, to, n, true) || busy(Space::integer, x, n, false) ||
-                busy(Space::integer, y, n, false) || busy(Space::vector, m, 1, false))
+            if (reads(Space::integer, x, n) || reads(Space::integer, y, n) ||
+                reads(Space::vector, m) || writes(Space::integer, to, n))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(d, std::max(row_ready_[m], int_sram_ready_), n);
-            int_sram_ready_ = ready_at(slot.done, Class::vector);
+            const Slot slot = schedule(
+                d,
+                std::max({row_ready_[m], words_ready(Space::integer, x, n),
+                          words_ready(Space::integer, y, n), words_ready(Space::integer, to, n)}),
+                n);
+            mark_words(Space::integer, to, n, ready_at(slot.done, Class::vector));
             sram(slot, 1);
             if constexpr (functional) {
                 const std::vector<float> mask = read_lanes(m, 1);
@@ -302,12 +364,12 @@ bool Core::execute_sampling(const D& d) {
             const std::uint32_t n = length(d.rs3);
             const std::uint64_t rows = rows_for(n);
             const std::uint64_t to = vector_row(gp_[d.rd], rows);
-            const std::uint64_t x = word_index(integer ? Space::integer : Space::fp, a, n);
-            if (busy(Space::vector, to, rows, true) ||
-                busy(integer ? Space::integer : Space::fp, x, n, false))
+            const Space from = integer ? Space::integer : Space::fp;
+            const std::uint64_t x = word_index(from, a, n);
+            if (reads(from, x, n) || writes(Space::vector, to, rows))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(
-                d, std::max(rows_ready(to, rows), integer ? int_sram_ready_ : fp_sram_ready_), n);
+            const Slot slot =
+                schedule(d, std::max(rows_free(to, rows), words_ready(from, x, n)), n);
             mark_rows(to, rows, ready_at(slot.done, Class::vector));
             sram(slot, rows);
             if constexpr (functional) {
@@ -352,10 +414,10 @@ bool Core::execute_sampling(const D& d) {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x =
                 word_index(Space::fp, std::uint64_t{a} + static_cast<std::uint32_t>(d.imm), n);
-            if (busy(Space::vector, to, 1, true) || busy(Space::fp, x, n, false))
+            if (reads(Space::fp, x, n) || writes(Space::vector, to))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(d, std::max(row_ready_[to], fp_sram_ready_), n);
-            row_ready_[to] = ready_at(slot.done, Class::scalar);
+            const Slot slot = schedule(d, std::max(row_free(to), words_ready(Space::fp, x, n)), n);
+            row_ready_[to] = ready_at(slot.done, Class::vector);
             sram(slot, 1);
             if constexpr (functional) {
                 std::vector<float> lanes(lanes_);
@@ -369,10 +431,11 @@ bool Core::execute_sampling(const D& d) {
             const std::uint32_t n = row_length(length(d.rs2));
             const std::uint64_t to = word_index(Space::fp, gp_[d.rd], n);
             const std::uint64_t x = vector_row(a);
-            if (busy(Space::fp, to, n, true) || busy(Space::vector, x, 1, false))
+            if (reads(Space::vector, x) || writes(Space::fp, to, n))
                 return wait_for(Wait::dma_range);
-            const Slot slot = schedule(d, std::max(row_ready_[x], fp_sram_ready_), n);
-            fp_sram_ready_ = ready_at(slot.done, Class::scalar);
+            const Slot slot =
+                schedule(d, std::max(row_ready_[x], words_ready(Space::fp, to, n)), n);
+            mark_words(Space::fp, to, n, ready_at(slot.done, Class::vector));
             sram(slot, 1);
             if constexpr (functional) {
                 const std::vector<float> lanes = read_lanes(x, 1);
@@ -385,7 +448,7 @@ bool Core::execute_sampling(const D& d) {
             const std::uint32_t n = length(d.rs2);
             const std::uint64_t rows = rows_for(n);
             const std::uint64_t x = vector_row(a, rows);
-            if (busy(Space::vector, x, rows, false)) return wait_for(Wait::dma_range);
+            if (reads(Space::vector, x, rows)) return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, rows_ready(x, rows), rows);
             sram(slot, rows);
             std::uint32_t count = 0;
@@ -402,7 +465,7 @@ bool Core::execute_sampling(const D& d) {
             if (b >= lanes_)
                 throw Trap{"lane outside the row",
                            std::to_string(b) + ", allowed: 0.." + std::to_string(lanes_ - 1)};
-            if (busy(Space::vector, x, 1, false)) return wait_for(Wait::dma_range);
+            if (reads(Space::vector, x)) return wait_for(Wait::dma_range);
             const Slot slot = schedule(d, row_ready_[x]);
             sram(slot, 1);
             write_fp(d.rd, functional ? round_fp(read_lanes(x, 1)[b]) : 0.0f, slot, Class::vector);
@@ -410,9 +473,112 @@ bool Core::execute_sampling(const D& d) {
             return true;
         }
         default:
+            return execute_topk<functional>(d);
+    }
+}
+
+/// Router top-k, column maximum and random rows.
+template <bool functional>
+bool Core::execute_topk(const D& d) {
+    const std::uint32_t a = gp_[d.rs1];
+    const std::uint32_t b = gp_[d.rs2];
+    switch (d.op) {
+        case Op::v_topk:
+        case Op::v_topk_n: {
+            constexpr std::uint32_t sizes[][2] = {{32, 4}, {128, 8}};  // PLENA's policies
+            const bool policy = d.op == Op::v_topk;
+            const auto operand = [&](unsigned reg) { return reg == 0 ? lanes_ : gp_[reg]; };
+            const std::uint32_t n = policy ? sizes[d.rs3][0] : operand(d.rs3);
+            const std::uint32_t k = policy ? sizes[d.rs3][1] : operand(d.f1);
+            if (k > n)
+                throw Trap{"top-k of fewer elements",
+                           "k = " + std::to_string(k) + ", n = " + std::to_string(n)};
+            const std::uint64_t weights = word_index(Space::fp, gp_[d.rd], k);
+            const std::uint64_t rows =
+                std::max<std::uint64_t>(1, (std::uint64_t{n} + lanes_ - 1) / lanes_);
+            const std::uint64_t x = vector_row(a, rows);
+            const std::uint64_t indices = word_index(Space::integer, b, k);
+            if (reads(Space::vector, x, rows) || writes(Space::integer, indices, k) ||
+                writes(Space::fp, weights, k))
+                return wait_for(Wait::dma_range);
+            const Slot slot =
+                schedule(d,
+                         std::max({rows_ready(x, rows), words_ready(Space::integer, indices, k),
+                                   words_ready(Space::fp, weights, k)}),
+                         n);
+            const Ready done = ready_at(slot.done, Class::vector);
+            mark_words(Space::integer, indices, k, done);
+            mark_words(Space::fp, weights, k, done);
+            sram_energy(slot, rows, energy_.row_access_fj);
+            if constexpr (functional) {
+                const bool all = !policy && csr(isa::Csr::topk_mode) ==
+                                                static_cast<std::uint32_t>(isa::TopkMode::all);
+                numerics::topk_softmax(
+                    p_.vector_format, row(x), n, k,
+                    all ? numerics::TopkWeights::all : numerics::TopkWeights::selected,
+                    int_sram_.data() + indices, fp_sram_.data() + weights);
+                for (std::uint32_t j = 0; j < k; ++j)
+                    fp_sram_[weights + j] = round_fp(fp_sram_[weights + j]);
+            }
+            for (std::uint32_t j = 0; j < k; ++j) set_int_taint(indices + j, true);
+            ++pc_;
+            return true;
+        }
+        case Op::v_colmax: {
+            const std::uint32_t pitch = gp_[d.rs3] ? gp_[d.rs3] : lanes_;
+            const std::uint64_t to = vector_row(gp_[d.rd]);
+            if (b == 0) throw Trap{"column maximum of no rows", "gpRows is 0"};
+            const std::uint64_t step = vector_row(pitch);
+            const std::uint64_t x = vector_row(a, (b - 1) * step + 1);
+            Ready ready = row_free(to);
+            bool busy = false;
+            for (std::uint32_t i = 0; i < b; ++i) {
+                ready = std::max(ready, row_ready_[x + i * step]);
+                busy = reads(Space::vector, x + i * step) || busy;
+            }
+            if (writes(Space::vector, to) || busy) return wait_for(Wait::dma_range);
+            const Slot slot = schedule(d, ready, b);
+            row_ready_[to] = ready_at(slot.done, Class::vector);
+            sram_energy(slot, b + 1ull, energy_.row_access_fj);
+            if constexpr (functional) {
+                // The result may be one of the rows.
+                std::vector<std::uint8_t> most(row_bytes_), next(row_bytes_);
+                kernels_.abs(most.data(), row(x), lanes_, nullptr);
+                for (std::uint32_t i = 1; i < b; ++i) {
+                    kernels_.abs(next.data(), row(x + i * step), lanes_, nullptr);
+                    kernels_.max_vv(most.data(), most.data(), next.data(), lanes_, nullptr);
+                }
+                std::memcpy(row(to), most.data(), row_bytes_);
+            }
+            ++pc_;
+            return true;
+        }
+        case Op::v_rand: {
+            const std::uint64_t to = vector_row(gp_[d.rd]);
+            if (writes(Space::vector, to)) return wait_for(Wait::dma_range);
+            const Slot slot = schedule(d, row_free(to));
+            row_ready_[to] = ready_at(slot.done, Class::vector);
+            sram_energy(slot, 1, energy_.row_access_fj);
+            if constexpr (functional) {
+                const bool gumbel = d.rs2 == static_cast<std::uint8_t>(isa::RandMode::gumbel);
+                const std::array<std::uint32_t, 2> key{csr(isa::Csr::rng_key0),
+                                                       csr(isa::Csr::rng_key1)};
+                std::vector<float> lanes(lanes_);
+                for (std::uint32_t i = 0; i < lanes_; i += 4) {
+                    const auto words = numerics::philox({i / 4, 0, a, 0}, key);
+                    for (std::uint32_t j = 0; j < 4; ++j)
+                        lanes[i + j] =
+                            gumbel ? numerics::gumbel(words[j]) : numerics::uniform(words[j]);
+                }
+                kernels_.from_float(row(to), lanes.data(), lanes_);
+            }
+            ++pc_;
+            return true;
+        }
+        default:
             break;
     }
-    throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine", ""};
+    throw std::logic_error(std::string(isa::info(d.op).mnemonic) + " reached the vector unit");
 }
 
 template bool Core::execute_vector<true>(const D&);

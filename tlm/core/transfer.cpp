@@ -28,9 +28,12 @@ struct Core::Transfer {
     std::vector<std::uint64_t> numbers;  ///< row numbers in memory; empty: 0, 1, 2, ...
     float fill = 0.0f;
     std::uint8_t tag = 0;
+    Ready ready = 0;  ///< of what else the instruction reads
 };
 
 namespace {
+
+constexpr std::uint64_t most_copied = 1u << 30;  // bytes of one H_COPY: it needs a buffer
 
 /// Formats as CSR dma_format numbers them.
 MxFormat csr_format(std::uint32_t number) {
@@ -142,14 +145,13 @@ bool Core::execute_dma(const D& d) {
         if (t.rows == 0) return;
         t.first = word_index(space, address, (t.rows - 1) * t.step + t.extent);
     };
-    auto matrix_side = [&](std::uint32_t address) {
+    auto matrix_side = [&](std::uint32_t address, std::uint64_t unit, const char* what) {
         const auto m = static_cast<std::uint64_t>(p_.mlen);
-        const std::uint64_t tile = m * m;
         const std::uint64_t elements = matrix_.size() / numerics::bytes_of(p_.matrix_format);
-        if (address % tile != 0)
-            throw Trap{"Matrix SRAM address is not the start of a tile",
-                       "element address " + std::to_string(address) + ", tiles are multiples of " +
-                           std::to_string(tile)};
+        if (address % unit != 0)
+            throw Trap{std::string("Matrix SRAM address is not the start of a ") + what,
+                       "element address " + std::to_string(address) + ", allowed: multiples of " +
+                           std::to_string(unit)};
         if (address / m + t.rows > elements / m)
             throw Trap{"access outside Matrix SRAM", "rows " + std::to_string(address / m) + ".." +
                                                          std::to_string(address / m + t.rows - 1) +
@@ -177,7 +179,7 @@ bool Core::execute_dma(const D& d) {
             const auto m = static_cast<std::uint64_t>(p_.mlen);
             t.elements = m;
             t.rows = (static_cast<std::uint64_t>(p_.prefetch_m_rows) + m - 1) / m * m;
-            matrix_side(gp_[d.rd]);
+            matrix_side(gp_[d.rd], m * m, "tile");
             public_form(d.f1 ? p_.kv_format : p_.weight_format,
                         d.f1 ? p_.kv_block : p_.weight_block);
             break;
@@ -196,7 +198,7 @@ bool Core::execute_dma(const D& d) {
                 throw Trap{"a row longer than a Matrix SRAM row",
                            std::to_string(t.elements) + ", allowed: 1.." + std::to_string(p_.mlen)};
             t.format = csr_format(csr(isa::Csr::dma_format));
-            matrix_side(gp_[d.rd]);
+            matrix_side(gp_[d.rd], static_cast<std::uint64_t>(p_.mlen) * p_.blen, "block of rows");
             memory_side();
             break;
         case Op::h_ld_int:
@@ -226,35 +228,41 @@ bool Core::execute_dma(const D& d) {
             vector_side(gp_[d.rd]);
             memory_side();
             const std::uint64_t index = word_index(Space::integer, gp_[d.rs1], t.rows);
-            if (!dma.idle() && dma.conflicts(Space::integer, index, t.rows, false))
-                return wait_for(Wait::dma_range);
+            if (reads(Space::integer, index, t.rows)) return wait_for(Wait::dma_range);
+            t.ready = words_ready(Space::integer, index, t.rows);
             t.numbers = gather_rows(index, t.rows);
             break;
         }
+        case Op::h_copy:
+            return start_copy(d);
         default:
-            throw Trap{std::string(isa::info(d.op).mnemonic) + " is not supported by this machine",
-                       ""};
+            return start_multicast(d);
     }
     return start_transfer(d, t);
 }
 
 bool Core::start_transfer(const D& d, const Transfer& t) {
     const std::uint64_t count = t.rows ? (t.rows - 1) * t.step + t.extent : 0;
-    if (!dma.idle() && dma.conflicts(t.space, t.first, count, t.to_sram))
-        return wait_for(Wait::dma_range);
-    if (dma.full()) return wait_for(Wait::dma_queue);
     const numerics::MxTraits& traits = numerics::mx_traits(t.format);
     const std::uint64_t row_bytes = numerics::mx_element_bytes(t.format, t.elements);
     const std::uint64_t scale_bytes =
         traits.scaled() ? numerics::mx_scale_bytes(t.format, t.block, t.elements) : 0;
 
+    const auto waits = [&](std::uint64_t first, std::uint64_t units) {
+        return t.to_sram ? writes(t.space, first, units) : reads(t.space, first, units);
+    };
+    bool busy = dma.full();
+    if (t.step == t.extent)
+        busy = waits(t.first, count) || busy;
+    else
+        for (std::uint64_t i = 0; i < t.rows; ++i)
+            busy = waits(t.first + i * t.step, t.extent) || busy;
+    if (busy) return wait_for(dma.full() ? Wait::dma_queue : Wait::dma_range);
+
     auto descriptor = std::make_unique<Descriptor>();
-    descriptor->pc = pc_;
     descriptor->tag = t.tag;
     descriptor->to_sram = t.to_sram;
-    descriptor->space = t.space;
-    descriptor->first = t.first;
-    descriptor->count = count;
+    descriptor->ranges = {{t.space, t.first, count, t.to_sram}};
     descriptor->data = env_.functional || t.space == Space::integer;
     for (std::uint64_t i = 0; i < t.rows; ++i) {
         const std::uint64_t n = t.numbers.empty() ? i : t.numbers[i];
@@ -265,18 +273,8 @@ bool Core::start_transfer(const D& d, const Transfer& t) {
         add_segment(descriptor->segments, t.scales + n * t.pitch / t.ratio, scale_bytes,
                     t.rows * row_bytes + i * scale_bytes);
     }
-    Ready ready = 0;
-    if (t.space == Space::vector) ready = rows_ready(t.first, count);
-    if (t.space == Space::integer) ready = int_sram_ready_;
-    if (t.space == Space::fp) ready = fp_sram_ready_;
-    const Slot slot = schedule(d, ready);
-    descriptor->start_ps = ps(slot.issue);
     if (descriptor->data) {
-        if (!staging_.empty()) {
-            descriptor->staging = std::move(staging_.back());
-            staging_.pop_back();
-        }
-        descriptor->staging.resize(t.rows * (row_bytes + scale_bytes));
+        descriptor->staging = staging_buffer(t.rows * (row_bytes + scale_bytes));
         if (t.space == Space::integer) descriptor->taint.resize(descriptor->staging.size() / 4);
         descriptor->convert = [this, t, row_bytes, scale_bytes](Descriptor& done) {
             std::uint8_t* elements = done.staging.data();
@@ -285,6 +283,43 @@ bool Core::start_transfer(const D& d, const Transfer& t) {
                 convert_row(t, t.first + i * t.step, elements, scales, done, i);
         };
     }
+    return launch(d, std::move(descriptor), t.ready);
+}
+
+std::vector<std::uint8_t> Core::staging_buffer(std::uint64_t bytes) {
+    std::vector<std::uint8_t> buffer;
+    if (!staging_.empty()) {
+        buffer = std::move(staging_.back());
+        staging_.pop_back();
+    }
+    buffer.resize(bytes);
+    return buffer;
+}
+
+/// When the ranges' earlier results are there and nothing reads what is to be written.
+Ready Core::range_ready(const Range& range) const {
+    switch (range.space) {
+        case Space::vector:
+            return range.written ? rows_free(range.first, range.count)
+                                 : rows_ready(range.first, range.count);
+        case Space::matrix: {
+            const bool streams = range.first < stream_.tile_first + stream_.tile_count &&
+                                 stream_.tile_first < range.first + range.count;
+            return streams && range.written ? stream_.until : 0;
+        }
+        case Space::fp:
+        case Space::integer:
+            break;
+    }
+    return words_ready(range.space, range.first, range.count);
+}
+
+/// Issues the instruction and hands its descriptor to the DMA engine, which has room for it.
+bool Core::launch(const D& d, std::unique_ptr<Descriptor> descriptor, Ready ready) {
+    for (const Range& range : descriptor->ranges) ready = std::max(ready, range_ready(range));
+    const Slot slot = schedule(d, ready);
+    descriptor->pc = pc_;
+    descriptor->start_ps = ps(slot.issue);
     const std::uint64_t id = dma.push(std::move(descriptor));
     ++pc_;
     if (blocking_) {
@@ -292,6 +327,140 @@ bool Core::start_transfer(const D& d, const Transfer& t) {
         wait_descriptor_ = id;
     }
     return true;
+}
+
+std::optional<Range> Core::own_range(std::uint64_t address, std::uint64_t bytes,
+                                     bool written) const {
+    const std::uint64_t window = env_.cores[env_.core_index].window;
+    if (bytes == 0 || address < window || address - window >= env_.window_bytes) return {};
+    const std::uint64_t slot_bytes = env_.window_bytes / window_slots;
+    const std::uint64_t at = (address - window) % slot_bytes;
+    std::uint64_t unit = 4;
+    std::uint64_t units = int_sram_.size();
+    Space space = Space::integer;
+    switch ((address - window) / slot_bytes) {
+        case 1:
+            space = Space::vector;
+            unit = row_bytes_;
+            units = rows_;
+            break;
+        case 2:
+            space = Space::matrix;
+            unit = mlen_ * numerics::bytes_of(p_.matrix_format);
+            units = matrix_.size() / unit;
+            break;
+        case 3:
+            space = Space::fp;
+            unit = numerics::bytes_of(p_.fp_format);
+            units = fp_sram_.size();
+            break;
+        case 4:
+            break;
+        default:
+            return {};
+    }
+    if (at + bytes > unit * units) return {};  // the window itself will refuse it
+    const std::uint64_t first = at / unit;
+    return Range{space, first, (at + bytes - 1) / unit - first + 1, written};
+}
+
+/// SRAMs of floating-point data, which timing mode does not hold.
+bool Core::is_float_storage(std::uint64_t address) const {
+    for (const Environment::Peer& core : env_.cores) {
+        if (address < core.window || address - core.window >= env_.window_bytes) continue;
+        const std::uint64_t slot = (address - core.window) / (env_.window_bytes / window_slots);
+        return slot >= 1 && slot <= 3;
+    }
+    return false;
+}
+
+/// H_COPY: everything is read into the staging buffer, then written.
+bool Core::start_copy(const D& d) {
+    const std::uint64_t from = ha_[d.rs2] + gp_[d.rs3];
+    const std::uint64_t to = ha_[d.rd] + gp_[d.rs1];
+    const std::uint64_t bytes = csr(isa::Csr::dma_len);
+    const std::uint64_t rows = std::max(1u, csr(isa::Csr::dma_rows));
+    const std::uint64_t pitch = csr(isa::Csr::dma_pitch) ? csr(isa::Csr::dma_pitch) : bytes;
+    if (bytes == 0) throw Trap{"copy of rows without a length", "dma_len = 0, allowed: 1 and more"};
+    if (pitch < bytes)
+        throw Trap{"copied rows overlap", "dma_pitch = " + std::to_string(pitch) + ", a row has " +
+                                              std::to_string(bytes) + " bytes"};
+    if (rows * bytes > most_copied)
+        throw Trap{"copy of too many bytes",
+                   std::to_string(rows) + " rows of " + std::to_string(bytes) +
+                       " bytes, allowed: " + std::to_string(most_copied) + " in all"};
+    const std::uint64_t span = (rows - 1) * pitch + bytes;
+    auto descriptor = std::make_unique<Descriptor>();
+    for (const auto& range : {own_range(from, span, false), own_range(to, span, true)})
+        if (range) descriptor->ranges.push_back(*range);
+    bool busy = dma.full();
+    for (const Range& range : descriptor->ranges)
+        busy = (range.written ? writes(range.space, range.first, range.count)
+                              : reads(range.space, range.first, range.count)) ||
+               busy;
+    if (busy) return wait_for(dma.full() ? Wait::dma_queue : Wait::dma_range);
+    descriptor->tag = d.f1;
+    for (std::uint64_t i = 0; i < rows; ++i) {
+        add_segment(descriptor->segments, from + i * pitch, bytes, i * bytes);
+        add_segment(descriptor->writes, to + i * pitch, bytes, i * bytes);
+    }
+    descriptor->data = env_.functional || !(is_float_storage(from) || is_float_storage(to));
+    if (descriptor->data) {
+        descriptor->staging = staging_buffer(rows * bytes);
+        if ((from | to | bytes | pitch) % 4 == 0) descriptor->taint.resize(rows * bytes / 4);
+    }
+    return launch(d, std::move(descriptor));
+}
+
+/// H_MCAST: rows as they are stored, to every core of a mask.
+bool Core::start_multicast(const D& d) {
+    const std::uint64_t rows = gp_[d.rs3];
+    const std::uint32_t mask = gp_[d.rs2];
+    const std::uint64_t first = rows ? vector_row(gp_[d.rd], rows) : 0;
+    const std::uint64_t to = rows ? vector_row(gp_[d.rs1]) : 0;
+    auto descriptor = std::make_unique<Descriptor>();
+    descriptor->tag = d.f1;
+    descriptor->to_sram = false;
+    descriptor->data = env_.functional;
+    descriptor->ranges = {{Space::vector, first, rows, false}};
+    bool busy = dma.full();
+    busy = reads(Space::vector, first, rows) || busy;
+    for (std::uint32_t left = mask; left && rows; left &= left - 1) {
+        const auto core = static_cast<std::size_t>(__builtin_ctz(left));
+        if (core >= env_.cores.size())
+            throw Trap{"multicast to a core that does not exist",
+                       "core " + std::to_string(core) + ", the platform has cores 0.." +
+                           std::to_string(env_.cores.size() - 1)};
+        const Environment::Peer& peer = env_.cores[core];
+        if (peer.vlen != lanes_ || peer.vector_format != p_.vector_format)
+            throw Trap{"multicast to a core whose rows are others",
+                       "core " + std::to_string(core) + ": vlen " + std::to_string(peer.vlen) +
+                           ", here " + std::to_string(lanes_)};
+        if ((to + rows) * row_bytes_ > peer.vector_bytes)
+            throw Trap{"access outside Vector SRAM",
+                       "rows " + std::to_string(to) + ".." + std::to_string(to + rows - 1) +
+                           ", the SRAM of core " + std::to_string(core) + " has rows 0.." +
+                           std::to_string(peer.vector_bytes / row_bytes_ - 1)};
+        if (core == env_.core_index) {
+            descriptor->ranges.push_back({Space::vector, to, rows, true});
+            busy = writes(Space::vector, to, rows) || busy;
+        }
+        const std::uint64_t place =
+            peer.window + env_.window_bytes / window_slots + to * row_bytes_;
+        if (descriptor->segments.empty())
+            descriptor->segments.push_back(
+                {place, static_cast<std::uint32_t>(rows * row_bytes_), 0});
+        else
+            descriptor->copies.push_back(place - descriptor->segments.front().address);
+    }
+    if (busy) return wait_for(dma.full() ? Wait::dma_queue : Wait::dma_range);
+    if (descriptor->data) {
+        descriptor->staging = staging_buffer(rows * row_bytes_);
+        descriptor->convert = [this, first, rows](Descriptor& begun) {
+            if (rows) std::memcpy(begun.staging.data(), row(first), rows * row_bytes_);
+        };
+    }
+    return launch(d, std::move(descriptor));
 }
 
 /// One row between the staging buffer and the SRAM.

@@ -65,6 +65,7 @@ bool writes(Role role) {
 }
 
 void add_register(Decoded& d, const OperandInfo& operand) {
+    if (operand.role == Role::none || operand.kind == OperandKind::csr) return;  // no register
     const unsigned number = bits_of(d.word, operand.field);
     const auto mask = static_cast<std::uint16_t>(1u << number);
     switch (operand.kind) {

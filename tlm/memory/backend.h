@@ -100,6 +100,13 @@ class Backend {
     virtual std::vector<std::uint8_t> save() const = 0;
     virtual void restore(const std::vector<std::uint8_t>& state) = 0;
 
+    /// Channels with queues of their own: a request that one refuses says nothing about the others.
+    virtual std::uint32_t channels() const { return 1; }
+    virtual std::uint32_t channel_of(std::uint64_t address) const {
+        (void)address;
+        return 0;
+    }
+
     /// Bytes of one access: the burst of one pseudo-channel.
     virtual std::uint32_t access_bytes() const = 0;
     virtual std::uint64_t capacity_bytes() const = 0;

@@ -27,9 +27,11 @@ IdealBackend::IdealBackend(const Config& config)
                                     std::to_string(config.ideal.latency_ns) +
                                     ", it must not be negative");
     }
-    if (access_bytes_ == 0 || config.controller.queue_depth == 0) {
-        throw std::invalid_argument("memory " + config.name +
-                                    ": access_bytes and queue_depth must be above 0");
+    if (access_bytes_ == 0 || (access_bytes_ & (access_bytes_ - 1)) != 0 ||
+        config.controller.queue_depth == 0) {
+        throw std::invalid_argument(
+            "memory " + config.name +
+            ": access_bytes must be a power of two and queue_depth above 0");
     }
     const std::uint64_t entries = std::uint64_t{config.controller.queue_depth} *
                                   config.organization.channels *

@@ -219,9 +219,9 @@ class Driver {
     };
     struct InFlight {
         Tick generated = 0;
+        Picoseconds last = 0;
         std::uint32_t accesses = 0;
         bool measured = false;
-        Picoseconds last = 0;
     };
     struct Mark {
         Tick tick = 0;
@@ -281,7 +281,7 @@ bool Driver::start_request(Source& source, Tick now) {
     }
     source.slot = free_slots_.back();
     free_slots_.pop_back();
-    slots_[source.slot] = {generated, accesses_, started_ > warm_up_, 0};
+    slots_[source.slot] = {generated, 0, accesses_, started_ > warm_up_};
     ++reads_in_flight_;
     return true;
 }
@@ -396,15 +396,18 @@ void Driver::summarise(StreamResult& result) {
     result.measured_reads = latencies_.size();
     if (latencies_.empty()) return;
     result.mean_latency_ns = latency_sum_ / static_cast<double>(latencies_.size());
-    std::sort(latencies_.begin(), latencies_.end());
-    const auto quantile = [this](double share) {
+    auto from = latencies_.begin();
+    const auto quantile = [this, &from](double share) {
         const auto rank =
-            static_cast<std::size_t>(std::ceil(share * static_cast<double>(latencies_.size())));
-        return static_cast<double>(latencies_[rank - 1]);
+            static_cast<std::ptrdiff_t>(std::ceil(share * static_cast<double>(latencies_.size())));
+        const auto at = latencies_.begin() + rank - 1;
+        std::nth_element(from, at, latencies_.end());
+        from = at;
+        return static_cast<double>(*at);
     };
     result.p50_latency_ns = quantile(0.50);
     result.p99_latency_ns = quantile(0.99);
-    result.max_latency_ns = latencies_.back();
+    result.max_latency_ns = *std::max_element(from, latencies_.end());
 }
 
 }  // namespace

@@ -14,18 +14,15 @@ std::uint64_t capacity_bytes(const Organization& o) {
            o.rows * o.columns * o.access_bytes;
 }
 
-void check_request(const Request& request, std::uint32_t access_bytes, std::uint64_t capacity) {
-    const std::uint64_t offset = request.address % access_bytes;
-    if (request.bytes == 0 || offset + request.bytes > access_bytes) {
-        throw std::invalid_argument("memory request of " + std::to_string(request.bytes) +
-                                    " bytes at address " + std::to_string(request.address) +
-                                    ": it must have 1 to " + std::to_string(access_bytes) +
-                                    " bytes inside one aligned access");
-    }
+void refuse_request(const Request& request, std::uint32_t access_bytes, std::uint64_t capacity) {
     if (request.address >= capacity) {
         throw std::invalid_argument("memory request at address " + std::to_string(request.address) +
                                     ": the memory has " + std::to_string(capacity) + " bytes");
     }
+    throw std::invalid_argument("memory request of " + std::to_string(request.bytes) +
+                                " bytes at address " + std::to_string(request.address) +
+                                ": it must have 1 to " + std::to_string(access_bytes) +
+                                " bytes inside one aligned access");
 }
 
 void check_time(Picoseconds now, Picoseconds until) {
@@ -89,7 +86,8 @@ void check_dram_config(const Config& config) {
     }
 
     const Controller& c = config.controller;
-    check(c.queue_depth >= 1 && c.queue_depth <= 4096, "queue_depth", c.queue_depth, "1 to 4096");
+    check(c.queue_depth >= 1 && c.queue_depth <= dram::kMaxQueue, "queue_depth", c.queue_depth,
+          "1 to " + std::to_string(dram::kMaxQueue));
     check(c.write_drain_start > 0 && c.write_drain_start < 1, "write_drain_start",
           c.write_drain_start, "between 0 and 1");
     check(c.write_drain_stop > 0 && c.write_drain_stop <= c.write_drain_start, "write_drain_stop",

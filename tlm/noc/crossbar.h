@@ -1,48 +1,54 @@
 #pragma once
 
-#include <string>
+#include <deque>
 #include <vector>
 
 #include <tlm_utils/multi_passthrough_initiator_socket.h>
 #include <tlm_utils/multi_passthrough_target_socket.h>
-#include <systemc>
-#include <tlm>
+
+#include "noc/interconnect.h"
+#include "noc/payload.h"
 
 namespace npuvp::noc {
 
-/// A range of global addresses and the target that owns it.
-struct Region {
-    std::string owner;
-    std::uint64_t base;
-    std::uint64_t bytes;
-    unsigned target;  ///< index of the target in order of binding
-};
-
-/// Address decoder without latency or contention: connects every initiator to every target. The
-/// address that a target sees counts from the start of its region. A transaction must lie in one
-/// region; anything else is answered with TLM_ADDRESS_ERROR_RESPONSE.
-class Crossbar : public sc_core::sc_module {
+/// Address decoder without latency or contention: connects every initiator to every target. A
+/// target that has not ended a request gets the next one when it has. Responses go straight on:
+/// an initiator takes them at once. Copies of a multicast arrive one after another in no time.
+class Crossbar : public Interconnect {
   public:
     Crossbar(sc_core::sc_module_name name, std::vector<Region> regions);
 
     tlm_utils::multi_passthrough_target_socket<Crossbar> in;
     tlm_utils::multi_passthrough_initiator_socket<Crossbar> out;
 
-    /// The region that holds [address, address + bytes), or nullptr.
-    const Region* find(std::uint64_t address, std::uint64_t bytes) const;
+    void bind_initiator(tlm::tlm_base_initiator_socket<>& socket) override { socket.bind(in); }
+    void bind_target(tlm::tlm_base_target_socket_b<>& socket) override {
+        out.bind(socket);
+        channels_.emplace_back();
+    }
+    unsigned debug(const Region& region, tlm::tlm_generic_payload& payload) override;
 
   private:
     /// Where later phases of a transaction go.
     struct Route : tlm::tlm_extension<Route> {
         int initiator = -1;
         int target = -1;
+        bool answered =
+            false;  ///< the target is done; what follows is between us and the initiator
         tlm::tlm_extension_base* clone() const override { return new Route(*this); }
         void copy_from(const tlm::tlm_extension_base& other) override {
             *this = static_cast<const Route&>(other);
         }
     };
 
+    /// A target's request channel.
+    struct Channel {
+        tlm::tlm_generic_payload* request = nullptr;  ///< sent and not ended
+        std::deque<tlm::tlm_generic_payload*> queue;
+    };
+
     const Region* decode(tlm::tlm_generic_payload& payload);
+    bool copy_to_others(tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
     void b_transport(int id, tlm::tlm_generic_payload& payload, sc_core::sc_time& delay);
     tlm::tlm_sync_enum nb_transport_fw(int id, tlm::tlm_generic_payload& payload,
                                        tlm::tlm_phase& phase, sc_core::sc_time& delay);
@@ -51,7 +57,10 @@ class Crossbar : public sc_core::sc_module {
     unsigned transport_dbg(int id, tlm::tlm_generic_payload& payload);
     bool get_direct_mem_ptr(int id, tlm::tlm_generic_payload& payload, tlm::tlm_dmi& dmi);
 
-    std::vector<Region> regions_;  // ascending by base
+    void send_next(int target);
+
+    PayloadPool pool_;
+    std::vector<Channel> channels_;  // by target
 };
 
 }  // namespace npuvp::noc

@@ -26,6 +26,17 @@ struct WordTaint : tlm::tlm_extension<WordTaint> {
     }
 };
 
+/// A write that goes to several places at once: the payload's address is the first of them. An
+/// interconnect delivers a copy to every place and answers when all have answered, with the last
+/// error if there is one.
+struct Multicast : tlm::tlm_extension<Multicast> {
+    std::vector<std::uint64_t> others;
+    tlm::tlm_extension_base* clone() const override { return new Multicast(*this); }
+    void copy_from(const tlm::tlm_extension_base& other) override {
+        *this = static_cast<const Multicast&>(other);
+    }
+};
+
 /// Payloads are reused: a DMA sends millions of them.
 class PayloadPool : public tlm::tlm_mm_interface {
   public:

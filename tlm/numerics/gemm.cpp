@@ -7,8 +7,6 @@
 
 #include "numerics/bf16.h"
 
-// The accumulators of a tile are an array of vectors, which needs vectors of a known size.
-#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "numerics/gemm.cpp"
 #include "hwy/foreach_target.h"

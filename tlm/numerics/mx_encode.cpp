@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -7,24 +6,172 @@
 
 #include "numerics/bf16.h"
 #include "numerics/mx.h"
+#include "numerics/rows.h"
 
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "numerics/mx_encode.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+#ifndef NPUVP_NUMERICS_MX_ENCODE_ONCE
+#define NPUVP_NUMERICS_MX_ENCODE_ONCE
 namespace npuvp::numerics {
+
+// 2^exponent, exponent in -149..127.
+inline float power_of_two(int exponent) {
+    return float_of_bits(exponent >= -126 ? static_cast<std::uint32_t>(exponent + 127) << 23
+                                          : 1u << (exponent + 149));
+}
+
+// What turns a scaled number into an element's code. On the uniform grid below the least normal
+// number (integers: everywhere), adding a large number leaves the rounding to the addition.
+struct Codes {
+    explicit Codes(const MxTraits& t)
+        : integer(t.kind == MxKind::ocp_int),
+          bits(t.element_bits),
+          mantissa_bits(t.mantissa_bits),
+          bias(t.bias),
+          emax(t.emax) {
+        const int mantissa = static_cast<int>(t.mantissa_bits);
+        const int exponent = integer ? 0 : 1 - t.bias;
+        least_normal = power_of_two(exponent);
+        uniform = power_of_two(exponent + 23 - mantissa);
+        shift = 23 - mantissa;
+        rebias = static_cast<std::uint32_t>(127 - t.bias) << mantissa;
+        largest = integer ? (1u << (bits - 1)) - 1 : (float_bits(t.max) >> shift) - rebias;
+    }
+
+    bool integer;
+    unsigned bits;
+    unsigned mantissa_bits;
+    int bias;
+    int emax;
+    float least_normal;
+    float uniform;
+    int shift;
+    std::uint32_t rebias;
+    std::uint32_t largest;
+};
+
+}  // namespace npuvp::numerics
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace npuvp::numerics {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> ocp_codes(D d, const Codes& c, hn::Vec<D> y) {
+    const hn::RebindToUnsigned<D> du;
+    const auto bits = hn::BitCast(du, y);
+    const auto sign = hn::ShiftRight<31>(bits);
+    const auto magnitude = hn::And(bits, hn::Set(du, 0x7FFFFFFFu));
+    const auto number = hn::BitCast(d, magnitude);
+    const auto large = hn::Set(d, c.uniform);
+    const auto on_grid = hn::Sub(hn::BitCast(du, hn::Add(number, large)), hn::BitCast(du, large));
+    const auto most = hn::Set(du, c.largest);
+    if (c.integer) {
+        const auto code = hn::Min(on_grid, most);
+        const auto all = hn::Set(du, (1u << c.bits) - 1);
+        // -code in two's complement where the sign is set.
+        return hn::And(hn::Add(hn::Xor(code, hn::Sub(hn::Zero(du), sign)), sign), all);
+    }
+    const auto last = hn::And(hn::ShiftRightSame(magnitude, c.shift), hn::Set(du, 1u));
+    const auto half = hn::Set(du, (1u << (c.shift - 1)) - 1);
+    const auto rounded = hn::ShiftRightSame(hn::Add(hn::Add(magnitude, half), last), c.shift);
+    const auto small = hn::RebindMask(du, hn::Lt(number, hn::Set(d, c.least_normal)));
+    const auto code = hn::IfThenElse(small, on_grid, hn::Sub(rounded, hn::Set(du, c.rebias)));
+    return hn::Or(hn::Min(code, most), hn::ShiftLeftSame(sign, static_cast<int>(c.bits) - 1));
+}
+
+// Every operation but the first addition is exact.
+template <class D>
+HWY_INLINE hn::Vec<hn::RebindToUnsigned<D>> plena_codes(D d, const Codes& c, hn::Vec<D> x,
+                                                        hn::Vec<D> y) {
+    const hn::RebindToUnsigned<D> du;
+    const hn::RebindToSigned<D> di;
+    const auto magnitude = hn::Abs(y);
+    const auto shifted = hn::BitCast(di, hn::Add(magnitude, hn::Set(d, 1e-9f)));
+    const auto unclamped = hn::Sub(hn::ShiftRight<23>(shifted), hn::Set(di, 127));
+    const auto lowest = hn::Set(di, -c.bias);
+    const auto highest = hn::Set(di, c.emax);
+    const auto exponent = hn::Min(hn::Max(unclamped, lowest), highest);
+    const auto scale = hn::BitCast(d, hn::ShiftLeft<23>(hn::Sub(hn::Set(di, 127), exponent)));
+    const auto hidden =
+        hn::IfThenElseZero(hn::RebindMask(d, hn::Ne(exponent, lowest)), hn::Set(d, 1.0f));
+    const float steps = power_of_two(static_cast<int>(c.mantissa_bits));
+    const auto scaled = hn::Mul(hn::Sub(hn::Mul(magnitude, scale), hidden), hn::Set(d, steps));
+    const auto quarters = hn::Mul(hn::Trunc(hn::Mul(scaled, hn::Set(d, 4.0f))), hn::Set(d, 0.25f));
+    const auto most = hn::Set(d, steps - 1.0f);
+    const auto above = hn::RebindMask(d, hn::Gt(unclamped, highest));
+    const auto number = hn::Round(hn::IfThenElse(above, most, quarters));
+    const auto mantissa = hn::ConvertTo(di, hn::Max(hn::Min(number, most), hn::Zero(d)));
+    const auto field =
+        hn::ShiftLeftSame(hn::Sub(exponent, lowest), static_cast<int>(c.mantissa_bits));
+    const auto sign = hn::IfThenElseZero(hn::RebindMask(du, hn::Lt(y, hn::Zero(d))),
+                                         hn::Set(du, 1u << (c.bits - 1)));
+    const auto code = hn::Or(hn::BitCast(du, hn::Or(field, mantissa)), sign);
+    // Zeros and NaNs give code 0; the conversion above saw whatever the latter led to.
+    const auto is_number = hn::Gt(hn::Abs(x), hn::Zero(d));
+    return hn::IfThenElseZero(hn::RebindMask(du, is_number), code);
+}
+
+template <std::size_t width>
+void block_codes(const Codes& c, bool plena, const float* x, float inverse, std::size_t count,
+                 std::uint8_t* codes) {
+    const hn::CappedTag<float, width> d;
+    const hn::Rebind<std::uint8_t, decltype(d)> d8;
+    for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
+        const auto v = hn::LoadU(d, x + i);
+        const auto y = hn::Mul(v, hn::Set(d, inverse));
+        const auto code = plena ? plena_codes(d, c, v, y) : ocp_codes(d, c, y);
+        hn::StoreU(hn::TruncateTo(d8, code), d8, codes + i);
+    }
+}
+
+// Codes, one byte each, of a block's numbers times `inverse`.
+void encode_block(const Codes& c, bool plena, const float* x, float inverse, std::size_t count,
+                  std::uint8_t* codes) {
+    if (count % 16 == 0) return block_codes<16>(c, plena, x, inverse, count, codes);
+    if (count % 4 == 0) return block_codes<4>(c, plena, x, inverse, count, codes);
+    block_codes<1>(c, plena, x, inverse, count, codes);
+}
+
+template <std::size_t width>
+std::uint32_t block_largest(const float* x, std::size_t count) {
+    const hn::CappedTag<std::uint32_t, width> du;
+    const hn::RebindToFloat<decltype(du)> d;
+    auto largest = hn::Zero(du);
+    for (std::size_t i = 0; i < count; i += hn::Lanes(du)) {
+        const auto bits = hn::BitCast(du, hn::LoadU(d, x + i));
+        largest = hn::Max(largest, hn::And(bits, hn::Set(du, 0x7FFFFFFFu)));
+    }
+    return hn::GetLane(hn::MaxOfLanes(du, largest));
+}
+
+// Bits of the largest magnitude of a block, a NaN's being larger than infinity's.
+std::uint32_t largest_magnitude(const float* x, std::size_t count) {
+    if (count % 16 == 0) return block_largest<16>(x, count);
+    if (count % 4 == 0) return block_largest<4>(x, count);
+    return block_largest<1>(x, count);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace npuvp::numerics
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace npuvp::numerics {
+
+HWY_EXPORT(encode_block);
+HWY_EXPORT(largest_magnitude);
 
 namespace {
 
 constexpr std::uint32_t magnitude_mask = 0x7FFFFFFFu;
 constexpr std::uint32_t infinity_bits = 0x7F800000u;
-
-float load(Format in, const void* row, std::size_t i) {
-    return in == Format::bf16 ? bf16_to_float(static_cast<const std::uint16_t*>(row)[i])
-                              : static_cast<const float*>(row)[i];
-}
-
-// 2^exponent, exponent in -149..127.
-float power_of_two(int exponent) {
-    return float_of_bits(exponent >= -126 ? static_cast<std::uint32_t>(exponent + 127) << 23
-                                          : 1u << (exponent + 149));
-}
 
 // floor(log2 x) of a positive finite number.
 int floor_log2(float x) {
@@ -32,111 +179,45 @@ int floor_log2(float x) {
     return static_cast<int>(float_bits(x) >> 23) - 127;
 }
 
-void pack(unsigned bits, std::uint8_t* elements, std::size_t i, unsigned code) {
-    if (bits == 8) {
-        elements[i] = static_cast<std::uint8_t>(code);
-        return;
-    }
-    // The bytes were cleared before.
-    const std::size_t at = i * bits;
-    const unsigned window = code << (at % 8);
-    elements[at / 8] = static_cast<std::uint8_t>(elements[at / 8] | window);
-    if (window > 0xFF) {
-        elements[at / 8 + 1] = static_cast<std::uint8_t>(elements[at / 8 + 1] | window >> 8);
+void pack(unsigned bits, const std::uint8_t* codes, std::size_t n, std::uint8_t* elements) {
+    std::fill_n(elements, (n * bits + 7) / 8, std::uint8_t{0});
+    for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t at = i * bits;
+        const unsigned window = static_cast<unsigned>(codes[i]) << (at % 8);
+        elements[at / 8] = static_cast<std::uint8_t>(elements[at / 8] | window);
+        if (window > 0xFF) {
+            elements[at / 8 + 1] = static_cast<std::uint8_t>(elements[at / 8 + 1] | window >> 8);
+        }
     }
 }
 
-// Rounds to the element's grid, to nearest even and saturating; adding a large number leaves the
-// rounding to float32 addition where the grid is uniform (integers, element subnormals).
-class OcpElement {
-  public:
-    explicit OcpElement(const MxTraits& t) : t_(t) {
-        const int mantissa = static_cast<int>(t.mantissa_bits);
-        min_exponent_ = t.kind == MxKind::ocp_int ? 128 : 1 - t.bias;
-        const int uniform = t.kind == MxKind::ocp_int ? 0 : min_exponent_;
-        magic_ = power_of_two(uniform + 23 - mantissa);
-        shift_ = 23 - t.mantissa_bits;
-        max_code_ = t.kind == MxKind::ocp_int ? (1u << (t.element_bits - 1)) - 1 : code_of(t.max);
+std::uint8_t encode_ocp(const Codes& c, const float* x, std::size_t count, std::uint8_t* codes) {
+    const std::uint32_t largest = HWY_DYNAMIC_DISPATCH(largest_magnitude)(x, count);
+    if (largest >= infinity_bits) {
+        std::fill_n(codes, count, std::uint8_t{0});
+        return 255;
     }
-
-    unsigned encode(float y) const {
-        const float magnitude = float_of_bits(float_bits(y) & magnitude_mask);
-        const unsigned code = std::min(code_of(magnitude), max_code_);
-        const bool negative = (float_bits(y) >> 31) != 0;
-        const unsigned all = (1u << t_.element_bits) - 1;
-        if (t_.kind == MxKind::ocp_int) return negative ? (0u - code) & all : code;
-        return negative ? code | 1u << (t_.element_bits - 1) : code;
-    }
-
-  private:
-    unsigned code_of(float magnitude) const {
-        if (t_.kind == MxKind::ocp_int || magnitude < power_of_two(min_exponent_)) {
-            return float_bits(magnitude + magic_) - float_bits(magic_);
-        }
-        const std::uint32_t bits = float_bits(magnitude);
-        const std::uint32_t half = (1u << (shift_ - 1)) - 1 + ((bits >> shift_) & 1u);
-        return ((bits + half) >> shift_) -
-               (static_cast<std::uint32_t>(127 - t_.bias) << t_.mantissa_bits);
-    }
-
-    const MxTraits& t_;
-    int min_exponent_;
-    float magic_;
-    unsigned shift_;
-    unsigned max_code_ = 0;
-};
-
-std::uint8_t encode_ocp_block(const MxTraits& t, const OcpElement& element, const float* x,
-                              std::size_t count, std::size_t at, std::uint8_t* elements) {
-    std::uint32_t largest = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        largest = std::max(largest, float_bits(x[i]) & magnitude_mask);
-    }
-    if (largest >= infinity_bits) return 255;
     const int e = largest == 0 ? -126 : floor_log2(float_of_bits(largest));
-    const int exponent = std::max(e - t.emax, -127);
-    const float inverse = power_of_two(-exponent);
-    for (std::size_t i = 0; i < count; ++i) {
-        pack(t.element_bits, elements, at + i, element.encode(x[i] * inverse));
-    }
+    const int exponent = std::max(e - c.emax, -127);
+    HWY_DYNAMIC_DISPATCH(encode_block)(c, false, x, power_of_two(-exponent), count, codes);
     return static_cast<std::uint8_t>(exponent + 127);
 }
 
-unsigned encode_plena(const MxTraits& t, float x, float inverse) {
-    if (x == 0.0f || x != x) return 0;
-    const float y = x * inverse;
-    const float magnitude = std::fabs(y);
-    const int mantissa = static_cast<int>(t.mantissa_bits);
-    const unsigned top = (1u << t.mantissa_bits) - 1;
-    const float shifted = magnitude + 1e-9f;
-    const int unclamped = std::isinf(shifted) ? 128 : floor_log2(shifted);
-    const int exponent = std::clamp(unclamped, -t.bias, t.emax);
-    unsigned code = top;
-    if (unclamped <= t.emax) {
-        const float m = magnitude * power_of_two(-exponent);
-        const float scaled = (exponent == -t.bias ? m : m - 1.0f) * power_of_two(mantissa);
-        const float quarters = std::trunc(scaled * 4.0f) * 0.25f;
-        const float rounded = std::nearbyint(quarters);
-        code = static_cast<unsigned>(std::clamp(rounded, 0.0f, static_cast<float>(top)));
+std::uint8_t encode_plena(const Codes& c, const float* x, std::size_t count, std::uint8_t* codes) {
+    float largest = float_of_bits(HWY_DYNAMIC_DISPATCH(largest_magnitude)(x, count));
+    if (largest != largest) {
+        largest = 0.0f;
+        for (std::size_t i = 0; i < count; ++i) {
+            if (x[i] == x[i]) largest = std::max(largest, std::fabs(x[i]));
+        }
     }
-    const unsigned sign = y < 0.0f ? 1u << (t.element_bits - 1) : 0u;
-    return sign | static_cast<unsigned>(exponent + t.bias) << t.mantissa_bits | code;
-}
-
-std::uint8_t encode_plena_block(const MxTraits& t, const float* x, std::size_t count,
-                                std::size_t at, std::uint8_t* elements) {
-    float largest = 0.0f;
-    for (std::size_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(x[i]));
     if (largest == 0.0f) {
-        std::fill_n(elements + at, count, std::uint8_t{0});
+        std::fill_n(codes, count, std::uint8_t{0});
         return 0;
     }
     const float shifted = largest + 1e-9f;
-    const int exponent = std::isinf(shifted) ? 127 : std::max(floor_log2(shifted), -127);
-    const float inverse = power_of_two(-exponent);
-    for (std::size_t i = 0; i < count; ++i) {
-        elements[at + i] = static_cast<std::uint8_t>(encode_plena(t, x[i], inverse));
-    }
+    const int exponent = std::isinf(shifted) ? 127 : floor_log2(shifted);
+    HWY_DYNAMIC_DISPATCH(encode_block)(c, true, x, power_of_two(-exponent), count, codes);
     return static_cast<std::uint8_t>(exponent + 127);
 }
 
@@ -144,49 +225,58 @@ std::uint16_t float_to_half(float value) {
     if (value != value) return 0x7E00;
     const std::uint32_t bits = float_bits(value);
     const auto sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
-    const float magnitude = float_of_bits(bits & magnitude_mask);
+    const std::uint32_t m = bits & magnitude_mask;
+    const float magnitude = float_of_bits(m);
     if (magnitude >= 65520.0f) return sign | 0x7C00;
     if (magnitude < 0x1p-14f) {
-        const float magic = 0.5f;
-        return sign | static_cast<std::uint16_t>(float_bits(magnitude + magic) - float_bits(magic));
+        const float uniform = 0.5f;
+        return sign |
+               static_cast<std::uint16_t>(float_bits(magnitude + uniform) - float_bits(uniform));
     }
-    const std::uint32_t m = float_bits(magnitude);
     return sign |
            static_cast<std::uint16_t>(((m + 0xFFFu + ((m >> 13) & 1u)) >> 13) - (112u << 10));
 }
 
-void encode_plain(MxFormat format, Format in, const void* row, std::size_t n,
-                  std::uint8_t* elements) {
-    for (std::size_t i = 0; i < n; ++i) {
-        const float value = canonical(load(in, row, i));
-        if (format == MxFormat::fp32) {
-            std::memcpy(elements + 4 * i, &value, 4);
-        } else {
-            const std::uint16_t bits =
-                format == MxFormat::bf16 ? float_to_bf16(value) : float_to_half(value);
-            std::memcpy(elements + 2 * i, &bits, 2);
-        }
+// Elements may stand at any address.
+void encode_plain(MxFormat format, float* x, std::size_t n, std::uint8_t* elements) {
+    if (format == MxFormat::fp32) {
+        row_kernels(Format::fp32).from_float(x, x, n);
+        std::memcpy(elements, x, 4 * n);
+        return;
     }
+    std::vector<std::uint16_t> halves(n);
+    if (format == MxFormat::bf16) {
+        row_kernels(Format::bf16).from_float(halves.data(), x, n);
+    } else {
+        std::transform(x, x + n, halves.begin(), float_to_half);
+    }
+    std::memcpy(elements, halves.data(), 2 * n);
 }
 
 }  // namespace
 
 void mx_encode_row(MxFormat format, std::size_t block, Format in, const void* row, std::size_t n,
                    std::uint8_t* elements, std::uint8_t* scales) {
+    static thread_local std::vector<float> x;
+    static thread_local std::vector<std::uint8_t> unpacked;
     const MxTraits& t = mx_traits(format);
-    if (!t.scaled()) return encode_plain(format, in, row, n, elements);
-    if (block == 0) throw std::invalid_argument("microscaling block of 0 elements");
-    std::fill_n(elements, mx_element_bytes(format, n), std::uint8_t{0});
-    const OcpElement element(t);
-    std::vector<float> x(std::min(block, n));
-    for (std::size_t begin = 0; begin < n; begin += block) {
-        const std::size_t count = std::min(block, n - begin);
-        for (std::size_t i = 0; i < count; ++i) x[i] = load(in, row, begin + i);
-        scales[begin / block] =
-            t.kind == MxKind::plena
-                ? encode_plena_block(t, x.data(), count, begin, elements)
-                : encode_ocp_block(t, element, x.data(), count, begin, elements);
+    if (t.scaled() && block == 0) {
+        throw std::invalid_argument("microscaling block of 0 elements");
     }
+    x.resize(std::max(x.size(), n));
+    row_kernels(in).to_float(x.data(), row, n);
+    if (!t.scaled()) return encode_plain(format, x.data(), n, elements);
+
+    const bool packed = t.element_bits != 8;
+    if (packed) unpacked.resize(std::max(unpacked.size(), n));
+    std::uint8_t* codes = packed ? unpacked.data() : elements;
+    const Codes c(t);
+    const auto encode = t.kind == MxKind::plena ? encode_plena : encode_ocp;
+    for (std::size_t i = 0; i < n; i += block) {
+        scales[i / block] = encode(c, x.data() + i, std::min(block, n - i), codes + i);
+    }
+    if (packed) pack(t.element_bits, codes, n, elements);
 }
 
 }  // namespace npuvp::numerics
+#endif

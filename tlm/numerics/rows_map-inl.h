@@ -311,13 +311,40 @@ void fill_v(void* destination, float scalar, std::size_t n) {
 template <class S>
 void to_float_v(float* d, const void* source, std::size_t n) {
     const auto* a = static_cast<const LaneOf<S>*>(source);
-    for (std::size_t i = 0; i < n; ++i) d[i] = S::to_float(a[i]);
+    if constexpr (S::format == Format::bf16) {
+        const FloatTag df;
+        const WordTag dw;
+        const hn::Rebind<std::uint16_t, FloatTag> dh;
+        std::size_t i = 0;
+        for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df)) {
+            const auto words = hn::ShiftLeft<16>(hn::PromoteTo(dw, hn::LoadU(dh, a + i)));
+            hn::StoreU(hn::BitCast(df, words), df, d + i);
+        }
+        for (; i < n; ++i) d[i] = S::to_float(a[i]);
+    } else {
+        std::memmove(d, a, n * sizeof(float));
+    }
 }
 
 template <class S>
 void from_float_v(void* destination, const float* a, std::size_t n) {
     auto* d = static_cast<LaneOf<S>*>(destination);
-    for (std::size_t i = 0; i < n; ++i) d[i] = S::of_float(a[i]);
+    const FloatTag df;
+    const WordTag dw;
+    std::size_t i = 0;
+    for (; i + hn::Lanes(df) <= n; i += hn::Lanes(df)) {
+        const auto x = hn::LoadU(df, a + i);
+        const auto canonical = hn::BitCast(dw, canonical_nan_or(x));
+        if constexpr (S::format == Format::bf16) {
+            const hn::Rebind<std::uint16_t, FloatTag> dh;
+            const auto odd = hn::And(hn::ShiftRight<16>(canonical), hn::Set(dw, 1u));
+            const auto sum = hn::Add(hn::Add(canonical, hn::Set(dw, 0x7FFFu)), odd);
+            hn::StoreU(hn::TruncateTo(dh, hn::ShiftRight<16>(sum)), dh, d + i);
+        } else {
+            hn::StoreU(canonical, dw, d + i);
+        }
+    }
+    for (; i < n; ++i) d[i] = S::of_float(a[i]);
 }
 
 // Lane masks: enabled runs are computed, disabled ones copy the first source.

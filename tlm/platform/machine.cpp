@@ -7,6 +7,8 @@
 
 #include <tlm_utils/simple_target_socket.h>
 
+#include "noc/crossbar.h"
+
 namespace npuvp::platform {
 
 namespace {
@@ -74,18 +76,7 @@ struct Machine::Foreign : sc_core::sc_module {
 Machine::Machine(const MachineDescription& description, bool functional)
     : description_(description) {
     Simulation::Scope scope(simulation_);
-    std::vector<noc::Region> regions;
-    unsigned target = 0;
-    for (const MemoryDescription& m : description.memories)
-        regions.push_back({m.name, m.base, m.bytes, target++});
-    for (const CoreDescription& c : description.cores)
-        regions.push_back({c.name, c.base, description.core_window, target++});
-    regions.push_back({"host", description.host_base,
-                       description.cores.size() * host::Host::page_bytes, target++});
-    for (const TargetDescription& t : description.targets)
-        regions.push_back({t.name, t.base, t.bytes, target++});
-
-    crossbar_ = std::make_unique<noc::Crossbar>("crossbar", std::move(regions));
+    interconnect_ = make_interconnect();
     for (std::size_t i = 0; i < description.cores.size(); ++i) {
         const CoreDescription& c = description.cores[i];
         core::Environment env;
@@ -94,6 +85,12 @@ Machine::Machine(const MachineDescription& description, bool functional)
         env.period_ps = description.period_ps;
         env.window_bytes = description.core_window;
         env.host_base = description.host_base + i * host::Host::page_bytes;
+        env.semaphore_base = description.semaphore_base;
+        env.semaphores = description.semaphores;
+        for (const CoreDescription& peer : description.cores)
+            env.cores.push_back({peer.base, static_cast<std::uint64_t>(peer.parameters.vlen),
+                                 peer.parameters.vector_format,
+                                 static_cast<std::uint64_t>(peer.parameters.vector_sram_bytes)});
         env.functional = functional;
         env.quantum_cycles = std::max<std::uint64_t>(
             1, static_cast<std::uint64_t>(c.parameters.quantum) / description.period_ps);
@@ -108,24 +105,85 @@ Machine::Machine(const MachineDescription& description, bool functional)
         env.owner_of = [this](std::uint64_t address) { return owner_of(address); };
         cores_.push_back(
             std::make_unique<core::Core>(c.name.c_str(), c.parameters, c.energy, env, hub_));
-        cores_.back()->dma.out.bind(crossbar_->in);
-        cores_.back()->control.bind(crossbar_->in);
+        interconnect_->bind_initiator(cores_.back()->dma.out);
+        interconnect_->bind_initiator(cores_.back()->control);
     }
     for (const MemoryDescription& m : description.memories) {
+        std::vector<std::unique_ptr<memory::Backend>> backends;
+        for (std::size_t i = 0; i < std::max<std::size_t>(1, m.nodes.size()); ++i)
+            backends.push_back(memory::make_backend(m.backend, m.config));
+        const std::size_t nodes = backends.size();
         memories_.push_back(std::make_unique<memory::Memory>(
-            m.name.c_str(), memory::make_backend(m.backend, m.config), hub_, m.static_watts,
-            m.read_byte_fj, m.write_byte_fj));
-        crossbar_->out.bind(memories_.back()->in);
+            m.name.c_str(), std::move(backends), noc::kInterleaveBytes, hub_, m.energy));
+        for (std::size_t i = 0; i < nodes; ++i) interconnect_->bind_target(memories_.back()->in);
     }
-    for (auto& c : cores_) crossbar_->out.bind(c->window);
+    for (auto& c : cores_) interconnect_->bind_target(c->window);
     host_ = std::make_unique<host::Host>("host", static_cast<std::uint32_t>(cores_.size()),
                                          description.host_fifo_words, hub_);
-    crossbar_->out.bind(host_->in);
+    interconnect_->bind_target(host_->in);
+    semaphores_ = std::make_unique<host::Semaphores>("semaphores", description.semaphores,
+                                                     description.period_ps, hub_);
+    interconnect_->bind_target(semaphores_->in);
     for (const TargetDescription& t : description.targets) {
         foreign_.push_back(std::make_unique<Foreign>(t.name.c_str(), t));
-        crossbar_->out.bind(foreign_.back()->in);
+        interconnect_->bind_target(foreign_.back()->in);
     }
     sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates; cores have no text yet and wait
+}
+
+/// The mesh or the bus, with its regions. Initiators: per core its DMA, then its control port.
+/// Targets: the nodes of every memory, the windows of the cores, the host, the semaphores (at the
+/// host's port), the foreign ones.
+std::unique_ptr<noc::Interconnect> Machine::make_interconnect() {
+    const MachineDescription& d = description_;
+    std::vector<noc::Region> regions;
+    noc::MeshDescription mesh;
+    unsigned target = 0;
+    const auto port = [&](const std::string& name, noc::Node node) {
+        mesh.endpoints.push_back({name, node});
+        return static_cast<std::uint32_t>(mesh.endpoints.size() - 1);
+    };
+    for (const MemoryDescription& m : d.memories) {
+        const auto nodes = static_cast<unsigned>(std::max<std::size_t>(1, m.nodes.size()));
+        regions.push_back({m.name, m.base, m.bytes, target, nodes});
+        target += nodes;
+        for (std::size_t i = 0; i < m.nodes.size(); ++i)
+            mesh.targets.push_back(
+                port(nodes > 1 ? m.name + "_" + std::to_string(i) : m.name, m.nodes[i]));
+    }
+    for (const CoreDescription& c : d.cores) {
+        regions.push_back({c.name, c.base, d.core_window, target++});
+        const std::uint32_t at = port(c.name, c.node);
+        mesh.targets.push_back(at);
+        mesh.initiators.insert(mesh.initiators.end(), {at, at});
+    }
+    regions.push_back({"host", d.host_base, d.cores.size() * host::Host::page_bytes, target++});
+    const std::uint32_t host_port = port("host", d.host_node);
+    mesh.targets.push_back(host_port);
+    regions.push_back({"semaphores", d.semaphore_base, host::Semaphores::bytes, target++});
+    mesh.targets.push_back(host_port);
+    for (const TargetDescription& t : d.targets) {
+        regions.push_back({t.name, t.base, t.bytes, target++});
+        mesh.targets.push_back(port(t.name, t.node));
+    }
+    if (!d.noc) return std::make_unique<noc::Crossbar>("crossbar", std::move(regions));
+    mesh.shape = d.noc->shape;
+    mesh.period_ps = d.period_ps;
+    mesh.flit_bytes = d.noc->flit_bytes;
+    mesh.hop_fj = d.noc->hop_fj;
+    auto made =
+        std::make_unique<noc::Mesh>(d.noc->name.c_str(), std::move(regions), std::move(mesh), hub_);
+    mesh_ = made.get();
+    return made;
+}
+
+std::vector<std::string> Machine::waiting() const {
+    std::vector<std::string> lines = interconnect_->waiting();
+    for (const auto& m : memories_)
+        if (m->outstanding() > 0)
+            lines.push_back(std::string(m->name()) + " has " + std::to_string(m->outstanding()) +
+                            " requests that it has not answered");
+    return lines;
 }
 
 Machine::~Machine() {
@@ -133,8 +191,9 @@ Machine::~Machine() {
     foreign_.clear();
     cores_.clear();
     memories_.clear();
+    semaphores_.reset();
     host_.reset();
-    crossbar_.reset();
+    interconnect_.reset();
 }
 
 std::string Machine::owner_of(std::uint64_t address) const {
@@ -157,7 +216,7 @@ std::string Machine::owner_of(std::uint64_t address) const {
 
 void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std::uint64_t bytes) {
     Simulation::Scope scope(simulation_);
-    const noc::Region* region = crossbar_->find(address, bytes);
+    const noc::Region* region = interconnect_->map.find(address, bytes);
     if (!region) {
         char text[64];
         std::snprintf(text, sizeof text, "0x%llx..0x%llx ",
@@ -170,11 +229,11 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
         const auto count = static_cast<unsigned>(std::min(piece, bytes - done));
         tlm::tlm_generic_payload payload;
         payload.set_command(write ? tlm::TLM_WRITE_COMMAND : tlm::TLM_READ_COMMAND);
-        payload.set_address(address - region->base + done);
+        payload.set_address(address + done);
         payload.set_data_ptr(data + done);
         payload.set_data_length(count);
         payload.set_streaming_width(count);
-        if (crossbar_->out[static_cast<int>(region->target)]->transport_dbg(payload) != count) {
+        if (interconnect_->debug(*region, payload) != count) {
             char text[64];
             std::snprintf(text, sizeof text, "0x%llx..0x%llx",
                           static_cast<unsigned long long>(address),
@@ -198,6 +257,7 @@ Outcome Machine::run() {
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
     end_ps_ = std::max<std::uint64_t>(end_ps_,
                                       trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
+    for (auto& m : memories_) m->finish(end_ps_);
     hub_.finish(end_ps_);
     for (auto& f : foreign_)
         if (f->error) std::rethrow_exception(f->error);

@@ -2,14 +2,17 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/core.h"
 #include "host/host.h"
+#include "host/semaphores.h"
 #include "memory/config.h"
 #include "memory/systemc/memory.h"
-#include "noc/crossbar.h"
+#include "noc/interconnect.h"
+#include "noc/mesh.h"
 #include "parameters.h"
 #include "platform/kernel.h"
 #include "trace/hub.h"
@@ -21,6 +24,7 @@ struct CoreDescription {
     std::uint64_t base = 0;
     CoreParameters parameters;
     core::CoreEnergy energy;
+    noc::Node node;
 };
 
 struct MemoryDescription {
@@ -29,9 +33,9 @@ struct MemoryDescription {
     std::uint64_t bytes = 0;
     std::string backend;
     memory::Config config;
-    double static_watts = 0;
-    std::uint64_t read_byte_fj = 0;
-    std::uint64_t write_byte_fj = 0;
+    memory::MemoryEnergy energy;
+    std::vector<noc::Node>
+        nodes;  ///< of the mesh; `config` describes the channels behind one of them
 };
 
 /// A memory-mapped target that lives outside this library (a Python class).
@@ -48,6 +52,15 @@ struct TargetDescription {
     std::uint64_t bytes = 0;
     std::uint64_t latency_ps = 0;
     std::shared_ptr<ForeignTarget> target;
+    noc::Node node;
+};
+
+/// The mesh; without one, a bus without contention connects everything.
+struct NocDescription {
+    std::string name;
+    noc::MeshShape shape;
+    std::uint32_t flit_bytes = 64;
+    std::uint64_t hop_fj = 0;
 };
 
 struct MachineDescription {
@@ -59,6 +72,10 @@ struct MachineDescription {
     std::vector<TargetDescription> targets;
     std::uint64_t host_base = 0;
     std::uint32_t host_fifo_words = 1024;
+    noc::Node host_node;
+    std::optional<NocDescription> noc;
+    std::uint64_t semaphore_base = 0;
+    std::uint32_t semaphores = 0;
     struct NamedRegion {
         std::string name;
         std::uint64_t base;
@@ -81,6 +98,10 @@ class Machine {
     memory::Memory& memory(std::size_t index) { return *memories_.at(index); }
     std::size_t memory_count() const { return memories_.size(); }
     host::Host& host() { return *host_; }
+    /// nullptr without a mesh.
+    const noc::Mesh* mesh() const { return mesh_; }
+    /// What waits outside the cores, one line each, for the message of a run that cannot go on.
+    std::vector<std::string> waiting() const;
 
     /// Reads or writes by global address without time passing.
     /// @throws std::out_of_range naming the address, if it is in no region.
@@ -97,11 +118,15 @@ class Machine {
   private:
     struct Foreign;
 
+    std::unique_ptr<noc::Interconnect> make_interconnect();
+
     MachineDescription description_;
     trace::Hub hub_;
     Simulation simulation_;
-    std::unique_ptr<noc::Crossbar> crossbar_;
+    std::unique_ptr<noc::Interconnect> interconnect_;
+    noc::Mesh* mesh_ = nullptr;  ///< the same, where it is one
     std::unique_ptr<host::Host> host_;
+    std::unique_ptr<host::Semaphores> semaphores_;
     std::vector<std::unique_ptr<memory::Memory>> memories_;
     std::vector<std::unique_ptr<core::Core>> cores_;
     std::vector<std::unique_ptr<Foreign>> foreign_;

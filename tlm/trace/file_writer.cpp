@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -20,27 +21,32 @@ FileWriter::FileWriter(std::string path) : path_(std::move(path)) {
     if (descriptor_ < 0)
         throw std::runtime_error("trace file " + path_ +
                                  " cannot be written: " + std::strerror(errno));
-    buffer_.reserve(flush_bytes + flush_bytes / 2);
+    buffer_.resize(2 * flush_bytes);
 }
 
 FileWriter::~FileWriter() {
     if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+void FileWriter::grow(std::size_t bytes) {
+    buffer_.resize(std::max(2 * buffer_.size(), used_ + bytes));
+}
+
 void FileWriter::append_number(std::uint64_t value) {
-    char digits[20];
-    const auto result = std::to_chars(digits, digits + sizeof digits, value);
-    buffer_.append(digits, static_cast<std::size_t>(result.ptr - digits));
+    constexpr std::size_t most_digits = 20;
+    char* const digits = room(most_digits);
+    advance(
+        static_cast<std::size_t>(std::to_chars(digits, digits + most_digits, value).ptr - digits));
 }
 
 bool FileWriter::flush_is_due() const {
-    if (buffer_.size() >= flush_bytes) return true;
+    if (used_ >= flush_bytes) return true;
     return std::chrono::steady_clock::now() - flushed_ >= flush_interval;
 }
 
 void FileWriter::flush() {
     const char* next = buffer_.data();
-    std::size_t left = buffer_.size();
+    std::size_t left = used_;
     while (left > 0 && descriptor_ >= 0) {
         const ssize_t done = ::write(descriptor_, next, left);
         if (done < 0 && errno == EINTR) continue;
@@ -51,7 +57,7 @@ void FileWriter::flush() {
         left -= static_cast<std::size_t>(done);
         written_ += static_cast<std::uint64_t>(done);
     }
-    buffer_.clear();
+    used_ = 0;
     flushed_ = std::chrono::steady_clock::now();
 }
 
@@ -59,6 +65,7 @@ void FileWriter::close() {
     flush();
     if (descriptor_ >= 0) ::close(descriptor_);
     descriptor_ = -1;
+    buffer_ = {};
 }
 
 }  // namespace npuvp::trace

@@ -2,8 +2,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace npuvp::trace {
 
@@ -16,12 +18,24 @@ class FileWriter {
     FileWriter(const FileWriter&) = delete;
     FileWriter& operator=(const FileWriter&) = delete;
 
-    void append(std::string_view text) { buffer_.append(text); }
-    void append(char c) { buffer_.push_back(c); }
+    void append(std::string_view text) {
+        std::memcpy(room(text.size()), text.data(), text.size());
+        used_ += text.size();
+    }
+    void append(char c) {
+        *room(1) = c;
+        ++used_;
+    }
     void append_number(std::uint64_t value);
+    /// Where the next bytes go, with space for `bytes`; advance() by those that were put there.
+    char* room(std::size_t bytes) {
+        if (used_ + bytes > buffer_.size()) grow(bytes);
+        return buffer_.data() + used_;
+    }
+    void advance(std::size_t bytes) { used_ += bytes; }
 
     /// Bytes written and buffered.
-    std::uint64_t size() const { return written_ + buffer_.size(); }
+    std::uint64_t size() const { return written_ + used_; }
     const std::string& path() const { return path_; }
     /// True when much is buffered or the last flush is over half a second ago.
     bool flush_is_due() const;
@@ -29,8 +43,11 @@ class FileWriter {
     void close();
 
   private:
+    void grow(std::size_t bytes);
+
     std::string path_;
-    std::string buffer_;
+    std::vector<char> buffer_;
+    std::size_t used_ = 0;
     std::uint64_t written_ = 0;
     int descriptor_ = -1;
     std::chrono::steady_clock::time_point flushed_ = std::chrono::steady_clock::now();

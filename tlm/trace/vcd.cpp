@@ -12,8 +12,9 @@ namespace npuvp::trace {
 namespace {
 
 constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);
-constexpr std::size_t batch = 1 << 15;
+constexpr std::size_t batch = 1 << 13;
 constexpr std::uint64_t limit_reserve = 256;
+constexpr Time longest_slice = Time{1} << 30;                      // keys of 32 bits order it
 constexpr std::size_t most_signals = 94 + 94 * 94 + 94 * 94 * 94;  // identifiers of 1 to 3 letters
 constexpr Time second = 1'000'000'000'000;
 
@@ -365,34 +366,45 @@ void VcdSink::advance(Time safe) {
 }
 
 void VcdSink::process(Time limit) {
-    if (limit <= done_) return;
+    if (pending_.empty()) done_ = std::max(done_, limit);
+    while (limit > done_ && !closed_) process_slice(std::min(limit, done_ + longest_slice));
+    if (!closed_) file_.flush();
+}
+
+void VcdSink::process_slice(Time limit) {
     // Intervals that end after `limit` stay behind.
-    const auto later = std::stable_partition(pending_.begin(), pending_.end(),
-                                             [&](const Change& c) { return c.key < 2 * limit; });
-    std::stable_sort(pending_.begin(), later,
-                     [](const Change& a, const Change& b) { return a.key < b.key; });
-    for (auto change = pending_.begin(); change != later && !closed_;) {
-        const Time time = change->key / 2;
+    order_.clear();
+    later_.clear();
+    for (std::size_t i = 0; i < pending_.size(); ++i) {
+        if (pending_[i].key < 2 * limit)
+            order_.push(static_cast<std::uint32_t>(pending_[i].key - 2 * done_),
+                        static_cast<std::uint32_t>(i));
+        else
+            later_.push_back(pending_[i]);
+    }
+    order_.sort();
+    for (std::size_t at = 0; at < order_.size() && !closed_;) {
+        const Time time = pending_[order_[at]].key / 2;
         if (!dumped_ && time > options_.start) dump(options_.start);
         if (time > options_.stop) {
             end_file(options_.stop);
             break;
         }
-        for (; change != later && change->key / 2 == time; ++change) {
-            Track& track = tracks_[change->track];
-            track.value =
-                change->action == Action::set ? change->value : track.value + change->value;
+        for (; at < order_.size(); ++at) {
+            const Change& change = pending_[order_[at]];
+            if (change.key / 2 != time) break;
+            Track& track = tracks_[change.track];
+            track.value = change.action == Action::set ? change.value : track.value + change.value;
             track.known = true;
             if (!track.touched) {
                 track.touched = true;
-                touched_.push_back(change->track);
+                touched_.push_back(change.track);
             }
         }
         write_instant(time);
     }
-    pending_.erase(pending_.begin(), later);
+    pending_.swap(later_);
     done_ = limit;
-    if (!closed_) file_.flush();
 }
 
 void VcdSink::write_instant(Time time) {
@@ -425,7 +437,6 @@ void VcdSink::write_instant(Time time) {
         file_.append(" ps: nothing after this instant is recorded $end\n");
         file_.close();
         closed_ = limit_reached_ = true;
-        pending_.clear();
     }
 }
 
@@ -454,16 +465,16 @@ void VcdSink::dump(Time time) {
 
 void VcdSink::write_line(const Track& track, const Line& line) {
     static const BinaryDigits binary;
-    char text[1 + 64 + sizeof line.id];
-    std::size_t length = 0;
+    char* const begin = file_.room(1 + 64 + sizeof line.id);
+    char* out = begin;
     switch (line.view) {
         case View::bit:
-            text[length++] = !track.known ? 'x' : track.value ? '1' : '0';
+            *out++ = !track.known ? 'x' : track.value ? '1' : '0';
             break;
         case View::vector: {
-            text[length++] = 'b';
+            *out++ = 'b';
             if (!track.known) {
-                text[length++] = 'x';
+                *out++ = 'x';
                 break;
             }
             const int bits = track.value ? 64 - __builtin_clzll(track.value) : 1;
@@ -471,22 +482,20 @@ void VcdSink::write_line(const Track& track, const Line& line) {
                 throw std::out_of_range("VCD value " + std::to_string(track.value) +
                                         " does not fit a signal of " + std::to_string(line.width) +
                                         " bits");
-            int rest = bits % 8;
-            const int bytes = bits / 8;
+            const int bytes = bits / 8, rest = bits % 8;
             if (rest) {
-                std::memcpy(text + length,
-                            binary.text[(track.value >> (8 * bytes)) & 0xff] + 8 - rest,
-                            static_cast<std::size_t>(rest));
-                length += static_cast<std::size_t>(rest);
+                const char* digits = binary.text[(track.value >> (8 * bytes)) & 0xff];
+                std::memcpy(out, digits + 8 - rest, static_cast<std::size_t>(rest));
+                out += rest;
             }
-            for (int i = bytes - 1; i >= 0; --i, length += 8)
-                std::memcpy(text + length, binary.text[(track.value >> (8 * i)) & 0xff], 8);
+            for (int i = bytes - 1; i >= 0; --i, out += 8)
+                std::memcpy(out, binary.text[(track.value >> (8 * i)) & 0xff], 8);
             break;
         }
         case View::string: {
-            text[length++] = 's';
             if (!track.known) {
-                text[length++] = '-';
+                *out++ = 's';
+                *out++ = '-';
                 break;
             }
             if (track.value >= line.names->size())
@@ -495,18 +504,19 @@ void VcdSink::write_line(const Track& track, const Line& line) {
                                         std::to_string(line.names->size()));
             file_.append('s');
             file_.append((*line.names)[track.value]);
-            length = 0;
-            break;
+            file_.append({line.id, line.id_length});
+            return;
         }
         case View::real: {
             std::string value = "r";
             append_decimal(value, track.value, power_->decimals());
             file_.append(value);
-            break;
+            file_.append({line.id, line.id_length});
+            return;
         }
     }
-    std::memcpy(text + length, line.id, sizeof line.id);
-    file_.append({text, length + line.id_length});
+    std::memcpy(out, line.id, sizeof line.id);
+    file_.advance(static_cast<std::size_t>(out - begin) + line.id_length);
 }
 
 void VcdSink::end_file(Time time) {

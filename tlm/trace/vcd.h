@@ -7,6 +7,7 @@
 
 #include "trace/file_writer.h"
 #include "trace/power.h"
+#include "trace/radix_order.h"
 #include "trace/signals.h"
 
 namespace npuvp::trace {
@@ -72,6 +73,7 @@ class VcdSink : public Sink, public PowerListener {
     void span(const Event& event, State state, std::uint64_t amount);
     void on_host(const Event& event);
     void process(Time limit);
+    void process_slice(Time limit);
     void write_instant(Time time);
     void dump(Time time);
     void stamp(Time time);
@@ -87,7 +89,8 @@ class VcdSink : public Sink, public PowerListener {
     std::vector<std::int32_t> track_of_;  ///< per source and State; -1: not shown
     std::vector<std::int32_t> power_track_of_;
     std::vector<std::uint64_t> words_of_;  ///< FIFO words per source
-    std::vector<Change> pending_;
+    std::vector<Change> pending_, later_;
+    RadixOrder order_;
     std::vector<std::uint32_t> touched_;
     std::size_t process_at_;
     Time done_ = 0;  ///< all instants before are written

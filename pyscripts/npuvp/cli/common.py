@@ -81,12 +81,16 @@ def add_traces(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="signals of the waveform, such as 'core0.*'; may be repeated",
     )
-    group.add_argument("--wave-start", default="0ps", metavar="TIME", help="first instant, '1us'")
-    group.add_argument("--wave-stop", metavar="TIME", help="last instant")
+    group.add_argument(
+        "--wave-start", default="0ps", metavar="TIME", help="first instant traced, '1us'"
+    )
+    group.add_argument("--wave-stop", metavar="TIME", help="last instant traced")
     group.add_argument("--wave-view", metavar="FILE", help="GTKWave save file for the waveform")
     group.add_argument("--power", metavar="FILE", help="power trace (CSV)")
     group.add_argument("--power-window", default="100ns", metavar="TIME", help="window (100ns)")
     group.add_argument("--power-plot", metavar="FILE", help="picture of the power trace (PNG)")
+    group.add_argument("--timeline", metavar="FILE", help="timeline for Perfetto (JSON)")
+    group.add_argument("--log", metavar="FILE", help="instruction log; binary if it ends in .bin")
     group.add_argument("--stats", metavar="FILE", help="statistics (JSON)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
 
@@ -101,13 +105,15 @@ def tracing(platform: Platform, options: argparse.Namespace) -> AbstractContextM
         raise ValueError("--power-plot draws the power trace: give it a place with --power FILE")
     if options.wave_view and not options.vcd:
         raise ValueError("--wave-view shows the waveform: give it a place with --vcd FILE")
-    if not options.vcd and not options.power:
+    if not (options.vcd or options.power or options.timeline or options.log):
         return nullcontext()
     return platform.trace(
         options.vcd,
         signals=options.signals,
         power=options.power,
         power_window=options.power_window,
+        timeline=options.timeline,
+        log=options.log,
         start=options.wave_start,
         stop=options.wave_stop,
     )

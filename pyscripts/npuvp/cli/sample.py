@@ -57,7 +57,7 @@ def _sample(options: argparse.Namespace) -> None:
     if options.output:
         path = Path(options.output)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **result.outputs)
+        np.savez(path, allow_pickle=False, **result.outputs)
         files.append(path)
     if options.json:
         print_json(result.summary())

@@ -86,6 +86,8 @@ class Assembler:
         self.reader = Reader([])
         self.line = Line("", Location("<start>", 1))
         self.final = False
+        # Words of lines that name no symbol: they are the same wherever they stand.
+        self.known_lines: dict[str, int] = {}
         self.core: tuple[int, ...] = (0,)
         self.section: Section = self.text_section((0,))
         for name, value in (defines or {}).items():
@@ -249,7 +251,7 @@ class Assembler:
         elif name.text in PSEUDO:
             self.pseudo(name, statement.operands())
         elif name.text in self.mnemonics:
-            self.instruction(name, statement.operands())
+            self.instruction(name, statement.operands(), not statement.labels)
         else:
             known = [*self.mnemonics, *PSEUDO, *self.macros, *directives.DIRECTIVES]
             raise SourceError(
@@ -275,8 +277,11 @@ class Assembler:
         location = self.line.location
         self.reader.push(substitute(macro.body, bound, location, f"in macro {macro.name}"))
 
-    def instruction(self, name: Piece, operands: list[Piece]) -> None:
-        """Assembles an instruction now, or later if it names what comes later."""
+    def instruction(self, name: Piece, operands: list[Piece], cacheable: bool = False) -> None:
+        """Assembles an instruction now, or later if it names what comes later.
+
+        `cacheable`: the line holds nothing else.
+        """
         section = self.section
         if not isinstance(section, TextSection):
             raise SourceError(
@@ -287,18 +292,22 @@ class Assembler:
         pc, line = section.here, self.line
         candidates = self.mnemonics[name.text]
         variables = self.variables
+        depends = False
 
         def word() -> int:
+            nonlocal depends
             resolve = self.resolver(Value(pc, "text"), section.cores, variables)
-            value, warning = OperandReader(self.aliases, resolve, pc).word(
-                candidates, name, operands
-            )
+            reader = OperandReader(self.aliases, resolve, pc)
+            value, warning = reader.word(candidates, name, operands)
             if warning:
                 self.warn(warning, line.location)
+            depends = reader.used_symbols or bool(warning)
             return value
 
         try:
             section.emit(word(), line.location)
+            if not depends and cacheable:
+                self.known_lines[line.text] = section.words[pc]
         except UndefinedSymbolError:
             variables = dict(self.variables)
             section.emit(0, line.location)
@@ -411,7 +420,15 @@ class Assembler:
                 if line is None:
                     break
                 self.line = line
-                self.statement(take_apart(line))
+                word = self.known_lines.get(line.text)
+                if (
+                    word is not None
+                    and isinstance(self.section, TextSection)
+                    and all(active for active, _, _ in self.conditions)
+                ):
+                    self.section.emit(word, line.location)
+                else:
+                    self.statement(take_apart(line))
             except SourceError as error:
                 self.report(error, self.line)
             if self.suppressed > 1000:

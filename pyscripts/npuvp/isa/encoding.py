@@ -38,7 +38,8 @@ def operand_fault(operand: Operand, value: int) -> str:
         if operand.is_register:
             prefix = {"gp": "gp", "fp": "f", "ha": "a"}[operand.kind]
             return f"{prefix}{value} does not exist ({prefix}{low}..{prefix}{high} do)"
-        return f"{operand.name} is {value} (allowed: {low}..{high})"
+        name = "the placeholder" if operand.name == "0" else operand.name
+        return f"{name} is {value} (allowed: {low}..{high})"
     return ""
 
 

@@ -205,11 +205,15 @@ OPERATORS: dict[str, Callable[[int | float, int | float], int | float]] = {
 
 class _Parser:
     def __init__(self, tokens: list[Token], resolve: Resolve) -> None:
-        self.tokens, self.resolve, self.at, self.depth = tokens, resolve, 0, 0
+        self.tokens, self.resolve_symbol = tokens, resolve
+        self.at = self.depth = self.skipping = 0
 
     @property
     def token(self) -> Token:
         return self.tokens[self.at]
+
+    def resolve(self, name: str, column: int) -> Value:
+        return Value(1) if self.skipping else self.resolve_symbol(name, column)
 
     def take(self, *texts: str) -> Token | None:
         token = self.token
@@ -230,10 +234,20 @@ class _Parser:
         while self.token.kind == "op" and LEVELS.get(self.token.text, -1) >= level:
             token = self.token
             self.at += 1
-            left = self.apply(token, left, self.binary(LEVELS[token.text] + 1))
+            # && and || leave their right side alone once the left decides, so that
+            # `defined(X) && X > 1` works.
+            decided = (token.text == "&&" and not left.number) or (
+                token.text == "||" and bool(left.number)
+            )
+            self.skipping += decided
+            right = self.binary(LEVELS[token.text] + 1)
+            self.skipping -= decided
+            left = self.apply(token, left, right)
         return left
 
     def apply(self, token: Token, left: Value, right: Value) -> Value:
+        if self.skipping:
+            return Value(1)
         try:
             number = OPERATORS[token.text](left.number, right.number)
         except (ValueError, OverflowError) as error:
@@ -306,6 +320,8 @@ class _Parser:
         while self.take(","):
             arguments.append(self.binary())
         self.expect(")")
+        if self.skipping:
+            return Value(1)
         count, function = FUNCTIONS[name.text]
         if count not in (-1, len(arguments)):
             raise SourceError(

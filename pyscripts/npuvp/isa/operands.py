@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 
 from npuvp.isa.declaration import Instruction, Operand, load
 from npuvp.isa.encoding import assemble_fields, operand_fault
 from npuvp.isa.errors import SourceError, listed
-from npuvp.isa.expressions import Resolve, evaluate
+from npuvp.isa.expressions import Resolve, Value, evaluate
 from npuvp.isa.source import Piece
 
 PREFIX = {"gp": "gp", "f": "fp", "a": "ha"}
@@ -27,6 +27,7 @@ def csr_numbers() -> dict[str, int]:
     return load().csr_numbers()
 
 
+@lru_cache(maxsize=4096)
 def parse_register(text: str) -> tuple[str, int] | None:
     """Kind and number of a register name: decimal, or one hex digit A..F (d-PLENA)."""
     match = _REGISTER.fullmatch(text)
@@ -40,11 +41,21 @@ class OperandReader:
     """Reads the operands of one instruction at word address `pc`."""
 
     def __init__(self, aliases: Mapping[str, str], resolve: Resolve, pc: int) -> None:
-        self.aliases, self.resolve, self.pc = aliases, resolve, pc
+        self.aliases, self.resolve_symbol, self.pc = aliases, resolve, pc
+        self.used_symbols = False
+
+    def resolve(self, name: str, column: int) -> Value:
+        """The value of a symbol; remembers that the operands depend on one."""
+        self.used_symbols = True
+        return self.resolve_symbol(name, column)
 
     def register(self, piece: Piece) -> tuple[str, int] | None:
         """Kind and number, if the operand is a register or an alias of one."""
-        return parse_register(self.aliases.get(piece.text, piece.text))
+        alias = self.aliases.get(piece.text)
+        if alias is None:
+            return parse_register(piece.text)
+        self.used_symbols = True
+        return parse_register(alias)
 
     def integer(self, piece: Piece) -> int:
         """The value of an expression that must be a whole number."""

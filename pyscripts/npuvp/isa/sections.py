@@ -36,8 +36,8 @@ class TextSection:
         Raises:
             SourceError: backwards, or absurdly far.
         """
-        if not self.here <= to < 1 << 24:
-            raise SourceError(f"address {to} (allowed: {self.here}..{(1 << 24) - 1})")
+        if not self.here <= to < 1 << 22:
+            raise SourceError(f"address {to} (allowed: {self.here}..{(1 << 22) - 1})")
         while self.here < to:
             self.emit(0, location)
 

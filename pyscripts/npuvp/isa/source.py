@@ -67,6 +67,12 @@ def split_operands(piece: Piece) -> list[Piece]:
     parts: list[Piece] = []
     depth, quoted, start = 0, False, 0
     text = piece.text
+    if "(" not in text and '"' not in text:
+        for raw in text.split(","):
+            lead = len(raw) - len(raw.lstrip())
+            parts.append(Piece(raw.strip(), piece.column + start + lead))
+            start += len(raw) + 1
+        return parts
     for at, character in enumerate(text + ","):
         if character == '"' and (at == 0 or text[at - 1] != "\\"):
             quoted = not quoted

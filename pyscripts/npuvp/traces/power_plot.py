@@ -1,9 +1,9 @@
 """Draws a power trace: stacked area per component, and the total."""
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 __all__ = ["PowerTrace", "plot_power", "read_power"]
 
 _MOST_COMPONENTS = 8
-_MOST_POINTS = 1200
+#: More steps than this next to each other are a black block, not a picture.
+_MOST_STEPS = 240
+_ZOOM_STEPS = 120
 _REST_COLOUR = "#c8c8c8"
+_PEAK_COLOUR = "#e3e3e3"
 #: Okabe and Ito's palette, which colour-blind readers can tell apart.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999")
 
@@ -91,8 +94,9 @@ def plot_power(
     """Writes a picture of a power trace.
 
     Components are stacked with the largest consumer at the bottom; beyond the eight largest they
-    share a layer. Where there are more windows than the picture has columns, neighbours are
-    averaged, and a thin line keeps the highest window of each group visible.
+    share a layer. A trace of many windows gets two panels: the whole run, in which neighbouring
+    windows are averaged and a grey band reaches up to the highest of them, and every window of a
+    stretch around the peak.
 
     Args:
         csv_path: The power trace.
@@ -111,82 +115,37 @@ def plot_power(
     from matplotlib.figure import Figure
 
     trace = read_power(csv_path, window_ns)
-    order = np.argsort(-trace.watts.sum(axis=0), kind="stable")
-    order = order[trace.watts.sum(axis=0)[order] > 0]
-    shown, rest = order[:_MOST_COMPONENTS], order[_MOST_COMPONENTS:]
-
-    group = max(1, -(-len(trace.total) // _MOST_POINTS))
-    edges_ns = np.append(trace.time_ns[::group], trace.time_ns[-1] + trace.window_ns)
-    layers = [_mean(trace.watts[:, i], group) for i in shown]
-    names = [trace.components[i] for i in shown]
-    if len(rest):
-        layers.append(_mean(trace.watts[:, rest].sum(axis=1), group))
-        names.append(f"{len(rest)} more")
-    total, peak = _mean(trace.total, group), _peak(trace.total, group)
-
-    time_unit, time_scale = _scale(edges_ns[-1] * 1e-9, "s")
-    watt_unit, watt_scale = _scale(float(peak.max()), "W")
-    x = edges_ns * 1e-9 / time_scale
-
-    figure = Figure(figsize=(11, 5.2), dpi=130, layout="constrained")
+    count = len(trace.total)
+    group = max(1, -(-count // _MOST_STEPS))
+    figure = Figure(figsize=(11, 7 if group > 1 else 5), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    base = np.zeros(len(total))
-    whole = trace.total.sum()
-    for index, (name, layer) in enumerate(zip(names, layers, strict=True)):
-        colour = _COLOURS[index] if index < len(shown) else _REST_COLOUR
-        top = base + layer / watt_scale
-        share = layer.mean() / total.mean() if whole > 0 else 0.0
-        axes.fill_between(
-            x,
-            _steps(base),
-            _steps(top),
-            step="post",
-            color=colour,
-            alpha=0.85,
-            linewidth=0,
-            label=f"{name}  {share:.1%}",
-        )
-        base = top
-    axes.step(
-        x, _steps(total / watt_scale), where="post", color="black", linewidth=0.9, label="total"
-    )
-    if group > 1:
-        axes.step(
-            x,
-            _steps(peak / watt_scale),
-            where="post",
-            color="black",
-            linewidth=0.5,
-            alpha=0.45,
-            label=f"highest window of {group}",
-        )
+    if group == 1:
+        whole = figure.add_subplot()
+    else:
+        whole, zoom = figure.subplots(2, 1, height_ratios=[3, 2])
+        peak = int(trace.total.argmax())
+        first = min(max(0, peak - _ZOOM_STEPS // 2), max(0, count - _ZOOM_STEPS))
+        last = min(count, first + _ZOOM_STEPS)
+        _draw(zoom, trace, 1, first, last)
+        zoom.set_title(f"around the peak, at {_time(trace.time_ns[peak])}", fontsize=10, loc="left")
+    _draw(whole, trace, group, 0, count)
     mean = float(trace.total.mean())
-    axes.axhline(
+    _, watt_scale = _scale(float(trace.total.max()), "W")
+    whole.axhline(
         mean / watt_scale,
         color="black",
         linewidth=0.8,
         linestyle=(0, (4, 3)),
         label=f"mean {_quantity(mean, 'W')}",
     )
-    axes.set_xlim(x[0], x[-1])
-    axes.set_ylim(0, max(float(peak.max()) / watt_scale * 1.08, 1e-12))
-    axes.set_xlabel(f"time ({time_unit})")
-    axes.set_ylabel(
-        f"power ({watt_unit}), mean over {_quantity(trace.window_ns * group * 1e-9, 's')}"
-    )
-    highest = _quantity(float(trace.total.max()), "W")
-    window = _quantity(trace.window_ns * 1e-9, "s")
-    energy = _quantity(trace.energy_joules, "J")
-    axes.set_title(
-        f"{title}:  {energy} (estimate),  peak {highest} in {window}",
+    whole.set_title(
+        f"{title}:  {_quantity(trace.energy_joules, 'J')} (estimate),  "
+        f"peak {_quantity(float(trace.total.max()), 'W')} in {_time(trace.window_ns)}",
         fontsize=11,
         loc="left",
     )
-    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
+    handles, labels = whole.get_legend_handles_labels()
+    whole.legend(
         handles[::-1],
         labels[::-1],
         loc="center left",
@@ -201,20 +160,72 @@ def plot_power(
     return made
 
 
+def _draw(axes: Any, trace: PowerTrace, group: int, first: int, last: int) -> None:
+    """Draws windows `first` to `last`, averaged in groups."""
+    energy = trace.watts.sum(axis=0)
+    order = np.argsort(-energy, kind="stable")[: np.count_nonzero(energy)]
+    shown, rest = order[:_MOST_COMPONENTS], order[_MOST_COMPONENTS:]
+    watts = trace.watts[first:last]
+    layers = [
+        (f"{trace.components[i]}  {energy[i] / energy.sum():.1%}", watts[:, i], _COLOURS[at])
+        for at, i in enumerate(shown)
+    ]
+    if len(rest):
+        name = f"{len(rest)} more  {energy[rest].sum() / energy.sum():.1%}"
+        layers.append((name, watts[:, rest].sum(axis=1), _REST_COLOUR))
+
+    begins = trace.time_ns[first:last]
+    edges = np.append(begins[::group], begins[-1] + trace.window_ns)
+    # Both panels of a picture have the units of the whole trace.
+    time_unit, time_scale = _scale((trace.time_ns[-1] + trace.window_ns) * 1e-9, "s")
+    watt_unit, watt_scale = _scale(float(trace.total.max()), "W")
+    x = edges * 1e-9 / time_scale
+    peak = _groups(trace.total[first:last], group, "max") / watt_scale
+    if group > 1:
+        axes.fill_between(
+            x,
+            _steps(peak),
+            step="post",
+            color=_PEAK_COLOUR,
+            linewidth=0,
+            label=f"highest window of {group}",
+        )
+    base = np.zeros(len(peak))
+    for name, layer, colour in layers:
+        top = base + _groups(layer, group, "mean") / watt_scale
+        axes.fill_between(
+            x,
+            _steps(base),
+            _steps(top),
+            step="post",
+            color=colour,
+            linewidth=0,
+            label=name,
+        )
+        base = top
+    total = _groups(trace.total[first:last], group, "mean") / watt_scale
+    axes.step(x, _steps(total), where="post", color="black", linewidth=0.7, label="total")
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylim(0, max(float(peak.max()) * 1.05, 1e-12))
+    axes.set_xlabel(f"time ({time_unit})")
+    axes.set_ylabel(f"power ({watt_unit}), mean over {_time(trace.window_ns * group)}", fontsize=9)
+    axes.grid(axis="y", linewidth=0.4, alpha=0.5)
+    axes.set_axisbelow(False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _steps(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.append(values, values[-1:])
 
 
-def _groups(values: NDArray[np.float64], size: int) -> Sequence[NDArray[np.float64]]:
-    return [values[i : i + size] for i in range(0, len(values), size)]
+def _groups(values: NDArray[np.float64], size: int, what: str) -> NDArray[np.float64]:
+    """Mean or maximum of each group of `size` neighbours; the last group may be smaller."""
+    groups = [values[i : i + size] for i in range(0, len(values), size)]
+    return np.array([group.mean() if what == "mean" else group.max() for group in groups])
 
 
-def _mean(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    return np.array([group.mean() for group in _groups(values, size)])
-
-
-def _peak(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    return np.array([group.max() for group in _groups(values, size)])
+def _time(time_ns: float) -> str:
+    return _quantity(time_ns * 1e-9, "s")
 
 
 def _scale(largest: float, unit: str) -> tuple[str, float]:

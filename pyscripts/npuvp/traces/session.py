@@ -33,24 +33,24 @@ class TraceOptions:
         signals: Globs that choose the waveform's signals; None: a set that fits most uses.
         power: CSV file of the power trace, or None.
         power_window: Length of a window of the power trace.
-        timeline: JSON file for Perfetto and Chrome's tracing, or None.
-        log: Instruction log, or None: text, or binary where the name ends in ``.bin``.
-        cores: Globs that choose the cores to log; None: all.
         start: First instant in waveform, timeline and log; the power trace is always whole.
         stop: Last instant in them; None: the run's end.
         limit_bytes: Where the waveform stops growing; 0: nowhere.
+        timeline: JSON file for Perfetto and Chrome's tracing, or None.
+        log: Instruction log, or None: text, or binary where the name ends in ``.bin``.
+        cores: Globs that choose the cores to log; None: all.
     """
 
     vcd: str | Path | None = None
     signals: Sequence[str] | None = None
     power: str | Path | None = None
     power_window: str | int = "100ns"
-    timeline: str | Path | None = None
-    log: str | Path | None = None
-    cores: Sequence[str] | None = None
     start: str | int = 0
     stop: str | int | None = None
     limit_bytes: int = 0
+    timeline: str | Path | None = None
+    log: str | Path | None = None
+    cores: Sequence[str] | None = None
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """Writes GTKWave save files: grouped, coloured, well-chosen signals of a waveform."""
 
 import io
+import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -8,9 +10,16 @@ from pathlib import Path
 
 from vcd.gtkw import GTKWColor, GTKWFlag, GTKWSave
 
+from npuvp.traces.times import picoseconds
+
 __all__ = ["VIEWS", "WaveSignal", "read_signals", "write_view"]
 
 VIEWS = ("core", "memory", "noc", "power")
+
+_TIMESCALE = re.compile(r"\$timescale\s+(\d+)\s*(ps|ns|us|ms|s)\s+\$end")
+#: GTKWave's zoom z shows 2^-z units of time in 200 pixels; this many pixels show waves.
+_ZOOM_PIXELS = 200
+_WAVE_PIXELS = 1150
 
 
 @dataclass(frozen=True)
@@ -111,18 +120,23 @@ def write_view(
     view_path: str | Path,
     views: Iterable[str] = VIEWS,
     signals: Iterable[WaveSignal] | None = None,
+    *,
+    start: str | int = 0,
+    span: str | int = "2us",
 ) -> Path:
     """Writes a GTKWave save file for a waveform: ``gtkwave -a VIEW``.
 
     Args:
-        vcd_path: The waveform, a VCD or an FST of the same signals.
+        vcd_path: The waveform.
         view_path: The save file.
         views: What to show: ``core``, ``memory``, ``noc``, ``power``; groups beyond the first are
             closed where they repeat (further cores, channels and links).
         signals: What the waveform holds; read from the VCD if not given.
+        start: First instant in sight.
+        span: How much is in sight from there, at most the whole run.
 
     Raises:
-        ValueError: An unknown view, or a waveform that holds no signal for the views.
+        ValueError: An unknown view, a time that is none, or a waveform that holds no signal for the views.
     """
     chosen = list(views)
     for view in chosen:
@@ -133,6 +147,14 @@ def write_view(
     text = io.StringIO()
     save = GTKWSave(text)
     save.dumpfile(str(waveform.resolve()))
+    tick, end = _extent(waveform)
+    first = picoseconds(start, "start of the view")
+    length = picoseconds(span, "span of the view")
+    if length == 0:
+        raise ValueError("span of the view: must be more than 0")
+    length = max(min(length, end - first), tick)
+    save.zoom_markers(zoom=-math.log2(length / tick * _ZOOM_PIXELS / _WAVE_PIXELS))
+    save.timestart(first // tick)
     save.treeopen(available[0].path.split(".")[0] + "." if available else "")
     save.sst_expanded(True)
     save.size(1600, 1000)
@@ -150,6 +172,18 @@ def write_view(
     made.parent.mkdir(parents=True, exist_ok=True)
     made.write_text(text.getvalue(), encoding="ascii")
     return made
+
+
+def _extent(vcd_path: Path) -> tuple[int, int]:
+    """The unit of time of a VCD and its last instant, both in ps."""
+    with vcd_path.open("rb") as file:
+        found = _TIMESCALE.search(file.read(4096).decode("ascii", "replace"))
+        file.seek(max(0, file.seek(0, io.SEEK_END) - 65536))
+        stamps = re.findall(rb"^#(\d+)$", file.read(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{vcd_path}: no VCD: it has no timescale")
+    tick = picoseconds(f"{found[1]}{found[2]}")
+    return tick, int(stamps[-1]) * tick if stamps else tick
 
 
 def _groups(

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import CORNERS, assert_same_bits, random_bits
+from golden_rows import CORNERS, assert_same_bits, random_bits
 from npuvp._core import numerics as core
+
 from npuvp.golden import elementary
 from npuvp.golden.formats import float_of_bits
 

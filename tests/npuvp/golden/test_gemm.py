@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import CORNERS, as_row, assert_same_bits, numbers
+from golden_rows import CORNERS, as_row, assert_same_bits, numbers
 from npuvp._core import numerics as core
+
 from npuvp.golden.gemm import gemm
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CORNERS, as_row, assert_same_bits, bits_of, numbers, random_bits
+from golden_rows import CORNERS, as_row, assert_same_bits, bits_of, numbers, random_bits
 from npuvp._core import numerics as core
+
 from npuvp.golden import mx
 from npuvp.golden.formats import bf16_to_float, float_to_bf16
 

@@ -1,8 +1,9 @@
 """Random numbers: published vectors, C++ against NumPy, and the distribution."""
 
 import numpy as np
-from conftest import assert_same_bits
+from golden_rows import assert_same_bits
 from npuvp._core import numerics as core
+
 from npuvp.golden import philox
 
 # Known answers of Philox-4x32-10 as its authors publish them (kat_vectors of Random123).

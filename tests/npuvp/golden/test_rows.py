@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import CORNERS, as_row, assert_same_bits, numbers, pairs_of_corners, random_bits
+from golden_rows import CORNERS, as_row, assert_same_bits, numbers, pairs_of_corners, random_bits
 from npuvp._core import numerics as core
+
 from npuvp.golden import rows
 from npuvp.golden.formats import float_of_bits, float_to_bf16
 

@@ -3,6 +3,9 @@
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from npuvp.firmware import ALL_CORES, DataSegment, Symbol
 from npuvp.isa import AssemblyError, assemble, assemble_text, decode, encode
 
@@ -121,6 +124,10 @@ def test_diffusion_dialect_takes_hex_registers():
         ("N-1", 41),
         ("10-4-3", 3),
         ("100/10/2", 5),
+        ("0 && 1/0", 0),
+        ("1 || nope", 1),
+        ("0 && nope || 7", 1),
+        ("min(defined(X) && log2(X), 3)", 0),
     ],
 )
 def test_expressions(expression, value):
@@ -430,7 +437,7 @@ def test_tensors_become_symbols():
         (".data hbm\nNOP", "instruction in a data section (hbm); .text goes back"),
         (".data hbm\n.byte 256", "256 (allowed: whole numbers -128..255)"),
         (".data hbm\n.word 1\n.org 2\n.word 3", "hbm: data up to 0x4 overlaps data from 0x2 on"),
-        ("NOP\nNOP\n.org 1", "address 1 (allowed: 2..16777215)"),
+        ("NOP\nNOP\n.org 1", "address 1 (allowed: 2..4194303)"),
         (".half 1", ".half in .text (.word can)"),
         (".core 0\nNOP\n.core 0..1\nNOP", "core 0 has text in two .core sections"),
         ("a: NOP\na: NOP", "a is already defined"),
@@ -463,7 +470,7 @@ def test_tensors_become_symbols():
         ("C_CSRR gp1, foo", "no CSR is called 'foo'"),
         ("V_CMP_VV gp1, gp2, gp3, 6", "cond is 6 (allowed: 0 eq, 1 ne, 2 lt, 3 le, 4 gt, 5 ge)"),
         ("C_LOOP_START gp1, 0", "imm is 0 (allowed: 1..4194303)"),
-        ("M_BMM 1, gp1, gp2", "0 is 1 (allowed: 0..0)"),
+        ("M_BMM 1, gp1, gp2", "the placeholder is 1 (allowed: 0..0)"),
         ("V_SUB_VF gp1, gp2, f3", "m is missing; expected V_SUB_VF gpD, gpA, fB, m, order"),
         ("S_ADD_INT gp1", "1 operands; expected S_ADD_INT gpD, gpA, gpB"),
     ],
@@ -524,3 +531,74 @@ def test_a_runaway_repetition_ends():
             assemble_text(text)
         finally:
             source.MAX_LINES = limit
+
+
+PIECES = st.sampled_from(
+    [
+        *("S_ADDI_INT", "V_ADD_VV", "C_BNE", "LI", "LIA", "LIF", "C_CSRW", "C_MARK", "NOP", "M_MM"),
+        *(".macro", ".endm", ".rept", ".endr", ".irp", ".if", ".elseif", ".else", ".endif", ".equ"),
+        *(
+            ".set",
+            ".reg",
+            ".default",
+            ".data",
+            ".core",
+            ".org",
+            ".align",
+            ".word",
+            ".float",
+            ".zero",
+        ),
+        *(".tensor", ".entry", ".include", ".incbin", ".image", ".assert", ".error", ".space"),
+        *("gp1", "gpF", "f3", "a2", "gp16", "hbm", "core0.fp", "int", "all", "0..3", "in", "auto"),
+        *("0", "1", "-1", "0x10", "1.5", "inf", "nan", "99999999999", "1e400", "bf16", "mxint4"),
+        *(
+            "a",
+            "b",
+            "a:",
+            "b:",
+            ".",
+            "\\a",
+            "\\@",
+            ",",
+            ",",
+            ",",
+            "(",
+            ")",
+            "+",
+            "-",
+            "/",
+            "%",
+            "<<",
+        ),
+        *(
+            '"x"',
+            '"',
+            ";",
+            "//",
+            "=",
+            "hi(",
+            "log2(",
+            "defined(",
+            "min(",
+            "\n",
+            "\n",
+            "\n",
+            " ",
+            "\t",
+        ),
+    ]
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(PIECES, max_size=40))
+def test_any_text_assembles_or_is_refused_with_places(pieces):
+    text = " ".join(pieces)
+    try:
+        firmware = assemble_text(text, defines={"N": 3})
+    except AssemblyError as error:
+        assert error.diagnostics
+        assert all(d.column >= 1 and d.message for d in error.diagnostics)
+    else:
+        firmware.check()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from npuvp.isa import assemble_text, decode, describe, encode, illegal_reason, load, overview
 from npuvp.isa.declaration import DECLARATION, DeclarationError, parse
 

@@ -5,8 +5,9 @@ import re
 
 from hypothesis import given, settings
 from npuvp._core import decode_word, disassemble_word
-from npuvp.isa import decode, instruction_text, load
 from test_disassembler import legal_words
+
+from npuvp.isa import decode, instruction_text, load
 
 
 def check(word):

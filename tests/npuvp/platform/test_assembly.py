@@ -5,8 +5,9 @@ import json
 import pickle
 from typing import Any
 
-import npuvp as vp
 import pytest
+
+import npuvp as vp
 from npuvp import platform_checks
 from npuvp.describe import describe
 from npuvp.memory_facts import PresetFacts

@@ -4,8 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import npuvp
 import yaml
+
+import npuvp
 from npuvp.parameter_texts import cpp_from_dict_header, cpp_header, python_types, reference_page
 from npuvp.parameters import declaration
 

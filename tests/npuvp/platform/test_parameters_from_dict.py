@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import npuvp as vp
 import pytest
 from npuvp._core import machine
+
+import npuvp as vp
 from npuvp.paths import platform_dir
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import npuvp as vp
 import pytest
+
+import npuvp as vp
 
 SOUND = """\
 name: test

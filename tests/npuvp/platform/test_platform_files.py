@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import npuvp as vp
 import pytest
+
+import npuvp as vp
 from npuvp.paths import platform_dir
 
 

@@ -1,6 +1,7 @@
 """Quantities are read exactly or refused with what they lack."""
 
 import pytest
+
 from npuvp.quantities import QuantityError, format_quantity, parse_quantity
 
 GOOD = [

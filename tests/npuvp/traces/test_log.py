@@ -1,5 +1,6 @@
 import pytest
 from npuvp._core import trace as t
+
 from npuvp.traces import SelectionError, TraceOptions
 from npuvp.traces.log import LogEntry, first_divergence, read_log
 

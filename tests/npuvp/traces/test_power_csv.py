@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from npuvp._core import trace as t
+
 from npuvp.traces import TraceOptions, power_columns
 
 WATT_NS_TO_FJ = 10**6

@@ -1,4 +1,5 @@
 import pytest
+
 from npuvp.traces import SelectionError, select
 
 PATHS = ["core0.pc", "core0.vector.busy", "core1.pc", "core1.vector.busy", "hbm.ch0.busy"]

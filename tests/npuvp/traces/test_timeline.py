@@ -3,6 +3,7 @@ from collections import defaultdict
 
 import pytest
 from npuvp._core import trace as t
+
 from npuvp.traces import TraceOptions
 
 

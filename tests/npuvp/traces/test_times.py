@@ -1,4 +1,5 @@
 import pytest
+
 from npuvp.traces import format_time, picoseconds
 
 

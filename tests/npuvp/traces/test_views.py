@@ -1,4 +1,5 @@
 import pytest
+
 from npuvp.traces import TraceOptions
 from npuvp.traces.power_plot import plot_power, read_power
 from npuvp.traces.vcd_view import read_signals, write_view
@@ -49,6 +50,17 @@ def test_one_view_alone(files):
     groups = traces_of(write_view(files / "a.vcd", files / "a.gtkw", ["memory"]))
     assert list(groups) == ["hbm"]
     assert groups["hbm"][0] == "hbm.ch0.busy"
+
+
+def test_the_view_opens_on_the_span_asked_for(files):
+    text = write_view(files / "a.vcd", files / "a.gtkw", start="40ns", span="46ns").read_text()
+    # 46 units of 1 ns in 1150 pixels are 8 = 2^3 in 200
+    assert "\n*-3.000000 " in text
+    assert "\n[timestart] 40\n" in text
+    whole = write_view(files / "a.vcd", files / "a.gtkw", span="1s").read_text()
+    assert whole == write_view(files / "a.vcd", files / "a.gtkw", span="120ns").read_text()
+    with pytest.raises(ValueError, match="span of the view: must be more than 0"):
+        write_view(files / "a.vcd", files / "a.gtkw", span=0)
 
 
 def test_views_that_cannot_be(files):

@@ -10,9 +10,10 @@ import warnings
 import pytest
 import pywellen
 from npuvp._core import trace as t
-from npuvp.traces import SelectionError, TraceOptions
 from vcd import VCDWriter
 from vcdvcd import VCDVCD
+
+from npuvp.traces import SelectionError, TraceOptions
 
 
 def read_pywellen(path):

@@ -1,6 +1,7 @@
 #include "memory/dram/address_mapping.h"
 
 #include <array>
+#include <initializer_list>
 #include <stdexcept>
 
 namespace npuvp::memory::dram {
@@ -11,6 +12,12 @@ constexpr std::array<const char*, kFields> kFieldNames = {
 
 std::array<std::uint64_t, kFields> counts_of(const Organization& o) {
     return {o.channels, o.pseudo_channels, o.stack_ids, o.bank_groups, o.banks, o.rows, o.columns};
+}
+
+std::uint32_t log2_of(std::uint64_t power) {
+    std::uint32_t shift = 0;
+    while ((std::uint64_t{1} << shift) < power) ++shift;
+    return shift;
 }
 
 bool is_power_of_two(std::uint64_t value) {
@@ -60,17 +67,49 @@ AddressMapping::AddressMapping(const Config& config)
         for (std::size_t i = 0; i < faults.size(); ++i) message += (i ? "; " : "") + faults[i];
         throw std::invalid_argument(message);
     }
+    const Organization& o = config.organization;
+    plain_ =
+        config.mapping.hashes.empty() && is_power_of_two(o.bank_groups) && is_power_of_two(o.banks);
     std::array<std::uint64_t, kFields> weights;
     weights.fill(1);
     for (const MappingSlice& slice : config.mapping.slices) {
         if (slice.size == 1) continue;
         const auto field = static_cast<std::uint32_t>(slice.field);
-        powers_of_two_ = powers_of_two_ && is_power_of_two(slice.size);
-        std::uint32_t shift = 0;
-        while ((std::uint64_t{1} << shift) < slice.size) ++shift;
-        steps_.push_back({slice.size, weights[field], shift, field});
+        plain_ = plain_ && is_power_of_two(slice.size);
+        steps_.push_back({slice.size, weights[field], field});
         weights[field] *= slice.size;
     }
+    std::array<std::vector<Piece>, kFields> pieces;
+    std::uint32_t shift = 0;
+    for (const Step& step : steps_) {
+        // Stack id, bank group and bank make one number.
+        std::uint32_t left = log2_of(step.weight);
+        if (step.field <= static_cast<std::uint32_t>(Field::bank_group) &&
+            step.field >= static_cast<std::uint32_t>(Field::stack_id)) {
+            left += log2_of(o.banks);
+        }
+        if (step.field == static_cast<std::uint32_t>(Field::stack_id))
+            left += log2_of(o.bank_groups);
+        pieces[step.field].push_back({static_cast<std::uint32_t>(step.size - 1),
+                                      static_cast<std::uint8_t>(shift),
+                                      static_cast<std::uint8_t>(left)});
+        shift += log2_of(step.size);
+    }
+    const auto fill = [&](Piece* into, std::size_t room, std::initializer_list<Field> fields) {
+        std::size_t used = 0;
+        for (const Field field : fields) {
+            for (const Piece& piece : pieces[static_cast<std::size_t>(field)]) {
+                if (used < room) into[used] = piece;
+                ++used;
+            }
+        }
+        plain_ = plain_ && used <= room;
+    };
+    fill(&channel_, 1, {Field::channel});
+    fill(&pc_, 1, {Field::pseudo_channel});
+    fill(&row_, 1, {Field::row});
+    fill(bank_.data(), kPieces, {Field::stack_id, Field::bank_group, Field::bank});
+    fill(column_.data(), kPieces, {Field::column});
     const auto counts = counts_of(config.organization);
     for (const MappingHash& hash : config.mapping.hashes) {
         const auto target = static_cast<std::size_t>(hash.target);
@@ -80,19 +119,11 @@ AddressMapping::AddressMapping(const Config& config)
     }
 }
 
-Coordinates AddressMapping::decode(std::uint64_t unit) const {
+Coordinates AddressMapping::decode_any(std::uint64_t unit) const {
     std::array<std::uint32_t, kFields> fields{};
-    if (powers_of_two_) {
-        for (const Step& step : steps_) {
-            fields[step.field] +=
-                static_cast<std::uint32_t>((unit & (step.size - 1)) * step.weight);
-            unit >>= step.shift;
-        }
-    } else {
-        for (const Step& step : steps_) {
-            fields[step.field] += static_cast<std::uint32_t>(unit % step.size * step.weight);
-            unit /= step.size;
-        }
+    for (const Step& step : steps_) {
+        fields[step.field] += static_cast<std::uint32_t>(unit % step.size * step.weight);
+        unit /= step.size;
     }
     for (const HashStep& hash : hashes_) {
         fields[hash.target] ^= (fields[hash.source] >> hash.shift) & hash.mask;

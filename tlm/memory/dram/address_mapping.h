@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,21 +26,54 @@ class AddressMapping {
     /// @throws std::invalid_argument naming every fault.
     explicit AddressMapping(const Config& config);
 
-    Coordinates decode(std::uint64_t unit) const;
+    Coordinates decode(std::uint64_t unit) const {
+        Coordinates where = locate(unit);
+        if (plain_) where.column = gather(column_, unit);
+        return where;
+    }
+    /// The same, with a column only where it costs nothing: timing does not depend on it.
+    Coordinates locate(std::uint64_t unit) const {
+        if (!plain_) return decode_any(unit);
+        return {extract(channel_, unit), extract(pc_, unit), gather(bank_, unit),
+                extract(row_, unit), 0};
+    }
+    /// The channel alone.
+    std::uint32_t channel(std::uint64_t unit) const {
+        return plain_ ? extract(channel_, unit) : decode_any(unit).channel;
+    }
 
   private:
+    /// A run of address bits and where it goes.
+    struct Piece {
+        std::uint32_t mask = 0;
+        std::uint8_t shift = 0;
+        std::uint8_t left = 0;
+    };
+    static constexpr std::size_t kPieces = 3;
+    using Pieces = std::array<Piece, kPieces>;
     struct Step {
         std::uint64_t size;
         std::uint64_t weight;  ///< of the slice within its field
-        std::uint32_t shift;   ///< log2(size) where all sizes are powers of two
         std::uint32_t field;
     };
     struct HashStep {
         std::uint32_t target, source, shift, mask;
     };
+
+    static std::uint32_t extract(const Piece& piece, std::uint64_t unit) {
+        return static_cast<std::uint32_t>(unit >> piece.shift & piece.mask) << piece.left;
+    }
+    static std::uint32_t gather(const Pieces& pieces, std::uint64_t unit) {
+        return extract(pieces[0], unit) | extract(pieces[1], unit) | extract(pieces[2], unit);
+    }
+    Coordinates decode_any(std::uint64_t unit) const;
+
+    /// Powers of two without hashes, in few enough slices: the pieces say it all.
+    bool plain_ = true;
+    Piece channel_, pc_, row_;
+    Pieces bank_, column_;
     std::vector<Step> steps_;
     std::vector<HashStep> hashes_;
-    bool powers_of_two_ = true;
     std::uint32_t bank_groups_;
     std::uint32_t banks_;
 };

@@ -7,34 +7,41 @@ BankQueues::BankQueues(int pseudo_channels, int banks, int depth)
       depth_(depth),
       masks_(pseudo_channels),
       banks_(static_cast<std::size_t>(pseudo_channels) * banks),
+      active_orders_(banks_.size()),
+      active_arrivals_(banks_.size()),
       entries_(static_cast<std::size_t>(depth) * kKinds + banks_.size()),
       writes_at_(256) {
+    for (Kind k : {kRead, kWrite}) {
+        hit_orders_[k].resize(banks_.size());
+        miss_orders_[k].resize(banks_.size());
+    }
     for (int index = static_cast<int>(entries_.size()) - 1; index >= 0; --index) release(index);
 }
 
 void BankQueues::release(int index) {
     entries_[index].next = free_;
-    free_ = index;
+    free_ = static_cast<std::int16_t>(index);
 }
 
-void BankQueues::append(std::int32_t& head, std::int32_t& tail, int index) {
+void BankQueues::append(std::int16_t& head, std::int16_t& tail, int index) {
     entries_[index].next = -1;
     if (head < 0) {
-        head = index;
+        head = static_cast<std::int16_t>(index);
     } else {
-        entries_[tail].next = index;
+        entries_[tail].next = static_cast<std::int16_t>(index);
     }
-    tail = index;
+    tail = static_cast<std::int16_t>(index);
 }
 
 void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
-    List& list = at(pc, bank).lists[kind];
+    const List& list = at(pc, bank).lists[kind];
     Masks& masks = masks_[pc];
     const std::uint64_t bit = std::uint64_t{1} << bank;
     const bool hit = list.hit_head >= 0;
     const bool miss = list.miss_head >= 0;
-    if (hit) list.hit_order = entries_[list.hit_head].order;
-    if (miss) list.miss_order = entries_[list.miss_head].order;
+    const int where = pc * banks_per_pc_ + bank;
+    if (hit) hit_orders_[kind][where] = entries_[list.hit_head].order;
+    if (miss) miss_orders_[kind][where] = entries_[list.miss_head].order;
     const auto put = [bit](std::uint64_t& mask, bool on) { mask = on ? mask | bit : mask & ~bit; };
     put(masks.hit[kind], hit);
     put(masks.miss[kind], miss);
@@ -43,7 +50,7 @@ void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
 }
 
 bool BankQueues::push(const Entry& entry) {
-    const int index = free_;
+    const std::int16_t index = free_;
     free_ = entries_[index].next;
     Entry& e = entries_[index];
     e = entry;
@@ -64,7 +71,7 @@ bool BankQueues::push(const Entry& entry) {
 }
 
 bool BankQueues::write_waits(int pc, int bank, std::uint64_t unit) const {
-    if (writes_at_[bucket(unit)] == 0) return false;
+    if (size_[kWrite] == 0 || writes_at_[bucket(unit)] == 0) return false;
     const List& list = this->bank(pc, bank).lists[kWrite];
     for (int head : {list.hit_head, list.miss_head}) {
         for (int i = head; i >= 0; i = entries_[i].next) {
@@ -85,18 +92,21 @@ int BankQueues::activate(int pc, int bank, Kind kind) {
     e.next = -1;
     --size_[kind];
     if (kind == kWrite) --writes_at_[bucket(e.unit)];
-    b.active = index;
+    b.active = static_cast<std::int16_t>(index);
     b.row = e.row;
     b.columns = 0;
     ++actives_;
     masks_[pc].open |= bit;
     masks_[pc].active |= bit;
+    if (kind == kWrite) masks_[pc].active_write |= bit;
+    active_orders_[pc * banks_per_pc_ + bank] = e.order;
+    active_arrivals_[pc * banks_per_pc_ + bank] = e.arrival;
     for (Kind k : {kRead, kWrite}) {
         List& list = b.lists[k];
-        std::int32_t i = list.miss_head;
+        std::int16_t i = list.miss_head;
         list.miss_head = list.miss_tail = -1;
         while (i >= 0) {
-            const std::int32_t next = entries_[i].next;
+            const std::int16_t next = entries_[i].next;
             if (entries_[i].row == b.row) {
                 append(list.hit_head, list.hit_tail, i);
             } else {
@@ -115,14 +125,14 @@ void BankQueues::close(int pc, int bank) {
     for (Kind k : {kRead, kWrite}) {
         List& list = b.lists[k];
         if (list.hit_head < 0) continue;
-        std::int32_t hit = list.hit_head;
-        std::int32_t miss = list.miss_head;
+        std::int16_t hit = list.hit_head;
+        std::int16_t miss = list.miss_head;
         list = {};
         while (hit >= 0 || miss >= 0) {
             const bool take_hit =
                 miss < 0 || (hit >= 0 && earlier(entries_[hit].order, entries_[miss].order));
-            std::int32_t& from = take_hit ? hit : miss;
-            const std::int32_t index = from;
+            std::int16_t& from = take_hit ? hit : miss;
+            const std::int16_t index = from;
             from = entries_[index].next;
             append(list.miss_head, list.miss_tail, index);
         }
@@ -153,6 +163,7 @@ Entry BankQueues::take_active(int pc, int bank) {
     ++b.columns;
     --actives_;
     masks_[pc].active &= ~(std::uint64_t{1} << bank);
+    masks_[pc].active_write &= ~(std::uint64_t{1} << bank);
     return taken;
 }
 
@@ -164,6 +175,12 @@ void BankQueues::save(Writer& writer) const {
     writer.put(free_);
     writer.put(masks_);
     writer.put(banks_);
+    for (Kind k : {kRead, kWrite}) {
+        writer.put(hit_orders_[k]);
+        writer.put(miss_orders_[k]);
+    }
+    writer.put(active_orders_);
+    writer.put(active_arrivals_);
     writer.put(entries_);
     writer.put(writes_at_);
 }
@@ -174,10 +191,16 @@ void BankQueues::restore(Reader& reader) {
     reader.get(arrivals_);
     reader.get(activations_);
     reader.get(free_);
-    reader.get(masks_);
-    reader.get(banks_);
-    reader.get(entries_);
-    reader.get(writes_at_);
+    reader.fill(masks_);
+    reader.fill(banks_);
+    for (Kind k : {kRead, kWrite}) {
+        reader.fill(hit_orders_[k]);
+        reader.fill(miss_orders_[k]);
+    }
+    reader.fill(active_orders_);
+    reader.fill(active_arrivals_);
+    reader.fill(entries_);
+    reader.fill(writes_at_);
 }
 
 }  // namespace npuvp::memory::dram

@@ -10,8 +10,9 @@ namespace npuvp::memory::dram {
 
 enum Kind : std::uint8_t { kRead = 0, kWrite = 1 };
 inline constexpr int kKinds = 2;
-inline constexpr int kMaxPseudoChannels = 4;
-inline constexpr int kMaxBanks = 64;  ///< of one pseudo-channel: banks are bits of a word
+inline constexpr int kMaxPseudoChannels = 2;
+inline constexpr int kMaxQueue = 4096;  ///< per pseudo-channel: entries have 16-bit numbers
+inline constexpr int kMaxBanks = 64;    ///< of one pseudo-channel: banks are bits of a word
 
 /// One waiting access of a channel.
 struct Entry {
@@ -20,7 +21,7 @@ struct Entry {
     Tick arrival = 0;
     std::uint32_t order = 0;  ///< position in the order of arrival, of activation once activated
     std::uint32_t row = 0;
-    std::int32_t next = -1;
+    std::int16_t next = -1;
     std::uint16_t bytes = 0;
     std::uint8_t pc = 0;
     std::uint8_t bank = 0;
@@ -42,19 +43,19 @@ class BankQueues {
   public:
     struct Masks {
         std::uint64_t open = 0;
-        std::uint64_t active = 0;  ///< the row is held for the request that activated it
+        std::uint64_t active = 0;        ///< the row is held for the request that activated it
+        std::uint64_t active_write = 0;  ///< which is a write
         std::uint64_t hit[kKinds] = {};
         std::uint64_t miss[kKinds] = {};
         /// The oldest miss is not older than the oldest hit, so it must not close the row.
         std::uint64_t hit_first[kKinds] = {};
     };
     struct List {
-        std::int32_t hit_head = -1, hit_tail = -1, miss_head = -1, miss_tail = -1;
-        std::uint32_t hit_order = 0, miss_order = 0;  ///< of the heads
+        std::int16_t hit_head = -1, hit_tail = -1, miss_head = -1, miss_tail = -1;
     };
     struct Bank {
         List lists[kKinds];
-        std::int32_t active = -1;
+        std::int16_t active = -1;
         std::uint32_t row = 0;
         std::uint32_t columns = 0;  ///< accesses since the row was opened
     };
@@ -67,6 +68,16 @@ class BankQueues {
     int actives() const { return actives_; }
     const Masks& masks(int pc) const { return masks_[pc]; }
     const Bank& bank(int pc, int bank) const { return banks_[pc * banks_per_pc_ + bank]; }
+    /// Per bank of a pseudo-channel, the order of its oldest hit or miss, and order and arrival of
+    /// the request that activated its row.
+    const std::uint32_t* hit_orders(int pc, Kind kind) const {
+        return &hit_orders_[kind][pc * banks_per_pc_];
+    }
+    const std::uint32_t* miss_orders(int pc, Kind kind) const {
+        return &miss_orders_[kind][pc * banks_per_pc_];
+    }
+    const std::uint32_t* active_orders(int pc) const { return &active_orders_[pc * banks_per_pc_]; }
+    const Tick* active_arrivals(int pc) const { return &active_arrivals_[pc * banks_per_pc_]; }
     Entry& entry(int index) { return entries_[index]; }
     const Entry& entry(int index) const { return entries_[index]; }
 
@@ -87,7 +98,7 @@ class BankQueues {
 
   private:
     Bank& at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
-    void append(std::int32_t& head, std::int32_t& tail, int index);
+    void append(std::int16_t& head, std::int16_t& tail, int index);
     void release(int index);
     void refresh_masks(int pc, int bank, Kind kind);
     static std::size_t bucket(std::uint64_t unit) {
@@ -100,9 +111,14 @@ class BankQueues {
     int actives_ = 0;
     std::uint32_t arrivals_ = 0;
     std::uint32_t activations_ = 0;
-    std::int32_t free_ = -1;
+    std::int16_t free_ = -1;
     std::vector<Masks> masks_;
     std::vector<Bank> banks_;
+    // Copies of what decisions compare, one array each: they look at many banks and one value.
+    std::vector<std::uint32_t> hit_orders_[kKinds];
+    std::vector<std::uint32_t> miss_orders_[kKinds];
+    std::vector<std::uint32_t> active_orders_;
+    std::vector<Tick> active_arrivals_;
     std::vector<Entry> entries_;
     std::vector<std::uint16_t> writes_at_;  ///< waiting writes by hash of their unit
 };

@@ -54,21 +54,23 @@ Channel::Accepted Channel::send(const Coordinates& where, std::uint64_t unit,
     entry.bank = static_cast<std::uint8_t>(bank);
     entry.kind = kind;
     if (queues_.push(entry) && kind == mode_) {
-        Bounds& bounds = bounds_[pc];
+        PseudoChannel& state = state_[pc];
         const std::uint64_t bit = std::uint64_t{1} << bank;
         const BankQueues::Masks& masks = queues_.masks(pc);
         Tick ready = kNeverTick;
         if ((masks.open & bit) == 0) {
             ready = align(std::max(timing_.activate_ready(pc, bank), now + 1));
-            bounds.activate = std::min(bounds.activate, ready);
+            state.activation.add(ready);
             ready = std::max(ready, row_free_);
         } else if (queues_.bank(pc, bank).row == where.row) {
             ready = kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
             ready = align(std::max(ready, now + 1));
-            bounds.column = std::min(bounds.column, ready);
+            state.column = std::min(state.column, ready);
+            // An older request that wants the row closed may have to wait for this one now.
+            if ((scheduler_.precharge_banks(pc, kind) & bit) == 0) state.precharging.forget(bank);
         } else if ((scheduler_.precharge_banks(pc, kind) & bit) != 0) {
             ready = std::max(timing_.precharge_ready(pc, bank), now + 1);
-            bounds.precharge = std::min(bounds.precharge, ready);
+            state.precharging.add(ready);
             ready = std::max(ready, row_free_);
         }
         next_ = std::min(next_, ready);
@@ -96,6 +98,7 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
 void Channel::step(Tick t, std::vector<Completion>& completions) {
     if (t >= refresh_->due()) refresh_->collect(t, owed_);
     if (row_policy_.closes_by_itself()) collect_capped(t);
+    if (owed_.empty()) choose_mode(t);
     if (rising(t) && t >= column_free_) column_slot(t, completions);
     row_slot(t);
     schedule(t);
@@ -116,20 +119,20 @@ void Channel::choose_mode(Tick t) {
 
 void Channel::wake(Tick t) {
     for (int pc = 0; pc < pcs_; ++pc) {
-        bounds_[pc].column = bounds_[pc].activate = align(t);
-        bounds_[pc].precharge = t;
+        state_[pc].column = align(t);
+        state_[pc].activation.reset(align(t));
+        state_[pc].precharging.reset(t);
     }
 }
 
 void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
     const bool requests = owed_.empty();
-    if (requests) choose_mode(t);
     Pick best;
     int best_pc = -1;
     bool best_active = false;
     for (int pc = 0; pc < pcs_; ++pc) {
-        Bounds& bounds = bounds_[pc];
-        if (bounds.column > t) continue;
+        PseudoChannel& state = state_[pc];
+        if (state.column > t) continue;
         Pick pick = scheduler_.active_column(pc, t);
         const bool active = pick.bank >= 0;
         if (requests && !active) {
@@ -137,12 +140,12 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
             // A hit cannot win against the other pseudo-channel's activated row.
             if (best_active) {
                 pick.next = t + 1;
-            } else {
+            } else if (queues_.masks(pc).hit[mode_] != 0) {
                 pick = scheduler_.hit_column(pc, mode_, t);
                 pick.next = std::min(pick.next, next);
             }
         }
-        bounds.column = align(pick.bank >= 0 ? t + 1 : pick.next);
+        state.column = align(pick.bank >= 0 ? t + 1 : pick.next);
         if (pick.bank < 0) continue;
         bool better = best_pc < 0 || active;
         if (best_pc >= 0 && active == best_active) {
@@ -156,7 +159,14 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
             best_active = active;
         }
     }
-    if (best_pc >= 0) issue_column(best_pc, best.bank, best_active, t, completions);
+    if (best_pc < 0) return;
+    // Where nothing else was ready and no hit went unseen, what was not ready yet says when to
+    // look.
+    const bool hits_unseen = best_active && queues_.masks(best_pc).hit[mode_] != 0;
+    const Tick rest = best.more || hits_unseen ? 0 : best.next;
+    issue_column(best_pc, best.bank, best_active, t, completions);
+    const bool bank_hit = (queues_.masks(best_pc).hit[mode_] >> best.bank & 1) != 0;
+    state_[best_pc].column = align(std::max(bank_hit ? 0 : rest, t + table_.column_gap));
 }
 
 void Channel::issue_column(int pc, int bank, bool active, Tick t,
@@ -181,18 +191,18 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     }
     ticks_.data_busy += table_.burst;
     column_free_ = t + table_.column_busy;
-    Bounds& bounds = bounds_[pc];
-    bounds.column = align(t + table_.column_gap);
+    PseudoChannel& state = state_[pc];
+    state.precharging.forget(bank);
     if (close) {
         close_bank(pc, bank, t);
         ++counts_.precharges;
-        bounds.activate = std::min(bounds.activate, align(timing_.activate_ready(pc, bank)));
+        state.activation.add(align(timing_.activate_ready(pc, bank)));
         return;
     }
     if ((scheduler_.precharge_banks(pc, mode_) & bit) != 0) {
-        bounds.precharge = std::min(bounds.precharge, timing_.precharge_ready(pc, bank));
+        state.precharging.add(timing_.precharge_ready(pc, bank));
     }
-    if (row_policy_.close_now(queues_.bank(pc, bank).columns)) bounds.capped |= bit;
+    if (row_policy_.close_now(queues_.bank(pc, bank).columns)) state.capped |= bit;
 }
 
 void Channel::count_first_command(Entry& entry, std::uint64_t& counter) {
@@ -218,16 +228,19 @@ void Channel::row_slot(Tick t) {
         best_activates = activates;
     };
     for (int pc = 0; pc < pcs_; ++pc) {
-        Bounds& bounds = bounds_[pc];
-        if (bounds.activate <= t && rising(t)) {
-            const Pick pick = scheduler_.activate(pc, mode_, t);
-            bounds.activate = align(pick.bank >= 0 ? t + 1 : pick.next);
-            consider(pick, pc, true);
+        PseudoChannel& state = state_[pc];
+        if (state.activation.look <= t && rising(t)) {
+            if (!state.activation.holds(t)) {
+                state.activation.pick = scheduler_.activate(pc, mode_, t);
+                state.activation.found(t);
+            }
+            consider(state.activation.pick, pc, true);
         }
-        if (bounds.precharge <= t) {
-            const Pick pick = scheduler_.precharge(pc, mode_, t);
-            bounds.precharge = pick.bank >= 0 ? t + 1 : pick.next;
-            consider(pick, pc, false);
+        if (state.precharging.look <= t) {
+            if (!state.precharging.holds(t)) {
+                scheduler_.precharge(pc, mode_, t, state.precharging);
+            }
+            consider(state.precharging.pick, pc, false);
         }
     }
     if (best_pc < 0) return;
@@ -236,22 +249,22 @@ void Channel::row_slot(Tick t) {
     } else {
         const std::int32_t head = queues_.bank(best_pc, best.bank).lists[mode_].miss_head;
         count_first_command(queues_.entry(head), counts_.row_conflicts);
-        bounds_[best_pc].precharge = best.next;
+        state_[best_pc].precharging.take(t);
         issue_precharge(best_pc, best.bank, t);
     }
 }
 
 void Channel::issue_activate(int pc, int bank, Tick t) {
-    Bounds& bounds = bounds_[pc];
-    if (queues_.masks(pc).open == 0) bounds.opened = t;
+    PseudoChannel& state = state_[pc];
+    if (queues_.masks(pc).open == 0) state.opened = t;
     const int index = queues_.activate(pc, bank, mode_);
     count_first_command(queues_.entry(index), counts_.row_misses);
     timing_.activate(pc, bank, t);
     ++counts_.activates;
     row_free_ = t + table_.activate_busy;
-    bounds.activate = align(timing_.activate_floor(pc));
+    state.activation.reset(align(timing_.activates(pc).floor));
     const Tick column = std::min(timing_.read_ready(pc, bank), timing_.write_ready(pc, bank));
-    bounds.column = std::min(bounds.column, align(column));
+    state.column = std::min(state.column, align(column));
 }
 
 void Channel::issue_precharge(int pc, int bank, Tick t) {
@@ -259,25 +272,25 @@ void Channel::issue_precharge(int pc, int bank, Tick t) {
     ++counts_.precharges;
     row_free_ = t + table_.precharge_busy;
     close_bank(pc, bank, t);
-    Bounds& bounds = bounds_[pc];
-    bounds.activate = std::min(bounds.activate, align(timing_.activate_ready(pc, bank)));
+    PseudoChannel& state = state_[pc];
+    state.activation.add(align(timing_.activate_ready(pc, bank)));
 }
 
 void Channel::close_bank(int pc, int bank, Tick t) {
     queues_.close(pc, bank);
-    Bounds& bounds = bounds_[pc];
-    bounds.capped &= ~(std::uint64_t{1} << bank);
-    if (queues_.masks(pc).open == 0) ticks_.rows_open += t - bounds.opened;
+    PseudoChannel& state = state_[pc];
+    state.capped &= ~(std::uint64_t{1} << bank);
+    if (queues_.masks(pc).open == 0) ticks_.rows_open += t - state.opened;
 }
 
 void Channel::collect_capped(Tick t) {
     for (int pc = 0; pc < pcs_; ++pc) {
-        std::uint64_t banks = bounds_[pc].capped & ~queues_.masks(pc).active;
+        std::uint64_t banks = state_[pc].capped & ~queues_.masks(pc).active;
         while (banks != 0) {
             const int bank = __builtin_ctzll(banks);
             banks &= banks - 1;
             if (timing_.precharge_ready(pc, bank) > t) continue;
-            bounds_[pc].capped &= ~(std::uint64_t{1} << bank);
+            state_[pc].capped &= ~(std::uint64_t{1} << bank);
             owed_.push_back({Maintenance::Kind::precharge, static_cast<std::uint8_t>(pc),
                              static_cast<std::uint8_t>(bank)});
         }
@@ -341,8 +354,9 @@ void Channel::schedule(Tick t) {
     Tick next = refresh_->due();
     Tick row = kNeverTick;
     for (int pc = 0; pc < pcs_; ++pc) {
-        next = std::min(next, bounds_[pc].column);
-        row = std::min(row, std::min(bounds_[pc].activate, bounds_[pc].precharge));
+        next = std::min(next, state_[pc].column);
+        row =
+            std::min(row, std::min(align(state_[pc].activation.look), state_[pc].precharging.look));
     }
     if (owed_.empty()) {
         next = std::min(next, std::max(row, row_free_));
@@ -352,7 +366,7 @@ void Channel::schedule(Tick t) {
     }
     if (row_policy_.closes_by_itself()) {
         for (int pc = 0; pc < pcs_; ++pc) {
-            std::uint64_t banks = bounds_[pc].capped & ~queues_.masks(pc).active;
+            std::uint64_t banks = state_[pc].capped & ~queues_.masks(pc).active;
             for (; banks != 0; banks &= banks - 1) {
                 next = std::min(next, timing_.precharge_ready(pc, __builtin_ctzll(banks)));
             }
@@ -365,7 +379,7 @@ Statistics Channel::statistics(Tick now) const {
     Statistics result = counts_;
     Tick open = ticks_.rows_open;
     for (int pc = 0; pc < pcs_; ++pc) {
-        if (queues_.masks(pc).open != 0) open += now - bounds_[pc].opened;
+        if (queues_.masks(pc).open != 0) open += now - state_[pc].opened;
     }
     result.rows_open = clock_.time(open);
     result.data_busy = clock_.time(ticks_.data_busy);
@@ -380,7 +394,7 @@ void Channel::save(Writer& writer) const {
     writer.put(next_);
     writer.put(row_free_);
     writer.put(column_free_);
-    writer.put(bounds_);
+    writer.put(state_);
     writer.put(owed_);
     writer.put(counts_);
     writer.put(ticks_);
@@ -396,7 +410,7 @@ void Channel::restore(Reader& reader) {
     reader.get(next_);
     reader.get(row_free_);
     reader.get(column_free_);
-    reader.get(bounds_);
+    reader.get(state_);
     reader.get(owed_);
     reader.get(counts_);
     reader.get(ticks_);

@@ -35,6 +35,13 @@ class Channel {
     /// tick.
     Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now);
 
+    /// Counts a refusal if there is no way to take a request of the kind, wherever it goes.
+    bool refuses(Kind kind) {
+        if (!queues_.full(kind) || queues_.size(kWrite) != 0) return false;
+        ++counts_.refused;
+        return true;
+    }
+
     /// Visits every tick up to and including `until` at which something may happen.
     void run(Tick until, std::vector<Completion>& completions);
 
@@ -51,9 +58,9 @@ class Channel {
     void restore(Reader& reader);
 
   private:
-    /// Lower bounds of the tick at which a command of the class may be ready.
-    struct Bounds {
-        Tick column = 0, activate = 0, precharge = 0;
+    struct PseudoChannel {
+        Tick column = 0;  ///< no column command is ready before
+        Watch activation, precharging;
         Tick opened = 0;           ///< since when a row is open, if one is
         std::uint64_t capped = 0;  ///< banks whose row has had its share of accesses
     };
@@ -101,7 +108,7 @@ class Channel {
     Tick next_ = 0;
     Tick row_free_ = 0;
     Tick column_free_ = 0;
-    Bounds bounds_[kMaxPseudoChannels];
+    PseudoChannel state_[kMaxPseudoChannels];
     std::vector<Maintenance> owed_;
     Statistics counts_;
     Ticks ticks_;

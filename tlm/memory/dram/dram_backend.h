@@ -24,6 +24,10 @@ class DramBackend final : public Backend {
     void reset_statistics() override;
     std::vector<std::uint8_t> save() const override;
     void restore(const std::vector<std::uint8_t>& state) override;
+    std::uint32_t channels() const override { return static_cast<std::uint32_t>(channels_.size()); }
+    std::uint32_t channel_of(std::uint64_t address) const override {
+        return mapping_.channel(address >> access_shift_);
+    }
     std::uint32_t access_bytes() const override { return access_bytes_; }
     std::uint64_t capacity_bytes() const override { return capacity_; }
     double peak_bandwidth() const override;
@@ -33,6 +37,7 @@ class DramBackend final : public Backend {
     Statistics counts() const;
     void note(std::size_t channel);
 
+    Organization organization_;
     std::uint32_t access_bytes_;
     std::uint32_t access_shift_;
     std::uint64_t capacity_;

@@ -3,30 +3,22 @@
 namespace npuvp::memory::dram {
 namespace {
 
-/// Calls `ready_at(bank)` for each bank of the mask and keeps the one that `order_of` puts first
-/// among those that are ready.
-template <class ReadyAt, class OrderOf>
-Pick oldest_ready(std::uint64_t banks, Tick now, ReadyAt ready_at, OrderOf order_of) {
+/// Of the banks of a mask, the one that `orders` puts first among those that are ready.
+template <class Times>
+Pick oldest_ready(std::uint64_t banks, Tick now, const Times times, const std::uint32_t* orders) {
     Pick pick;
-    while (banks != 0) {
+    for (; banks != 0; banks &= banks - 1) {
         const int bank = __builtin_ctzll(banks);
-        banks &= banks - 1;
-        const Tick ready = ready_at(bank);
+        const Tick ready = times(bank);
         if (ready > now) {
             pick.next = std::min(pick.next, ready);
             continue;
         }
-        const std::uint32_t order = order_of(bank);
-        if (pick.bank < 0) {
+        const std::uint32_t order = orders[bank];
+        pick.more = pick.bank >= 0;
+        if (pick.bank < 0 || earlier(order, pick.order)) {
             pick.bank = bank;
             pick.order = order;
-        } else {
-            // At least two are ready: the loser stays ready until something else issues.
-            pick.next = now + 1;
-            if (earlier(order, pick.order)) {
-                pick.bank = bank;
-                pick.order = order;
-            }
         }
     }
     return pick;
@@ -34,59 +26,83 @@ Pick oldest_ready(std::uint64_t banks, Tick now, ReadyAt ready_at, OrderOf order
 
 }  // namespace
 
-Pick FrFcfs::active_column(int pc, Tick now) const {
+Pick FrFcfs::oldest_active(int pc, Tick now) const {
     Pick pick;
-    std::uint64_t banks = queues_.masks(pc).active;
-    while (banks != 0) {
+    const std::uint64_t writes = queues_.masks(pc).active_write;
+    const TimingChecker::ColumnTimes reads = timing_.reads(pc);
+    const std::uint32_t* orders = queues_.active_orders(pc);
+    const Tick* arrivals = queues_.active_arrivals(pc);
+    for (std::uint64_t banks = queues_.masks(pc).active; banks != 0; banks &= banks - 1) {
         const int bank = __builtin_ctzll(banks);
-        banks &= banks - 1;
-        const Entry& entry = queues_.entry(queues_.bank(pc, bank).active);
-        const Tick ready =
-            entry.kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
+        const Tick ready = (writes >> bank & 1) == 0 ? reads(bank) : timing_.write_ready(pc, bank);
         if (ready > now) {
             pick.next = std::min(pick.next, ready);
             continue;
         }
         const bool first = pick.bank < 0;
-        if (!first) pick.next = now + 1;
-        if (first || entry.arrival < pick.arrival ||
-            (entry.arrival == pick.arrival && earlier(entry.order, pick.order))) {
+        pick.more = !first;
+        if (first || arrivals[bank] < pick.arrival ||
+            (arrivals[bank] == pick.arrival && earlier(orders[bank], pick.order))) {
             pick.bank = bank;
-            pick.arrival = entry.arrival;
-            pick.order = entry.order;
+            pick.arrival = arrivals[bank];
+            pick.order = orders[bank];
         }
     }
     return pick;
 }
 
 Pick FrFcfs::hit_column(int pc, Kind kind, Tick now) const {
-    const auto order = [&](int bank) { return queues_.bank(pc, bank).lists[kind].hit_order; };
-    const std::uint64_t banks = queues_.masks(pc).hit[kind];
-    if (kind == kRead) {
-        return oldest_ready(
-            banks, now, [&](int bank) { return timing_.read_ready(pc, bank); }, order);
-    }
-    return oldest_ready(banks, now, [&](int bank) { return timing_.write_ready(pc, bank); }, order);
+    return oldest_ready(queues_.masks(pc).hit[kind], now,
+                        kind == kRead ? timing_.reads(pc) : timing_.writes(pc),
+                        queues_.hit_orders(pc, kind));
 }
 
 Pick FrFcfs::activate(int pc, Kind kind, Tick now) const {
     const BankQueues::Masks& m = queues_.masks(pc);
     const std::uint64_t banks = m.miss[kind] & ~m.open;
-    const Tick floor = timing_.activate_floor(pc);
-    if (floor > now) {
+    const TimingChecker::ActivateTimes times = timing_.activates(pc);
+    if (times.floor > now) {
         Pick pick;
-        pick.next = banks != 0 ? floor : kNeverTick;
+        pick.next = banks != 0 ? times.floor : kNeverTick;
         return pick;
     }
-    return oldest_ready(
-        banks, now, [&](int bank) { return timing_.activate_ready(pc, bank); },
-        [&](int bank) { return queues_.bank(pc, bank).lists[kind].miss_order; });
+    return oldest_ready(banks, now, times, queues_.miss_orders(pc, kind));
 }
 
-Pick FrFcfs::precharge(int pc, Kind kind, Tick now) const {
-    return oldest_ready(
-        precharge_banks(pc, kind), now, [&](int bank) { return timing_.precharge_ready(pc, bank); },
-        [&](int bank) { return queues_.bank(pc, bank).lists[kind].miss_order; });
+void FrFcfs::precharge(int pc, Kind kind, Tick now, Watch& watch) const {
+    const std::uint64_t wanted = precharge_banks(pc, kind);
+    const std::uint32_t* orders = queues_.miss_orders(pc, kind);
+    const TimingChecker::PrechargeTimes times = timing_.precharges(pc);
+    Pick& pick = watch.pick;
+    std::uint64_t rivals = 0;  // what the pick has not been compared with
+    if (now >= pick.next) {
+        pick.next = kNeverTick;
+        for (std::uint64_t banks = wanted & ~watch.ready; banks != 0; banks &= banks - 1) {
+            const int bank = __builtin_ctzll(banks);
+            if (times.bank[bank] > now) {
+                pick.next = std::min(pick.next, times.bank[bank]);
+            } else {
+                rivals |= std::uint64_t{1} << bank;
+            }
+        }
+        watch.ready |= rivals;
+    }
+    watch.ready &= wanted;
+    if (pick.bank < 0) rivals = watch.ready;
+    for (; rivals != 0; rivals &= rivals - 1) {
+        const int bank = __builtin_ctzll(rivals);
+        if (pick.bank < 0 || earlier(orders[bank], pick.order)) {
+            pick.bank = bank;
+            pick.order = orders[bank];
+        }
+    }
+    pick.more = (watch.ready & (watch.ready - 1)) != 0;
+    watch.found(now);
+    // The whole pseudo-channel has to wait after a PRE (tPPD).
+    if (pick.bank >= 0 && times.floor > now) {
+        watch.look = times.floor;
+        pick.bank = -1;
+    }
 }
 
 }  // namespace npuvp::memory::dram

@@ -65,24 +65,33 @@ TimingChecker::TimingChecker(const TickTable& table, const Organization& o)
     : table_(table),
       banks_per_pc_(static_cast<int>(o.stack_ids * o.bank_groups * o.banks)),
       stacks_per_pc_(static_cast<int>(o.stack_ids)),
-      banks_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups * o.banks),
-      groups_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups),
-      stacks_(std::size_t{o.pseudo_channels} * o.stack_ids),
+      act_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups * o.banks),
+      rd_(act_.size()),
+      wr_(act_.size()),
+      pre_(act_.size()),
+      ref_(act_.size()),
+      group_of_(act_.size()),
+      stack_of_(act_.size()),
+      group_act_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups),
+      group_rd_(group_act_.size()),
+      group_wr_(group_act_.size()),
+      stack_rd_(std::size_t{o.pseudo_channels} * o.stack_ids),
+      stack_wr_(stack_rd_.size()),
       pcs_(o.pseudo_channels) {
-    for (std::size_t i = 0; i < banks_.size(); ++i) {
-        banks_[i].group = static_cast<std::uint32_t>(i / o.banks);
-        banks_[i].stack = static_cast<std::uint32_t>(i / (std::size_t{o.banks} * o.bank_groups));
+    for (std::size_t i = 0; i < act_.size(); ++i) {
+        group_of_[i] = static_cast<std::uint8_t>(i / o.banks);
+        stack_of_[i] = static_cast<std::uint8_t>(i / (std::size_t{o.banks} * o.bank_groups));
     }
 }
 
 void TimingChecker::activate(int pc, int bank, Tick t) {
-    Bank& b = bank_at(pc, bank);
-    b.rd = t + table_.act_rd;
-    b.wr = t + table_.act_wr;
-    b.act = t + table_.act_act_bank;
-    raise(b.pre, t + table_.act_pre);
-    raise(b.ref, t + table_.act_ref);
-    groups_[b.group].act = t + table_.act_act_long;
+    const int at = pc * banks_per_pc_ + bank;
+    rd_[at] = t + table_.act_rd;
+    wr_[at] = t + table_.act_wr;
+    act_[at] = t + table_.act_act_bank;
+    raise(pre_[at], t + table_.act_pre);
+    raise(ref_[at], t + table_.act_ref);
+    group_act_[group_of_[at]] = t + table_.act_act_long;
     PseudoChannel& p = pcs_[pc];
     p.window[p.window_at] = t + table_.act_window;
     p.window_at = (p.window_at + 1) % 4;
@@ -93,9 +102,9 @@ void TimingChecker::activate(int pc, int bank, Tick t) {
 }
 
 void TimingChecker::precharge(int pc, int bank, Tick t) {
-    Bank& b = bank_at(pc, bank);
-    raise(b.act, t + table_.pre_act);
-    raise(b.ref, t + table_.pre_ref);
+    const int at = pc * banks_per_pc_ + bank;
+    raise(act_[at], t + table_.pre_act);
+    raise(ref_[at], t + table_.pre_ref);
     PseudoChannel& p = pcs_[pc];
     p.pre = t + table_.pre_pre;
     raise(p.ref_all, t + table_.pre_ref);
@@ -103,8 +112,8 @@ void TimingChecker::precharge(int pc, int bank, Tick t) {
 
 void TimingChecker::precharge_all(int pc, Tick t) {
     for (int bank = 0; bank < banks_per_pc_; ++bank) {
-        raise(bank_at(pc, bank).act, t + table_.pre_act);
-        raise(bank_at(pc, bank).ref, t + table_.pre_ref);
+        raise(act_[pc * banks_per_pc_ + bank], t + table_.pre_act);
+        raise(ref_[pc * banks_per_pc_ + bank], t + table_.pre_ref);
     }
     PseudoChannel& p = pcs_[pc];
     p.pre = t + table_.pre_pre;
@@ -112,39 +121,39 @@ void TimingChecker::precharge_all(int pc, Tick t) {
 }
 
 void TimingChecker::read(int pc, int bank, Tick t, bool auto_precharge) {
-    Bank& b = bank_at(pc, bank);
-    groups_[b.group].rd = t + table_.rd_rd_long;
+    const int at = pc * banks_per_pc_ + bank;
+    group_rd_[group_of_[at]] = t + table_.rd_rd_long;
     const int first = pc * stacks_per_pc_;
     for (int s = first; s < first + stacks_per_pc_; ++s) {
-        const bool same = static_cast<std::uint32_t>(s) == b.stack;
-        raise(stacks_[s].rd, t + (same ? table_.rd_rd_short : table_.rd_rd_stack));
-        raise(stacks_[s].wr, t + table_.rd_wr);
+        const bool same = s == stack_of_[at];
+        raise(stack_rd_[s], t + (same ? table_.rd_rd_short : table_.rd_rd_stack));
+        raise(stack_wr_[s], t + table_.rd_wr);
     }
-    raise(b.pre, t + table_.rd_pre);
+    raise(pre_[at], t + table_.rd_pre);
     PseudoChannel& p = pcs_[pc];
     raise(p.pre_all, t + table_.rd_pre);
     if (auto_precharge) {
-        raise(b.act, t + table_.rd_act);
-        raise(b.ref, t + table_.rd_ref);
+        raise(act_[at], t + table_.rd_act);
+        raise(ref_[at], t + table_.rd_ref);
         raise(p.ref_all, t + table_.rd_ref);
     }
 }
 
 void TimingChecker::write(int pc, int bank, Tick t, bool auto_precharge) {
-    Bank& b = bank_at(pc, bank);
-    raise(groups_[b.group].wr, t + table_.wr_wr_long);
-    raise(groups_[b.group].rd, t + table_.wr_rd_long);
+    const int at = pc * banks_per_pc_ + bank;
+    raise(group_wr_[group_of_[at]], t + table_.wr_wr_long);
+    raise(group_rd_[group_of_[at]], t + table_.wr_rd_long);
     const int first = pc * stacks_per_pc_;
     for (int s = first; s < first + stacks_per_pc_; ++s) {
-        raise(stacks_[s].wr, t + table_.wr_wr_short);
-        raise(stacks_[s].rd, t + table_.wr_rd_short);
+        raise(stack_wr_[s], t + table_.wr_wr_short);
+        raise(stack_rd_[s], t + table_.wr_rd_short);
     }
-    raise(b.pre, t + table_.wr_pre);
+    raise(pre_[at], t + table_.wr_pre);
     PseudoChannel& p = pcs_[pc];
     raise(p.pre_all, t + table_.wr_pre);
     if (auto_precharge) {
-        raise(b.act, t + table_.wr_act);
-        raise(b.ref, t + table_.wr_ref);
+        raise(act_[at], t + table_.wr_act);
+        raise(ref_[at], t + table_.wr_ref);
         raise(p.ref_all, t + table_.wr_ref);
     }
 }
@@ -157,26 +166,26 @@ void TimingChecker::refresh_all(int pc, Tick t) {
 }
 
 void TimingChecker::refresh_bank(int pc, int bank, Tick t) {
-    Bank& b = bank_at(pc, bank);
-    raise(b.act, t + table_.ref_bank_act);
-    raise(b.ref, t + table_.ref_bank_act);
+    const int at = pc * banks_per_pc_ + bank;
+    raise(act_[at], t + table_.ref_bank_act);
+    raise(ref_[at], t + table_.ref_bank_act);
     PseudoChannel& p = pcs_[pc];
     raise(p.act, t + table_.ref_bank_other_act);
     raise(p.ref_bank, t + table_.ref_bank_ref);
 }
 
 void TimingChecker::save(Writer& writer) const {
-    writer.put(banks_);
-    writer.put(groups_);
-    writer.put(stacks_);
+    for (const auto* times : {&act_, &rd_, &wr_, &pre_, &ref_, &group_act_, &group_rd_, &group_wr_,
+                              &stack_rd_, &stack_wr_})
+        writer.put(*times);
     writer.put(pcs_);
 }
 
 void TimingChecker::restore(Reader& reader) {
-    reader.get(banks_);
-    reader.get(groups_);
-    reader.get(stacks_);
-    reader.get(pcs_);
+    for (auto* times : {&act_, &rd_, &wr_, &pre_, &ref_, &group_act_, &group_rd_, &group_wr_,
+                        &stack_rd_, &stack_wr_})
+        reader.fill(*times);
+    reader.fill(pcs_);
 }
 
 }  // namespace npuvp::memory::dram

@@ -37,27 +37,50 @@ class TimingChecker {
   public:
     TimingChecker(const TickTable& table, const Organization& organization);
 
-    Tick read_ready(int pc, int bank) const {
-        const Bank& b = bank_at(pc, bank);
-        return std::max({b.rd, groups_[b.group].rd, stacks_[b.stack].rd});
+    /// When a column command, an ACT or a PRE is allowed to each bank of one pseudo-channel: for a
+    /// look at many banks. Valid until the next command.
+    struct ColumnTimes {
+        const Tick *bank, *group, *stack;
+        const std::uint8_t *group_of, *stack_of;
+        Tick operator()(int b) const {
+            return std::max(std::max(bank[b], group[group_of[b]]), stack[stack_of[b]]);
+        }
+    };
+    struct ActivateTimes {
+        const Tick *bank, *group;
+        const std::uint8_t* group_of;
+        Tick floor;  ///< no bank is ready earlier
+        Tick operator()(int b) const {
+            return std::max(std::max(bank[b], group[group_of[b]]), floor);
+        }
+    };
+    struct PrechargeTimes {
+        const Tick* bank;
+        Tick floor;
+        Tick operator()(int b) const { return std::max(bank[b], floor); }
+    };
+    ColumnTimes reads(int pc) const {
+        const int at = pc * banks_per_pc_;
+        return {&rd_[at], group_rd_.data(), stack_rd_.data(), &group_of_[at], &stack_of_[at]};
     }
-    Tick write_ready(int pc, int bank) const {
-        const Bank& b = bank_at(pc, bank);
-        return std::max({b.wr, groups_[b.group].wr, stacks_[b.stack].wr});
+    ColumnTimes writes(int pc) const {
+        const int at = pc * banks_per_pc_;
+        return {&wr_[at], group_wr_.data(), stack_wr_.data(), &group_of_[at], &stack_of_[at]};
     }
-    Tick activate_ready(int pc, int bank) const {
-        const Bank& b = bank_at(pc, bank);
-        return std::max({b.act, groups_[b.group].act, pcs_[pc].act});
+    ActivateTimes activates(int pc) const {
+        const int at = pc * banks_per_pc_;
+        return {&act_[at], group_act_.data(), &group_of_[at], pcs_[pc].act};
     }
-    /// No bank of the pseudo-channel is ready for ACT earlier.
-    Tick activate_floor(int pc) const { return pcs_[pc].act; }
-    Tick precharge_ready(int pc, int bank) const {
-        return std::max(bank_at(pc, bank).pre, pcs_[pc].pre);
-    }
+    PrechargeTimes precharges(int pc) const { return {&pre_[pc * banks_per_pc_], pcs_[pc].pre}; }
+
+    Tick read_ready(int pc, int bank) const { return reads(pc)(bank); }
+    Tick write_ready(int pc, int bank) const { return writes(pc)(bank); }
+    Tick activate_ready(int pc, int bank) const { return activates(pc)(bank); }
+    Tick precharge_ready(int pc, int bank) const { return precharges(pc)(bank); }
     Tick precharge_all_ready(int pc) const { return std::max(pcs_[pc].pre_all, pcs_[pc].pre); }
     Tick refresh_all_ready(int pc) const { return pcs_[pc].ref_all; }
     Tick refresh_bank_ready(int pc, int bank) const {
-        return std::max(bank_at(pc, bank).ref, pcs_[pc].ref_bank);
+        return std::max(ref_[pc * banks_per_pc_ + bank], pcs_[pc].ref_bank);
     }
 
     void activate(int pc, int bank, Tick t);
@@ -72,16 +95,6 @@ class TimingChecker {
     void restore(Reader& reader);
 
   private:
-    struct Bank {
-        Tick act = 0, rd = 0, wr = 0, pre = 0, ref = 0;
-        std::uint32_t group = 0, stack = 0;  ///< indices into the channel's groups and stacks
-    };
-    struct Group {
-        Tick act = 0, rd = 0, wr = 0;
-    };
-    struct Stack {
-        Tick rd = 0, wr = 0;
-    };
     struct PseudoChannel {
         Tick act = 0, pre = 0, pre_all = 0, ref_all = 0, ref_bank = 0;
         Tick window[4] = {};  ///< end of the four-activate window that each of the last ACTs began
@@ -89,15 +102,14 @@ class TimingChecker {
     };
 
     static void raise(Tick& time, Tick least) { time = std::max(time, least); }
-    const Bank& bank_at(int pc, int bank) const { return banks_[pc * banks_per_pc_ + bank]; }
-    Bank& bank_at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
-
     TickTable table_;
     int banks_per_pc_;
     int stacks_per_pc_;
-    std::vector<Bank> banks_;
-    std::vector<Group> groups_;
-    std::vector<Stack> stacks_;
+    // Of each bank of the channel, one array per command: a decision reads one of them for many
+    // banks.
+    std::vector<Tick> act_, rd_, wr_, pre_, ref_;
+    std::vector<std::uint8_t> group_of_, stack_of_;  ///< indices into the following
+    std::vector<Tick> group_act_, group_rd_, group_wr_, stack_rd_, stack_wr_;
     std::vector<PseudoChannel> pcs_;
 };
 

@@ -1,29 +1,53 @@
 #include "memory/systemc/memory.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
 #include "noc/payload.h"
 
 namespace npuvp::memory {
 
 namespace {
+/// How often the energy of commands is charged while something listens.
+constexpr Picoseconds kChargeEvery = 50'000;
+
 Picoseconds now_ps() {
     return sc_core::sc_time_stamp().value();
 }
 sc_core::sc_time ps(Picoseconds t) {
     return sc_core::sc_time::from_value(t);
 }
+std::uint64_t tag_of(std::uint32_t burst, std::uint32_t channel) {
+    return std::uint64_t{channel} << 32 | burst;
+}
 }  // namespace
 
-Memory::Memory(sc_core::sc_module_name name, std::unique_ptr<Backend> backend, trace::Hub& hub,
-               double static_watts, std::uint64_t read_byte_fj, std::uint64_t write_byte_fj)
+Memory::Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend>> backends,
+               std::uint64_t interleave, trace::Hub& hub, const MemoryEnergy& energy)
     : sc_module(name),
       in("in"),
-      backend_(std::move(backend)),
+      interleave_(interleave),
+      capacity_(0),
       hub_(hub),
-      source_(hub.add_source(this->name(), "memory", static_watts)),
-      read_byte_fj_(read_byte_fj),
-      write_byte_fj_(write_byte_fj) {
+      source_(hub.add_source(this->name(), "memory", energy.static_watts)),
+      energy_(energy) {
+    for (auto& backend : backends) {
+        Part part;
+        part.first_channel = static_cast<std::uint32_t>(channels_.size());
+        capacity_ += backend->capacity_bytes();
+        for (std::uint32_t c = 0; c < backend->channels(); ++c) {
+            part_of_channel_.push_back(static_cast<std::uint32_t>(parts_.size()));
+            channels_.emplace_back();
+            channels_.back().source = hub.add_source(
+                std::string(this->name()) + ".ch" + std::to_string(channels_.size() - 1), "memory");
+        }
+        part.backend = std::move(backend);
+        parts_.push_back(std::move(part));
+    }
+    const Backend& first = *parts_.front().backend;
+    const double bus = first.peak_bandwidth() / first.channels();
+    burst_ps_ = static_cast<Picoseconds>(std::llround(first.access_bytes() / bus * 1e12));
     in.register_b_transport(this, &Memory::b_transport);
     in.register_nb_transport_fw(this, &Memory::nb_transport_fw);
     in.register_transport_dbg(this, &Memory::transport_dbg);
@@ -32,11 +56,31 @@ Memory::Memory(sc_core::sc_module_name name, std::unique_ptr<Backend> backend, t
     dont_initialize();
 }
 
+double Memory::peak_bandwidth() const {
+    double sum = 0;
+    for (const Part& part : parts_) sum += part.backend->peak_bandwidth();
+    return sum;
+}
+
+Statistics Memory::statistics() const {
+    Statistics sum;
+    for (const Part& part : parts_) {
+        const Statistics own = part.backend->statistics();
+        add(sum, own);
+        sum.elapsed = std::max(sum.elapsed, own.elapsed);
+    }
+    return sum;
+}
+
+Memory::Socket& Memory::socket(int id) {
+    while (sockets_.size() <= static_cast<std::size_t>(id)) sockets_.emplace_back();
+    return sockets_[static_cast<std::size_t>(id)];
+}
+
 /// Moves the data of a transaction. False, with the response set, where it cannot be served.
 bool Memory::access(tlm::tlm_generic_payload& payload) {
     const std::uint64_t bytes = payload.get_data_length();
-    if (payload.get_address() > backend_->capacity_bytes() ||
-        bytes > backend_->capacity_bytes() - payload.get_address()) {
+    if (payload.get_address() > capacity_ || bytes > capacity_ - payload.get_address()) {
         payload.set_response_status(tlm::TLM_ADDRESS_ERROR_RESPONSE);
         return false;
     }
@@ -70,10 +114,9 @@ bool Memory::access(tlm::tlm_generic_payload& payload) {
 }
 
 unsigned Memory::transport_dbg(int, tlm::tlm_generic_payload& payload) {
-    const std::uint64_t capacity = backend_->capacity_bytes();
-    if (payload.get_address() >= capacity) return 0;
+    if (payload.get_address() >= capacity_) return 0;
     const auto bytes = static_cast<unsigned>(
-        std::min<std::uint64_t>(payload.get_data_length(), capacity - payload.get_address()));
+        std::min<std::uint64_t>(payload.get_data_length(), capacity_ - payload.get_address()));
     if (payload.is_read())
         contents_.read(payload.get_address(), payload.get_data_ptr(), bytes);
     else if (payload.is_write())
@@ -81,32 +124,145 @@ unsigned Memory::transport_dbg(int, tlm::tlm_generic_payload& payload) {
     return bytes;
 }
 
+std::uint32_t Memory::new_burst(tlm::tlm_generic_payload& payload, int id) {
+    if (free_.empty()) {
+        free_.push_back(static_cast<std::uint32_t>(bursts_.size()));
+        bursts_.emplace_back();
+    }
+    const std::uint32_t index = free_.back();
+    free_.pop_back();
+    Burst& burst = bursts_[index];
+    burst = {};
+    burst.payload = &payload;
+    burst.socket = id;
+    burst.begin = burst.done = now_ps();
+    return index;
+}
+
+void Memory::advance(Part& part, Picoseconds now) {
+    part.backend->advance(now, completions_);
+    for (const Completion& completion : completions_) {
+        const auto index = static_cast<std::uint32_t>(completion.tag);
+        Burst& burst = bursts_[index];
+        burst.done = std::max(burst.done, completion.time);
+        --part.unread;
+        if (traced_)
+            report_transfer(channels_[completion.tag >> 32], completion.time,
+                            part.backend->access_bytes(), false);
+        if (--burst.unread == 0 && burst.unsent == 0) finished_.push_back(index);
+    }
+    completions_.clear();
+}
+
+/// Hands a transaction's accesses to the backends; what a full queue refuses waits at its channel.
+void Memory::split(std::uint32_t index) {
+    tlm::tlm_generic_payload& payload = *bursts_[index].payload;
+    const bool write = payload.is_write();
+    std::uint64_t address = payload.get_address();
+    const std::uint64_t end = address + payload.get_data_length();
+    while (address < end) {
+        const std::uint64_t piece = address / interleave_;
+        Part& part = parts_[piece % parts_.size()];
+        const std::uint64_t stop = std::min(end, (piece + 1) * interleave_);
+        std::uint64_t local = piece / parts_.size() * interleave_ + address % interleave_;
+        const std::uint64_t local_end = local + (stop - address);
+        if (part.backend->now() != now_ps()) advance(part, now_ps());
+        const std::uint64_t unit = part.backend->access_bytes();
+        while (local < local_end) {
+            const std::uint64_t next = std::min(local_end, local / unit * unit + unit);
+            Access access{{local, static_cast<std::uint32_t>(next - local), write, 0}, 0};
+            const bool look = traced_ || part.unsent > 0;
+            if (look) access.channel = part.first_channel + part.backend->channel_of(local);
+            access.request.tag = tag_of(index, access.channel);
+            if ((look && !channels_[access.channel].waiting.empty()) ||
+                !part.backend->send(access.request)) {
+                if (!look) {
+                    access.channel = part.first_channel + part.backend->channel_of(local);
+                    access.request.tag = tag_of(index, access.channel);
+                }
+                channels_[access.channel].waiting.push_back(access);
+                ++part.unsent;
+                ++bursts_[index].unsent;
+            } else {
+                sent(access);
+                if (!write) ++part.unread;
+            }
+            local = next;
+        }
+        address = stop;
+    }
+}
+
+void Memory::sent(const Access& access) {
+    if (access.request.write) {
+        if (traced_)
+            report_transfer(channels_[access.channel], now_ps() + burst_ps_, access.request.bytes,
+                            true);
+    } else {
+        ++bursts_[static_cast<std::uint32_t>(access.request.tag)].unread;
+    }
+}
+
+/// Offers what waits at a channel again, in order.
+void Memory::send(Part& part, std::uint32_t number) {
+    Channel& channel = channels_[number];
+    while (!channel.waiting.empty()) {
+        const Access access = channel.waiting.front();
+        if (!part.backend->send(access.request)) return;
+        channel.waiting.pop_front();
+        sent(access);
+        if (!access.request.write) ++part.unread;
+        --part.unsent;
+        const auto index = static_cast<std::uint32_t>(access.request.tag);
+        if (--bursts_[index].unsent == 0) finish_sending(index);
+    }
+}
+
+/// All of the transaction is in the queues.
+void Memory::finish_sending(std::uint32_t index) {
+    Burst& burst = bursts_[index];
+    if (burst.unread == 0) {
+        burst.done = now_ps();
+        finished_.push_back(index);
+    }
+    if (!burst.counted) return;
+    burst.counted = false;
+    Socket& from = socket(burst.socket);
+    if (--from.waiting >= accepted_bursts || !from.unended) return;
+    tlm::tlm_generic_payload& payload = *from.unended;
+    from.unended = nullptr;
+    tlm::tlm_phase phase = tlm::END_REQ;
+    sc_core::sc_time delay = sc_core::SC_ZERO_TIME;
+    in[burst.socket]->nb_transport_bw(payload, phase, delay);
+}
+
 tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& payload,
                                            tlm::tlm_phase& phase, sc_core::sc_time& delay) {
-    if (phase == tlm::END_RESP) return tlm::TLM_COMPLETED;
-    if (!access(payload)) return tlm::TLM_COMPLETED;
-    payload.acquire();
-    std::uint32_t index;
-    if (free_.empty()) {
-        index = static_cast<std::uint32_t>(bursts_.size());
-        bursts_.emplace_back();
-    } else {
-        index = free_.back();
-        free_.pop_back();
+    if (phase == tlm::END_RESP) {
+        Socket& from = socket(id);
+        from.responding = nullptr;
+        if (!from.responses.empty()) {
+            tlm::tlm_generic_payload& next = *from.responses.front();
+            from.responses.pop_front();
+            respond(id, next);
+            next.release();
+        }
+        return tlm::TLM_COMPLETED;
     }
-    const std::uint64_t address = payload.get_address();
-    bursts_[index] = {&payload, id,       address, address + payload.get_data_length(),
-                      0,        now_ps(), now_ps()};
-    waiting_.push_back(index);
-    backend_->advance(now_ps(), completions_);
-    send_waiting();
-    backend_->advance(now_ps(), completions_);
-    collect();
+    if (!access(payload)) return tlm::TLM_COMPLETED;
+    traced_ = hub_.active();
+    payload.acquire();
+    const std::uint32_t index = new_burst(payload, id);
+    split(index);
+    // Completions of a memory of fixed latency are known at once.
+    for (Part& part : parts_)
+        if (part.unread > 0 && part.backend->now() == now_ps()) advance(part, now_ps());
+    Burst& burst = bursts_[index];
+    if (burst.unsent == 0 && payload.is_write()) finished_.push_back(index);
     // The answer may be known by now (a posted write, a memory of fixed latency): early completion.
     const auto known = std::find(finished_.begin(), finished_.end(), index);
     if (known != finished_.end()) {
         finished_.erase(known);
-        Burst& burst = bursts_[index];
         report(burst);
         delay += ps(burst.done - now_ps());
         burst.payload = nullptr;
@@ -115,42 +271,18 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
         schedule();
         return tlm::TLM_COMPLETED;
     }
+    if (burst.unsent > 0) {
+        burst.counted = true;
+        Socket& from = socket(id);
+        if (++from.waiting > accepted_bursts) {
+            from.unended = &payload;
+            schedule();
+            return tlm::TLM_ACCEPTED;
+        }
+    }
     schedule();
     phase = tlm::END_REQ;
     return tlm::TLM_UPDATED;
-}
-
-/// Hands accesses to the backend in order, until one is refused.
-void Memory::send_waiting() {
-    const std::uint64_t unit = backend_->access_bytes();
-    while (!waiting_.empty()) {
-        const std::uint32_t index = waiting_.front();
-        Burst& burst = bursts_[index];
-        const bool write = burst.payload->is_write();
-        while (burst.next < burst.end) {
-            const std::uint64_t stop = std::min(burst.end, burst.next / unit * unit + unit);
-            Request request{burst.next, static_cast<std::uint32_t>(stop - burst.next), write,
-                            index};
-            if (!backend_->send(request)) return;
-            if (!write) ++burst.waiting;
-            burst.next = stop;
-        }
-        waiting_.pop_front();
-        if (burst.waiting == 0) {
-            burst.done = now_ps();
-            finished_.push_back(index);
-        }
-    }
-}
-
-void Memory::collect() {
-    for (const Completion& completion : completions_) {
-        const auto index = static_cast<std::uint32_t>(completion.tag);
-        Burst& burst = bursts_[index];
-        burst.done = std::max(burst.done, completion.time);
-        if (--burst.waiting == 0 && burst.next == burst.end) finished_.push_back(index);
-    }
-    completions_.clear();
 }
 
 void Memory::report(const Burst& burst) {
@@ -158,42 +290,121 @@ void Memory::report(const Burst& burst) {
     if (hub_.wants(source_, trace::Kind::memory))
         hub_.emit({burst.begin, burst.done, bytes, burst.payload->is_write() ? 1u : 0u, 0, source_,
                    trace::Kind::memory});
+    if (energy_.by_command) return;
     hub_.energy(source_, burst.begin, burst.done,
-                bytes * (burst.payload->is_write() ? write_byte_fj_ : read_byte_fj_));
+                bytes * (burst.payload->is_write() ? energy_.write_byte_fj : energy_.read_byte_fj));
+}
+
+/// One access on a channel's data bus. What is posted has no time of its own: it is shown where it
+/// was accepted, and no earlier than what was shown before it.
+void Memory::report_transfer(Channel& channel, Picoseconds end, std::uint32_t bytes, bool write) {
+    if (!hub_.wants(channel.source, trace::Kind::memory)) return;
+    Picoseconds begin = std::max(end - std::min(end, burst_ps_), channel.last_begin);
+    channel.last_begin = begin;
+    hub_.emit({begin, std::max(end, begin), bytes, write ? 1u : 0u, 0, channel.source,
+               trace::Kind::memory});
+}
+
+void Memory::charge_commands(Picoseconds until) {
+    if (!energy_.by_command) return;
+    const Statistics now = statistics();
+    Statistics part = now;
+    subtract(part, charged_);
+    charged_ = now;
+    const std::uint64_t spent =
+        part.activates * energy_.activate_fj + part.bytes_read * energy_.read_command_byte_fj +
+        part.bytes_written * energy_.write_command_byte_fj +
+        part.refreshes_all * energy_.refresh_fj + part.refreshes_bank * energy_.refresh_bank_fj;
+    if (spent) hub_.energy(source_, charged_until_, std::max(until, charged_until_), spent);
+    charged_until_ = std::max(until, charged_until_);
+}
+
+void Memory::finish(Picoseconds end) {
+    for (Part& part : parts_) {
+        if (part.backend->now() < end) part.backend->advance(end, completions_);
+        // Writes that wait in queues cost what they cost.
+        while (!part.backend->idle() && part.backend->next_event() != kNever)
+            part.backend->advance(std::max(part.backend->next_event(), part.backend->now()),
+                                  completions_);
+    }
+    completions_.clear();
+    charge_commands(end);
+}
+
+void Memory::respond(int id, tlm::tlm_generic_payload& payload) {
+    Socket& to = socket(id);
+    if (to.responding) {
+        payload.acquire();
+        to.responses.push_back(&payload);
+        return;
+    }
+    tlm::tlm_phase phase = tlm::BEGIN_RESP;
+    sc_core::sc_time delay = sc_core::SC_ZERO_TIME;
+    to.responding = &payload;
+    if (to.unended == &payload) to.unended = nullptr;  // a response ends the request
+    if (in[id]->nb_transport_bw(payload, phase, delay) != tlm::TLM_ACCEPTED)
+        to.responding = nullptr;
 }
 
 void Memory::wake() {
     const Picoseconds now = now_ps();
-    backend_->advance(now, completions_);
-    send_waiting();
-    backend_->advance(now, completions_);
-    collect();
+    traced_ = hub_.active();
+    for (Part& part : parts_) {
+        if (part.unsent == 0 && part.unread == 0) continue;
+        advance(part, now);
+        if (part.unsent > 0) {
+            for (std::uint32_t c = 0; c < part.backend->channels(); ++c)
+                send(part, part.first_channel + c);
+            advance(part, now);
+        }
+    }
     for (std::size_t i = 0; i < finished_.size();) {
         const std::uint32_t index = finished_[i];
-        Burst burst = bursts_[index];
+        const Burst burst = bursts_[index];
         if (burst.done > now) {
             ++i;
             continue;
         }
         finished_[i] = finished_.back();
         finished_.pop_back();
+        report(burst);
         bursts_[index].payload = nullptr;
         free_.push_back(index);
-        report(burst);
-        tlm::tlm_phase phase = tlm::BEGIN_RESP;
-        sc_core::sc_time delay = sc_core::SC_ZERO_TIME;
-        in[burst.socket]->nb_transport_bw(*burst.payload, phase, delay);
+        respond(burst.socket, *burst.payload);
         burst.payload->release();
     }
+    if (traced_ && now >= charged_until_ + kChargeEvery) charge_commands(now);
     schedule();
 }
 
 void Memory::schedule() {
     Picoseconds next = kNever;
-    for (std::uint32_t index : finished_) next = std::min(next, bursts_[index].done);
-    if (outstanding() > finished_.size()) next = std::min(next, backend_->next_event());
+    for (const std::uint32_t index : finished_) next = std::min(next, bursts_[index].done);
+    const Picoseconds now = now_ps();
+    Picoseconds hold = kNever;
+    for (const Part& part : parts_) {
+        if (part.unread == 0 && part.unsent == 0) continue;
+        hold = std::min(hold, part.backend->now());
+        Picoseconds event = part.backend->next_event();
+        // Reads are reported ahead of their data; and queues that have some room can be left alone
+        // for a moment, as long as they do not run empty.
+        if (event != kNever) {
+            const Picoseconds pause = part.backend->lookahead() / (part.unsent > 0 ? 2 : 1);
+            event = std::max(event, std::min(part.backend->now(), now) + pause);
+        }
+        next = std::min(next, event);
+    }
+    if (traced_) {
+        for (const Burst& burst : bursts_)  // transactions are reported when they are done
+            if (burst.payload) hold = std::min(hold, burst.begin);
+        if (energy_.by_command) hold = std::min(hold, charged_until_);
+        if (hold == kNever)
+            hub_.release(source_);
+        else
+            hub_.hold(source_, hold);
+    }
     if (next == kNever) return;
-    wake_.notify(ps(next - std::min(next, now_ps())));
+    wake_.notify(ps(next - std::min(next, now)));
 }
 
 void Memory::b_transport(int, tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) {
@@ -201,10 +412,15 @@ void Memory::b_transport(int, tlm::tlm_generic_payload& payload, sc_core::sc_tim
     // Loosely timed initiators see an unloaded memory: they run ahead of the kernel, so the state
     // of the queues at their local time is not known.
     const double bytes = payload.get_data_length();
-    const double transfer = bytes / backend_->peak_bandwidth() * 1e12;
-    delay += ps(backend_->lookahead() + static_cast<Picoseconds>(transfer + 0.5));
-    hub_.energy(source_, now_ps(), now_ps() + delay.value(),
-                payload.get_data_length() * (payload.is_write() ? write_byte_fj_ : read_byte_fj_));
+    const double transfer = bytes / peak_bandwidth() * 1e12;
+    const Picoseconds begin = now_ps() + delay.value();
+    delay += ps(parts_.front().backend->lookahead() + static_cast<Picoseconds>(transfer + 0.5));
+    const bool write = payload.is_write();
+    hub_.energy(source_, begin, now_ps() + delay.value(),
+                payload.get_data_length() *
+                    (energy_.by_command
+                         ? (write ? energy_.write_command_byte_fj : energy_.read_command_byte_fj)
+                         : (write ? energy_.write_byte_fj : energy_.read_byte_fj)));
 }
 
 }  // namespace npuvp::memory

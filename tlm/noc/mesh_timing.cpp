@@ -1,0 +1,553 @@
+#include "noc/mesh_timing.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace npuvp::noc {
+
+namespace {
+constexpr std::array<const char*, 4> kDirections = {"east", "west", "north", "south"};
+constexpr std::uint32_t kNoLink = ~0u;
+
+std::string text(Node node) {
+    return "(" + std::to_string(node.x) + ", " + std::to_string(node.y) + ")";
+}
+}  // namespace
+
+MeshTiming::MeshTiming(const MeshShape& shape, std::vector<Node> endpoints)
+    : shape_(shape), endpoints_(std::move(endpoints)) {
+    const auto demand = [](std::uint32_t value, const char* name) {
+        if (value == 0)
+            throw std::invalid_argument(std::string("mesh: ") + name + " is 0, allowed: 1 or more");
+    };
+    demand(shape.columns, "columns");
+    demand(shape.rows, "rows");
+    demand(shape.router_cycles, "router_cycles");
+    demand(shape.buffer_flits, "buffer_flits");
+    demand(shape.request_slots, "request_slots");
+    // A slot is free again when its flit has crossed the next link and the credit is back.
+    const Cycle loop = Cycle{shape.link_cycles} + shape.router_cycles + 1;
+    flit_cycles_ = std::max<Cycle>(1, (loop + shape.buffer_flits - 1) / shape.buffer_flits);
+
+    const std::uint32_t routers = shape.columns * shape.rows;
+    wires_.assign(routers, {kNoLink, kNoLink, kNoLink, kNoLink});
+    ports_.assign(routers, 0);
+    const auto add = [&](Kind kind, std::uint32_t from, std::uint32_t to, std::uint32_t detail) {
+        Link link;
+        link.kind = kind;
+        link.from = from;
+        link.to = to;
+        link.detail = detail;
+        link.port = ports_[to]++;
+        links_.push_back(std::move(link));
+        return static_cast<std::uint32_t>(links_.size() - 1);
+    };
+    for (std::uint32_t y = 0; y < shape.rows; ++y)
+        for (std::uint32_t x = 0; x < shape.columns; ++x) {
+            const std::uint32_t at = router({x, y});
+            if (x + 1 < shape.columns) wires_[at][east] = add(Kind::wire, at, at + 1, east);
+            if (x > 0) wires_[at][west] = add(Kind::wire, at, at - 1, west);
+            if (y > 0) wires_[at][north] = add(Kind::wire, at, at - shape.columns, north);
+            if (y + 1 < shape.rows)
+                wires_[at][south] = add(Kind::wire, at, at + shape.columns, south);
+        }
+    for (std::uint32_t e = 0; e < endpoints_.size(); ++e) {
+        const Node node = endpoints_[e];
+        if (node.x >= shape.columns || node.y >= shape.rows)
+            throw std::invalid_argument("mesh: endpoint " + std::to_string(e) + " at " +
+                                        text(node) + " lies outside the mesh of " +
+                                        std::to_string(shape.columns) + " x " +
+                                        std::to_string(shape.rows));
+        in_links_.push_back(add(Kind::in, router(node), router(node), e));
+        out_links_.push_back(add(Kind::out, router(node), router(node), e));
+        slots_.push_back(shape.request_slots);
+    }
+    visible_links_ = static_cast<std::uint32_t>(links_.size());
+    for (std::uint32_t at = 0; at < routers; ++at)
+        replicators_.push_back(add(Kind::replicate, at, at, at));
+}
+
+std::string MeshTiming::link_name(std::uint32_t index) const {
+    const Link& link = links_[index];
+    const std::string at = "r" + std::to_string(link.from / shape_.columns) + "c" +
+                           std::to_string(link.from % shape_.columns) + ".";
+    switch (link.kind) {
+        case Kind::wire:
+            return at + kDirections[link.detail];
+        case Kind::in:
+            return at + "in" + std::to_string(link.detail);
+        case Kind::out:
+            return at + "out" + std::to_string(link.detail);
+        case Kind::replicate:
+            break;
+    }
+    return at + "replicate";
+}
+
+std::uint32_t MeshTiming::hops(std::uint32_t from, std::uint32_t to) const {
+    const Node a = endpoints_[from];
+    const Node b = endpoints_[to];
+    return (a.x > b.x ? a.x - b.x : b.x - a.x) + (a.y > b.y ? a.y - b.y : b.y - a.y);
+}
+
+Cycle MeshTiming::zero_load_latency(std::uint32_t from, std::uint32_t to,
+                                    std::uint32_t flits) const {
+    const Cycle h = hops(from, to);
+    return (h + 1) * shape_.router_cycles + h * shape_.link_cycles + (flits - 1) * flit_cycles_;
+}
+
+/// XY: along the row first, then along the column, then out.
+std::uint32_t MeshTiming::next_link(std::uint32_t at, std::uint32_t endpoint) const {
+    const Node to = endpoints_[endpoint];
+    const std::uint32_t x = at % shape_.columns;
+    const std::uint32_t y = at / shape_.columns;
+    if (x != to.x) return wires_[at][to.x > x ? east : west];
+    if (y != to.y) return wires_[at][to.y > y ? south : north];
+    return out_links_[endpoint];
+}
+
+/// From router `at`, as long as all destinations share the way.
+void MeshTiming::extend_route(Worm& worm, std::uint32_t at, const std::vector<std::uint32_t>& to) {
+    while (true) {
+        const std::uint32_t link = next_link(at, to.front());
+        for (std::size_t i = 1; i < to.size(); ++i)
+            if (next_link(at, to[i]) != link) {
+                worm.fork = to;
+                worm.route.push_back({replicators_[at], 0, 0, 0});
+                return;
+            }
+        worm.route.push_back({link, 0, 0, 0});
+        if (links_[link].kind == Kind::out) return;
+        at = links_[link].to;
+    }
+}
+
+MeshTiming::WormId MeshTiming::make_worm(std::uint32_t flits, Network network, std::uint64_t tag) {
+    if (idle_.empty()) {
+        worms_.emplace_back();
+        idle_.push_back(static_cast<WormId>(worms_.size() - 1));
+    }
+    const WormId id = idle_.back();
+    idle_.pop_back();
+    Worm& worm = worms_[id];
+    ++worm.generation;
+    worm.flits = flits;
+    worm.network = network;
+    worm.tag = tag;
+    worm.notify = false;
+    worm.copy = false;
+    worm.waiting = false;
+    worm.parked = false;
+    worm.due = false;
+    worm.granted = 0;
+    worm.closed = 0;
+    worm.upstream_end = 0;
+    worm.route.clear();
+    worm.fork.clear();
+    return id;
+}
+
+void MeshTiming::inject(std::uint32_t from, std::uint32_t to, Network network, std::uint32_t flits,
+                        std::uint64_t tag, bool notify) {
+    multicast(from, {to}, network, flits, tag, notify);
+}
+
+void MeshTiming::multicast(std::uint32_t from, const std::vector<std::uint32_t>& to,
+                           Network network, std::uint32_t flits, std::uint64_t tag, bool notify) {
+    if (flits == 0) throw std::invalid_argument("mesh: a packet of 0 flits");
+    if (to.empty()) throw std::invalid_argument("mesh: a packet without a destination");
+    const WormId id = make_worm(flits, network, tag);
+    Worm& worm = worms_[id];
+    worm.from = from;
+    worm.to = to.front();
+    worm.notify = notify;
+    if (notify) ++to_notify_;
+    worm.route.push_back({in_links_[from], 0, 0, 0});
+    extend_route(worm, router(endpoints_[from]), to);
+    in_flight_ += to.size();
+    request(in_links_[from], id, 0);
+}
+
+/// The worm asks for a link, and gets it at once where nothing stands against it.
+void MeshTiming::request(std::uint32_t link, WormId id, std::uint32_t port) {
+    const Network network = worms_[id].network;
+    Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
+    ch.requests.push_back({id, port});
+    worms_[id].waiting = true;
+    if (ch.requests.size() > 1) {
+        if (ch.arbitration != kNeverCycle) {
+            if (links_[link].kind != Kind::in) expect(id, ch.arbitration);
+        } else if (may_grant(link, network)) {
+            arbitrate_at(link, network, now_);
+        }
+    } else if (may_grant(link, network)) {
+        grant(link, id);
+    }
+}
+
+void MeshTiming::accept(std::uint32_t endpoint) {
+    ++slots_[endpoint];
+    refresh(out_links_[endpoint], Network::request);
+}
+
+std::size_t MeshTiming::queued(std::uint32_t endpoint, Network network) const {
+    return links_[in_links_[endpoint]].channel[static_cast<std::size_t>(network)].requests.size();
+}
+
+/// When flit `flit` crosses the worm's link `hop`, which is granted; never if that is not known.
+Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const {
+    const std::uint64_t depth = shape_.buffer_flits;
+    Cycle latest = 0;
+    Cycle back = 0;  // credits travel one link per cycle
+    const Worm* w = &worm;
+    while (true) {
+        if (hop >= w->granted) return kNeverCycle;
+        const Hop& at = w->route[hop];
+        const Cycle rest = (w->flits - 1 - flit) * flit_cycles_;
+        latest = std::max({latest, at.first + flit * flit_cycles_ + back,
+                           at.end - std::min(at.end, rest) + back});
+        if (hop + 1 == w->route.size() || at.order + flit < depth) return latest;
+        const std::uint64_t slot = at.order + flit - depth;
+        if (slot >= at.order) {
+            flit = static_cast<std::uint32_t>(slot - at.order);
+            ++hop;
+        } else {
+            const Channel& ch = channel(*w, hop);
+            const Occupant* owner = nullptr;
+            for (std::size_t i = ch.front; i < ch.buffer.size() && ch.buffer[i].order <= slot; ++i)
+                owner = &ch.buffer[i];
+            if (!owner) return latest;
+            w = &worms_[owner->worm];
+            hop = owner->hop + 1;
+            flit = static_cast<std::uint32_t>(slot - owner->order);
+        }
+        ++back;
+    }
+}
+
+/// When the flit of that number left the buffer of `ch`; 0 if it is long gone.
+Cycle MeshTiming::slot_left(const Channel& ch, std::uint64_t order) const {
+    const Occupant* owner = nullptr;
+    for (std::size_t i = ch.front; i < ch.buffer.size() && ch.buffer[i].order <= order; ++i)
+        owner = &ch.buffer[i];
+    if (!owner) return 0;
+    return crossing(worms_[owner->worm], owner->hop + 1,
+                    static_cast<std::uint32_t>(order - owner->order));
+}
+
+/// The head has passed the router's pipeline and asks for its output.
+void MeshTiming::head_ready(WormId id) {
+    Worm& worm = worms_[id];
+    Channel& behind = channel(worm, worm.granted - 1);
+    // Worms leave a buffer in the order in which they came.
+    std::size_t mine = behind.front;
+    while (behind.buffer[mine].worm != id) ++mine;
+    if (mine > behind.front) {
+        const Occupant& before = behind.buffer[mine - 1];
+        const Worm& other = worms_[before.worm];
+        if (other.closed <= before.hop + 1) {
+            worm.parked = true;
+            return;
+        }
+        const Cycle left = crossing(other, before.hop + 1, other.flits - 1);
+        if (left >= now_) {
+            head_at(id, left + 1);
+            return;
+        }
+        behind.front = mine;
+    }
+    request(worm.route[worm.granted].link, id, links_[worm.route[worm.granted - 1].link].port);
+}
+
+void MeshTiming::head_at(WormId id, Cycle time) {
+    events_.push({time, order_++, id, true});
+    expect(id, time);
+}
+
+void MeshTiming::arbitrate_at(std::uint32_t link, Network network, Cycle time) {
+    Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
+    time = std::max(time, now_);
+    if (ch.arbitration <= time) return;
+    ch.arbitration = time;
+    events_.push({time, order_++,
+                  static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network)),
+                  false});
+    const std::size_t candidates = links_[link].kind == Kind::in ? 1 : ch.requests.size();
+    for (std::size_t i = 0; i < candidates; ++i) expect(ch.requests[i].worm, time);
+}
+
+/// The link can take a worm now. Otherwise whatever will change that schedules an arbitration.
+bool MeshTiming::may_grant(std::uint32_t index, Network network) {
+    Link& link = links_[index];
+    Channel& ch = link.channel[static_cast<std::size_t>(network)];
+    if (ch.holder != kNone) return false;
+    if (ch.free_at > now_) {
+        arbitrate_at(index, network, ch.free_at);
+        return false;
+    }
+    if (link.kind == Kind::out) {
+        if (network == Network::request && slots_[link.detail] == 0) return false;
+    } else if (link.kind != Kind::replicate && ch.entered >= shape_.buffer_flits) {
+        const Cycle left = slot_left(ch, ch.entered - shape_.buffer_flits);
+        if (left == kNeverCycle) return false;
+        if (left >= now_ && left != 0) {
+            arbitrate_at(index, network, left + 1);
+            return false;
+        }
+    }
+    return true;
+}
+
+void MeshTiming::arbitrate(std::uint32_t index, Network network) {
+    Link& link = links_[index];
+    Channel& ch = link.channel[static_cast<std::size_t>(network)];
+    if (ch.requests.empty() || !may_grant(index, network)) return;
+    std::size_t chosen = 0;
+    if (link.kind != Kind::in) {
+        const std::uint32_t ports = ports_[link.from];
+        const auto distance = [&](std::uint32_t port) {
+            return (port + 2 * ports - ch.last_port - 1) % ports;
+        };
+        for (std::size_t i = 1; i < ch.requests.size(); ++i)
+            if (distance(ch.requests[i].port) < distance(ch.requests[chosen].port)) chosen = i;
+    }
+    const WormId id = ch.requests[chosen].worm;
+    grant(index, id);
+}
+
+void MeshTiming::grant(std::uint32_t index, WormId id) {
+    Link& link = links_[index];
+    Worm& worm = worms_[id];
+    Channel& ch = link.channel[static_cast<std::size_t>(worm.network)];
+    const auto request = std::find_if(ch.requests.begin(), ch.requests.end(),
+                                      [&](const Request& r) { return r.worm == id; });
+    ch.last_port = request->port;
+    ch.requests.erase(request);
+    worm.waiting = false;
+
+    const std::uint32_t i = worm.granted++;
+    Hop& hop = worm.route[i];
+    const Cycle length = worm.flits * flit_cycles_;
+    // What is left of a worm of the other virtual network takes turns with this one.
+    const Cycle share = std::min(length, link.wire_free - std::min(link.wire_free, now_));
+    hop.first = now_;
+    hop.end = now_ + length - flit_cycles_ + share;
+    const Cycle upstream =
+        i == 0 ? worm.upstream_end
+               : worm.route[i - 1].end + head_latency(links_[worm.route[i - 1].link]);
+    hop.end = std::max(hop.end, upstream);
+    link.wire_free = std::max(link.wire_free, now_) + length;
+    hop.order = ch.entered;
+    ch.entered += worm.flits;
+    ch.holder = id;
+    const bool last = worm.granted == worm.route.size();
+    if (!last) {
+        ch.buffer.push_back({id, i, hop.order});
+        head_at(id, now_ + head_latency(link));
+    }
+    if (link.kind != Kind::replicate) {
+        link.use.packets[static_cast<std::size_t>(worm.network)] += 1;
+        link.use.flits[static_cast<std::size_t>(worm.network)] += worm.flits;
+        if (observer_)
+            observer_->passed(index, worm.network, now_, hop.end + flit_cycles_, worm.flits);
+    }
+    if (i == 0 && worm.notify) {
+        --to_notify_;
+        departures_.push_back({worm.tag, worm.from, worm.network, true, now_});
+    }
+    if (link.kind == Kind::out && worm.network == Network::request) --slots_[link.detail];
+    if (link.kind == Kind::replicate) part(id);
+    settle(id);
+    // Flits begin to leave the buffers behind: others may have waited for their slots.
+    const Worm& moved = worms_[id];
+    for (std::uint32_t k = i; k-- > 0 && k + 1 >= moved.closed;)
+        refresh(moved.route[k].link, moved.network);
+    if (last) arrivals_.push({crossing(moved, i, moved.flits - 1), order_++, id, moved.generation});
+}
+
+/// Copies go on from the replication buffer, each on the way that its destinations share.
+void MeshTiming::part(WormId id) {
+    const std::vector<std::uint32_t> all = std::move(worms_[id].fork);
+    worms_[id].fork.clear();
+    const std::uint32_t at = links_[worms_[id].route.back().link].from;
+    std::vector<std::pair<std::uint32_t, std::vector<std::uint32_t>>> groups;
+    for (const std::uint32_t endpoint : all) {
+        const std::uint32_t link = next_link(at, endpoint);
+        auto group = std::find_if(groups.begin(), groups.end(),
+                                  [&](const auto& g) { return g.first == link; });
+        if (group == groups.end()) group = groups.insert(groups.end(), {link, {}});
+        group->second.push_back(endpoint);
+    }
+    for (const auto& [link, to] : groups) {
+        const WormId copy_id = make_worm(worms_[id].flits, worms_[id].network, worms_[id].tag);
+        Worm& copy = worms_[copy_id];
+        copy.copy = true;
+        copy.from = worms_[id].from;
+        copy.to = to.front();
+        copy.upstream_end = worms_[id].route.back().end;
+        extend_route(copy, at, to);
+        Channel& ch = links_[link].channel[static_cast<std::size_t>(copy.network)];
+        ch.requests.push_back({copy_id, links_[replicators_[at]].port});
+        copy.waiting = true;
+        if (ch.arbitration != kNeverCycle) expect(copy_id, ch.arbitration);
+        arbitrate_at(link, copy.network, now_);
+    }
+}
+
+/// Closes every link of the worm whose tail time has become known.
+void MeshTiming::settle(WormId id) {
+    while (worms_[id].closed < worms_[id].granted) {
+        const std::uint32_t hop = worms_[id].closed;
+        const Cycle tail = crossing(worms_[id], hop, worms_[id].flits - 1);
+        if (tail == kNeverCycle) return;
+        ++worms_[id].closed;
+        close(id, hop, tail);
+    }
+}
+
+/// The tail crosses link `hop` of the worm at `tail`: the link is free afterwards.
+void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
+    const std::uint32_t link = worms_[id].route[hop].link;
+    const Network network = worms_[id].network;
+    Channel& ch = channel(worms_[id], hop);
+    ch.holder = kNone;
+    ch.free_at = tail + flit_cycles_;
+    if (!ch.requests.empty()) arbitrate_at(link, network, ch.free_at);
+    if (hop == 0) return;
+    Channel& behind = channel(worms_[id], hop - 1);
+    for (std::size_t i = behind.front; i + 1 < behind.buffer.size(); ++i)
+        if (behind.buffer[i].worm == id) {
+            const WormId next = behind.buffer[i + 1].worm;
+            if (worms_[next].parked && worms_[next].granted == behind.buffer[i + 1].hop + 1) {
+                worms_[next].parked = false;
+                head_at(next, std::max(now_, tail + 1));
+            }
+            break;
+        }
+    refresh(worms_[id].route[hop - 1].link, network);
+}
+
+/// Something about the buffer behind `link` has changed.
+void MeshTiming::refresh(std::uint32_t link, Network network) {
+    const Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
+    if (ch.holder != kNone)
+        settle(ch.holder);
+    else if (!ch.requests.empty())
+        arbitrate_at(link, network, ch.free_at);
+}
+
+/// The worm goes on at `progress` at the earliest: notes when it can arrive.
+void MeshTiming::expect(WormId id, Cycle progress) {
+    Worm& worm = worms_[id];
+    if (worm.due) return;
+    worm.due = true;
+    const auto rest = static_cast<Cycle>(worm.route.size() - worm.granted - 1);
+    due_.push(
+        {progress + rest * shape_.router_cycles + worm.flits - 1, order_++, id, worm.generation});
+}
+
+/// A bound that time has reached is moved on, or forgotten where the worm has no event before it.
+void MeshTiming::renew(const Due& due) {
+    Worm& worm = worms_[due.worm];
+    if (worm.generation != due.generation) return;
+    worm.due = false;
+    if (worm.granted == worm.route.size() || worm.parked) return;
+    if (!worm.waiting) {
+        expect(due.worm, now_ + 1);
+        return;
+    }
+    const Channel& ch = channel(worm, worm.granted);
+    const bool candidate = worm.granted > 0 || ch.requests.front().worm == due.worm;
+    if (ch.arbitration == kNeverCycle || !candidate) return;
+    expect(due.worm, std::max(ch.arbitration, now_ + 1));
+}
+
+Cycle MeshTiming::next_event() const {
+    Cycle next = arrivals_.empty() ? kNeverCycle : arrivals_.top().time;
+    if (!departures_.empty()) return now_;
+    if (events_.empty()) return next;
+    Cycle inside = events_.top().time;
+    if (to_notify_ == 0 && !due_.empty()) inside = std::max(inside, due_.top().time);
+    return std::min(next, inside);
+}
+
+void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
+    if (until < now_) throw std::invalid_argument("mesh: time runs backwards");
+    while (!events_.empty() && events_.top().time <= until) {
+        const Event event = events_.top();
+        events_.pop();
+        now_ = event.time;
+        if (event.head) {
+            head_ready(event.index);
+            continue;
+        }
+        const auto network = static_cast<Network>(event.index % kNetworks);
+        const std::uint32_t link = event.index / kNetworks;
+        Channel& ch = links_[link].channel[event.index % kNetworks];
+        if (ch.arbitration != event.time) continue;  // an earlier one took its place
+        ch.arbitration = kNeverCycle;
+        arbitrate(link, network);
+    }
+    now_ = until;
+    deliveries.insert(deliveries.end(), departures_.begin(), departures_.end());
+    departures_.clear();
+    while (!arrivals_.empty() && arrivals_.top().time <= until) {
+        const Due arrival = arrivals_.top();
+        arrivals_.pop();
+        arrive(arrival.worm, arrival.time, deliveries);
+    }
+    while (!due_.empty() && due_.top().time <= until) {
+        const Due due = due_.top();
+        due_.pop();
+        renew(due);
+    }
+}
+
+void MeshTiming::arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries) {
+    Worm& worm = worms_[id];
+    if (links_[worm.route.back().link].kind == Kind::out) {
+        deliveries.push_back({worm.tag, worm.to, worm.network, false, time});
+        --in_flight_;
+    }
+    // Its flits, and those before them, have left every buffer on the way.
+    for (std::uint32_t i = 0; i + 1 < worm.route.size(); ++i) {
+        Channel& ch = channel(worm, i);
+        while (ch.front < ch.buffer.size() && ch.buffer[ch.front].order <= worm.route[i].order)
+            ++ch.front;
+        if (ch.front == ch.buffer.size() || ch.front >= 32) {
+            ch.buffer.erase(ch.buffer.begin(),
+                            ch.buffer.begin() + static_cast<std::ptrdiff_t>(ch.front));
+            ch.front = 0;
+        }
+    }
+    ++worm.generation;
+    idle_.push_back(id);
+}
+
+std::vector<Waiting> MeshTiming::waiting() const {
+    std::vector<Waiting> result;
+    for (const Link& link : links_)
+        for (std::size_t network = 0; network < kNetworks; ++network)
+            for (const Request& request : link.channel[network].requests) {
+                const Worm& worm = worms_[request.worm];
+                const Channel& ch = link.channel[network];
+                const std::string name =
+                    link_name(static_cast<std::uint32_t>(&link - links_.data()));
+                Waiting packet{worm.tag, worm.from, worm.to, worm.network, {}};
+                if (ch.holder != kNone) {
+                    packet.reason = "link " + name + ", held by a packet from endpoint " +
+                                    std::to_string(worms_[ch.holder].from) + " to endpoint " +
+                                    std::to_string(worms_[ch.holder].to);
+                } else if (link.kind == Kind::out && slots_[link.detail] == 0) {
+                    packet.reason =
+                        "endpoint " + std::to_string(link.detail) + " to take a request";
+                    packet.blocked_by = link.detail;
+                } else {
+                    packet.reason = "a credit of link " + name;
+                }
+                result.push_back(std::move(packet));
+            }
+    return result;
+}
+
+}  // namespace npuvp::noc

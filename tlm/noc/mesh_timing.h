@@ -1,0 +1,265 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <queue>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace npuvp::noc {
+
+/// Cycles of the mesh's clock since the start.
+using Cycle = std::uint64_t;
+inline constexpr Cycle kNeverCycle = std::numeric_limits<Cycle>::max();
+
+/// Requests and responses never wait for each other's buffers, which is what keeps a request that
+/// waits for a memory from blocking the response that would free it.
+enum class Network : std::uint8_t { request, response };
+inline constexpr std::size_t kNetworks = 2;
+
+struct Node {
+    std::uint32_t x = 0;
+    std::uint32_t y = 0;
+    bool operator==(const Node& other) const { return x == other.x && y == other.y; }
+};
+
+struct MeshShape {
+    std::uint32_t columns = 1;
+    std::uint32_t rows = 1;
+    std::uint32_t router_cycles = 1;
+    std::uint32_t link_cycles = 1;
+    std::uint32_t buffer_flits = 8;   ///< input buffer of a router, per link and virtual network
+    std::uint32_t request_slots = 8;  ///< requests that an endpoint can hold before it takes them
+};
+
+/// A packet has arrived whole at an endpoint (or, where it was asked for, has left its source).
+struct Delivery {
+    std::uint64_t tag;
+    std::uint32_t endpoint;
+    Network network;
+    bool departed;  ///< it began to enter the network; false: it has arrived
+    Cycle time;
+};
+
+/// What crossed one link. The two virtual networks share its wires flit by flit.
+struct LinkUse {
+    std::array<std::uint64_t, kNetworks> packets{};
+    std::array<std::uint64_t, kNetworks> flits{};
+    std::uint64_t total_flits() const { return flits[0] + flits[1]; }
+};
+
+/// Learns of every packet that is granted a link: its flits cross it in [begin, end).
+class MeshObserver {
+  public:
+    virtual ~MeshObserver() = default;
+    virtual void passed(std::uint32_t link, Network network, Cycle begin, Cycle end,
+                        std::uint32_t flits) = 0;
+};
+
+/// A packet that has not arrived, and what it waits for.
+struct Waiting {
+    std::uint64_t tag;
+    std::uint32_t from;
+    std::uint32_t to;
+    Network network;
+    std::string reason;
+    std::uint32_t blocked_by = ~0u;  ///< endpoint that takes no request
+};
+
+/// A 2-D mesh with XY routing and wormhole flow control, in plain C++: no SystemC, no thread.
+///
+/// A packet is a worm of flits. Its head asks each router for the output that XY routing names; a
+/// link and virtual network carries one worm at a time, granted round robin over the router's
+/// inputs; flits follow at one per cycle as long as the buffer behind the link has room (credits).
+/// The time at which flit f of a worm crosses its i-th link is
+///
+///     T(i, f) = max(T(i, 0) + f, T(i + 1, f - buffer) + 1),    T(i, 0) = grant of link i
+///
+/// and the same with the flits of the worm before it, where those still hold the slot. So only the
+/// grants are events, one per link and packet, and nothing is stepped flit by flit. Without
+/// contention a packet of n flits over h links between routers takes
+///
+///     (h + 1) * router_cycles + h * link_cycles + n - 1 cycles.
+///
+/// A multicast packet follows the common way of its destinations; where they part, the router takes
+/// it into a replication buffer (one packet at a time, never refusing) and sends copies on. That
+/// buffer is what keeps trees of blocked copies from waiting for each other in a circle.
+///
+/// The caller owns time, as with memory::Backend: advance(now), inject or accept at `now`, and wake
+/// again no later than next_event().
+class MeshTiming {
+  public:
+    /// `endpoints`: router of each endpoint; several may share a router, each with its own port.
+    /// @throws std::invalid_argument naming a figure or an endpoint outside the mesh.
+    MeshTiming(const MeshShape& shape, std::vector<Node> endpoints);
+
+    /// `notify`: report with `departed` when the packet begins to enter the network.
+    void inject(std::uint32_t from, std::uint32_t to, Network network, std::uint32_t flits,
+                std::uint64_t tag, bool notify = false);
+    /// One packet to several endpoints; each delivery reports `tag`.
+    void multicast(std::uint32_t from, const std::vector<std::uint32_t>& to, Network network,
+                   std::uint32_t flits, std::uint64_t tag, bool notify = false);
+    /// The endpoint has taken a delivered request: it can hold another one.
+    void accept(std::uint32_t endpoint);
+
+    Cycle now() const { return now_; }
+    /// No delivery happens before this time without a further call; early, never late.
+    Cycle next_event() const;
+    void advance(Cycle until, std::vector<Delivery>& deliveries);
+
+    /// Packets of an endpoint that have not begun to enter the network.
+    std::size_t queued(std::uint32_t endpoint, Network network) const;
+    std::uint64_t in_flight() const { return in_flight_; }
+    std::vector<Waiting> waiting() const;
+    std::uint32_t hops(std::uint32_t from, std::uint32_t to) const;
+    Cycle zero_load_latency(std::uint32_t from, std::uint32_t to, std::uint32_t flits) const;
+
+    void observe(MeshObserver* observer) { observer_ = observer; }
+    /// Links between routers and those of endpoints; replication buffers are none.
+    std::uint32_t link_count() const { return visible_links_; }
+    const LinkUse& use(std::uint32_t link) const { return links_[link].use; }
+    /// "r0c1.east" (to the router in that direction), "r0c1.in3", "r0c1.out3" (of endpoint 3).
+    std::string link_name(std::uint32_t link) const;
+    bool is_endpoint_link(std::uint32_t link) const { return links_[link].kind != Kind::wire; }
+
+  private:
+    enum class Kind : std::uint8_t { wire, in, out, replicate };
+    enum Direction : std::uint32_t { east, west, north, south };
+    using WormId = std::uint32_t;
+    static constexpr WormId kNone = ~0u;
+
+    /// One link of a worm's way.
+    struct Hop {
+        std::uint32_t link;
+        Cycle first;          ///< grant: the head crosses
+        Cycle end;            ///< the tail crosses no earlier, by the wire's share and by upstream
+        std::uint64_t order;  ///< number of the head among all flits of this link and network
+    };
+    struct Worm {
+        std::uint32_t flits = 0;
+        std::uint32_t generation = 0;
+        Network network = Network::request;
+        bool notify = false;
+        bool copy = false;     ///< made by a replication buffer
+        bool waiting = false;  ///< among the requests of its next link
+        bool parked = false;   ///< its head waits until the worm before it has left the buffer
+        bool due = false;      ///< a lower bound of its arrival is noted
+        std::uint32_t from = 0;
+        std::uint32_t to = 0;  ///< endpoint; of a multicast before it parts: the first of them
+        std::uint64_t tag = 0;
+        std::uint32_t granted = 0;  ///< links that the head has crossed or is crossing
+        std::uint32_t closed = 0;   ///< links whose tail time is known
+        Cycle upstream_end = 0;     ///< of a copy: tail time in the replication buffer
+        std::vector<Hop> route;
+        std::vector<std::uint32_t> fork;  ///< endpoints behind the router where the route ends
+    };
+    struct Occupant {
+        WormId worm;
+        std::uint32_t hop;  ///< of the worm, whose link leads into this buffer
+        std::uint64_t order;
+    };
+    struct Request {
+        WormId worm;
+        std::uint32_t port;
+    };
+    /// One virtual network of a link, with the buffer at its far end.
+    struct Channel {
+        WormId holder = kNone;
+        Cycle free_at = 0;
+        Cycle arbitration = kNeverCycle;  ///< when the next one is scheduled
+        std::uint32_t last_port = 0;
+        std::uint64_t entered = 0;  ///< flits so far
+        std::vector<Request> requests;
+        std::vector<Occupant> buffer;
+        std::size_t front = 0;  ///< of `buffer`
+    };
+    struct Link {
+        Kind kind = Kind::wire;
+        std::uint32_t from = 0;    ///< router (of `in`: the endpoint's)
+        std::uint32_t to = 0;      ///< router
+        std::uint32_t detail = 0;  ///< direction, or endpoint
+        std::uint32_t port = 0;    ///< input of router `to` that it leads to
+        Cycle wire_free = 0;
+        LinkUse use;
+        std::array<Channel, kNetworks> channel;
+    };
+    struct Event {
+        Cycle time;
+        std::uint64_t order;
+        std::uint32_t index;  ///< worm, or link * kNetworks + network
+        bool head;
+        bool operator>(const Event& other) const {
+            return time != other.time ? time > other.time : order > other.order;
+        }
+    };
+    struct Due {
+        Cycle time;
+        std::uint64_t order;
+        WormId worm;
+        std::uint32_t generation;
+        bool operator>(const Due& other) const {
+            return time != other.time ? time > other.time : order > other.order;
+        }
+    };
+    template <class T>
+    using Earliest = std::priority_queue<T, std::vector<T>, std::greater<T>>;
+
+    std::uint32_t router(Node node) const { return node.y * shape_.columns + node.x; }
+    std::uint32_t next_link(std::uint32_t at, std::uint32_t endpoint) const;
+    void extend_route(Worm& worm, std::uint32_t at, const std::vector<std::uint32_t>& to);
+    WormId make_worm(std::uint32_t flits, Network network, std::uint64_t tag);
+    Channel& channel(const Worm& worm, std::uint32_t hop) {
+        return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
+    }
+    const Channel& channel(const Worm& worm, std::uint32_t hop) const {
+        return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
+    }
+    Cycle head_latency(const Link& link) const {
+        return (link.kind == Kind::wire ? shape_.link_cycles : 0) + shape_.router_cycles;
+    }
+    Cycle crossing(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const;
+    Cycle slot_left(const Channel& channel, std::uint64_t order) const;
+    void head_ready(WormId id);
+    void arbitrate(std::uint32_t link, Network network);
+    bool may_grant(std::uint32_t link, Network network);
+    void grant(std::uint32_t link, WormId id);
+    void settle(WormId id);
+    void close(WormId id, std::uint32_t hop, Cycle tail);
+    void refresh(std::uint32_t link, Network network);
+    void arbitrate_at(std::uint32_t link, Network network, Cycle time);
+    void part(WormId id);
+    void expect(WormId id, Cycle progress);
+    void head_at(WormId id, Cycle time);
+    void renew(const Due& due);
+    void request(std::uint32_t link, WormId id, std::uint32_t port);
+    void arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries);
+
+    MeshShape shape_;
+    std::vector<Node> endpoints_;
+    Cycle flit_cycles_;  ///< between two flits; more than 1 where credits come back too late
+    std::vector<Link> links_;
+    std::uint32_t visible_links_ = 0;
+    std::vector<std::array<std::uint32_t, 4>> wires_;  ///< by router and direction
+    std::vector<std::uint32_t> replicators_;           ///< by router
+    std::vector<std::uint32_t> in_links_;              ///< by endpoint
+    std::vector<std::uint32_t> out_links_;
+    std::vector<std::uint32_t> ports_;  ///< inputs, by router
+    std::vector<std::uint32_t> slots_;  ///< requests that an endpoint can take, now
+    std::vector<Worm> worms_;
+    std::vector<WormId> idle_;
+    Earliest<Event> events_;
+    /// Lower bounds of arrival, for worms that have an event before them: next_event() need not
+    /// stop at every hop.
+    Earliest<Due> due_;
+    Earliest<Due> arrivals_;  ///< known arrivals
+    std::vector<Delivery> departures_;
+    std::uint64_t order_ = 0;
+    std::uint64_t in_flight_ = 0;
+    std::uint64_t to_notify_ = 0;
+    Cycle now_ = 0;
+    MeshObserver* observer_ = nullptr;
+};
+
+}  // namespace npuvp::noc
