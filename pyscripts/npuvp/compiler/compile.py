@@ -70,7 +70,7 @@ class Compilation:
         with path.open("wb") as file:
             for address, data in pieces:
                 file.seek(address - base)
-                file.write(data.tobytes())
+                file.write(memoryview(data))
         image = Image.of(path, base)
         self.firmware.images.append(image)
         return image
@@ -110,21 +110,30 @@ def compile_generation(
         raise CompileError(faults)
     program = fuse(build(spec))
     geometry = Geometry.of(description)
-    shape = Shape(batch, prompt_length, length, most_calls(plan))
+    rows = 2 * batch if plan.cfg_scale else batch
+    if padding is not None and rows != batch:
+        padding = np.concatenate([padding, padding])
+    shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
     layout = Layout(spec, shape, geometry)
     memory = Memory(geometry, shape, plan)
     asm = Assembly()
-    phases = Phases(asm, layout, memory.tokens, memory.maxima, memory.sums, memory.candidates)
+    phases = Phases(
+        asm,
+        layout,
+        memory.tokens,
+        memory.maxima,
+        memory.sums,
+        memory.candidates,
+        plan.cfg_scale,
+    )
     Control(asm, phases, spec, plan, shape, memory).program(padding is not None)
     firmware = assemble(asm.text)
     firmware.segments += layout.constants(padding)
     at = layout.addresses
     for tensor in (
-        Tensor("tokens", "hbm", at["tokens"], "raw32", (length, batch), "inout"),
-        Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, batch), "out"),
-        Tensor(
-            "transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"
-        ),
+        Tensor("tokens", "hbm", at["tokens"], "raw32", (length, rows), "inout"),
+        Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, rows), "out"),
+        Tensor("transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"),
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
         firmware.tensors[tensor.name] = tensor
@@ -150,7 +159,7 @@ def compile_model(
 
     Returns:
         A firmware whose tensor ``tokens`` (P + G, B) holds prompts and masks before a run and the
-        text behind it.
+        text behind it; under guidance (P + G, 2 B), in the second half with masks for prompts.
 
     Raises:
         CompileError: What is not supported, or which tensor does not fit where.

@@ -54,10 +54,18 @@ class Phases:
         layout: Of memory.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         confidences: FP SRAM and INT SRAM addresses of the maxima, sums and candidates of the head.
+        guidance: Scale of classifier-free guidance; 0: none.
     """
 
     def __init__(
-        self, asm: Assembly, layout: Layout, tokens_at: int, maxima: int, sums: int, candidates: int
+        self,
+        asm: Assembly,
+        layout: Layout,
+        tokens_at: int,
+        maxima: int,
+        sums: int,
+        candidates: int,
+        guidance: float = 0.0,
     ):
         self.asm = asm
         self.layout = layout
@@ -65,6 +73,7 @@ class Phases:
         self.tiles = Tiles(asm, layout.geometry)
         self.tokens_at = tokens_at
         self.maxima, self.sums, self.candidates = maxima, sums, candidates
+        self.guidance = guidance
 
     # Helpers
 
@@ -537,6 +546,18 @@ class Phases:
         width = geometry.width
         blocks = -(-spec.hidden // width)
         rows = self._tile_rows("head", blocks + 1, blocks + 3)
+        if self.guidance:
+            # The rows with and without the prompt must be in one tile.
+            whole = math.lcm(geometry.group, shape.batch)
+            room = (geometry.vector_rows - blocks - 3) // (blocks + 1)
+            rows = min(room // whole, -(-rows // whole)) * whole
+            if rows == 0:
+                raise CompileError(
+                    [
+                        f"phase head: {whole} rows (groups of {geometry.group}, guided positions "
+                        f"of {shape.batch}) do not fit in Vector SRAM"
+                    ]
+                )
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         y = self._rows(memory, "logits", rows)
@@ -564,10 +585,10 @@ class Phases:
         asm.scaled(A, A, shape.batch)
         asm.store(A, State.ROW)
         asm.load(A, State.SPAN)
-        asm.scaled(A, A, shape.batch)
-        asm.store(A, State.HEAD_ROWS)
+        asm.scaled(B, A, shape.batch)
+        asm.store(B, State.HEAD_ROWS)
         # Nothing seen yet.
-        asm(f"MV {GROUP}, {A}")
+        asm.scaled(GROUP, A, shape.samples)
         asm.li(A, 0)
         with asm.repeat(GROUP):
             asm(f"S_ST_FP f5, {A}, {self.maxima}", f"S_ST_FP f0, {A}, {self.sums}")
@@ -575,6 +596,7 @@ class Phases:
             asm.add(A, A, 1)
 
         word, row_of_batch, token, span, index = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
+        hidden, samples = PANEL, BLOCK
 
         def statistics(columns: int) -> None:
             # Word and batch row of the tile's first row.
@@ -595,8 +617,29 @@ class Phases:
             else:
                 asm(f"MV {word}, {A}")
             asm.load(token, State.COLUMN)
+            if self.guidance:
+                asm.li(samples, shape.samples)
+                self._float("f4", self.guidance + 1)
+                asm.li(hidden, y + shape.samples * width)
 
             def row() -> None:
+                if self.guidance:
+                    # u + (scale + 1) (c - u), in the rows with the prompt.
+                    with asm.skip_if("C_BGEU", row_of_batch, samples):
+                        row_with_prompt()
+                    asm.add(hidden, hidden, width)
+                    step()
+                else:
+                    row_with_prompt()
+                    step()
+
+            def row_with_prompt() -> None:
+                if self.guidance:
+                    asm(
+                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {hidden}",
+                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
+                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {hidden}",
+                    )
                 if columns < width:
                     asm.li(A, seen)
                     asm.li(B, lowest)
@@ -617,6 +660,8 @@ class Phases:
                     f"S_ST_FP f2, {word}, {self.sums}",
                     f"S_ST_INT {index}, {word}, {self.candidates}",
                 )
+
+            def step() -> None:
                 if shape.batch > 1:
                     # The next row is the same position of the next row of the batch.
                     asm(f"S_ADD_INT {word}, {word}, {span}")
@@ -641,7 +686,8 @@ class Phases:
 
         self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
         # Confidences take the place of the maxima.
-        asm.load(GROUP, State.HEAD_ROWS)
+        asm.load(A, State.SPAN)
+        asm.scaled(GROUP, A, shape.samples)
         asm.li(A, 0)
         with asm.repeat(GROUP):
             asm(f"S_LD_FP f1, {A}, {self.sums}", "S_RECI_FP f1, f1")
