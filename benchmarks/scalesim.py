@@ -75,7 +75,20 @@ def run(m: int, n: int, k: int, size: int = 64) -> tuple[float, int]:
     (folder / "gemm.csv").write_text(f"Layer,M,N,K,\ngemm,{m},{n},{k},\n")
     # SCALE-Sim demands a layout even where it is not used: a header and as many ones.
     (folder / "layout.csv").write_text("h," * 28 + "\ngemm," + "1," * 29 + "\n")
-    arguments = ["-c", "array.cfg", "-t", "gemm.csv", "-l", "layout.csv", "-p", "out", "-i", "gemm", "-s", "N"]
+    arguments = [
+        "-c",
+        "array.cfg",
+        "-t",
+        "gemm.csv",
+        "-l",
+        "layout.csv",
+        "-p",
+        "out",
+        "-i",
+        "gemm",
+        "-s",
+        "N",
+    ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [python, "-m", "scalesim.scale", *arguments],
