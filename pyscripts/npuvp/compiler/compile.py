@@ -70,7 +70,7 @@ class Compilation:
         with path.open("wb") as file:
             for address, data in pieces:
                 file.seek(address - base)
-                file.write(memoryview(data))
+                file.write(data.tobytes())
         image = Image.of(path, base)
         self.firmware.images.append(image)
         return image
