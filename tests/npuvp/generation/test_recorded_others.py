@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan
 from npuvp.reference_model import Precision, reference_generate
