@@ -48,9 +48,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 def _plan(options: argparse.Namespace) -> GenerationPlan:
     names = {field.name for field in fields(GenerationPlan)}
     given = {
-        name: value
-        for name, value in vars(options).items()
-        if name in names and value is not None
+        name: value for name, value in vars(options).items() if name in names and value is not None
     }
     return GenerationPlan(**given)
 

@@ -133,7 +133,9 @@ def compile_generation(
     for tensor in (
         Tensor("tokens", "hbm", at["tokens"], "raw32", (length, rows), "inout"),
         Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, rows), "out"),
-        Tensor("transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"),
+        Tensor(
+            "transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"
+        ),
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
         firmware.tensors[tensor.name] = tensor

@@ -30,7 +30,9 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
     """What of a plan the compiler does not support."""
     faults = []
     if plan.revision not in ("llada", "fast-dllm-2025", "fast-dllm-2026"):
-        faults.append(f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026")
+        faults.append(
+            f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026"
+        )
     for name, default in (
         ("temperature", 0.0),
         ("remasking", "low_confidence"),
@@ -164,7 +166,7 @@ class Control:
         asm.li("gp3", memory.tokens)
         asm.li("gp4", self.spec.mask_id)
         asm.li("gp5", plan.block_length)
-        asm(f"V_CMP_INT gp0, gp3, gp4, gp5, eq", "V_COUNT gp6, gp0, gp5")
+        asm("V_CMP_INT gp0, gp3, gp4, gp5, eq", "V_COUNT gp6, gp0, gp5")
         asm.li("gp7", 0)
         asm.li("gp8", plan.steps_per_block)
         divide, divided = asm.new_label("divide"), asm.new_label("divided")
@@ -257,7 +259,7 @@ class Control:
         if positions * samples > self.scratch_elements:
             positions = max(1, self.scratch_elements // samples)
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
-        asm(f"S_ADDI_INT gp1, gp4, 0")
+        asm("S_ADDI_INT gp1, gp4, 0")
         again, done = asm.new_label("earlier"), asm.new_label("earlier_done")
         asm.label(again)
         asm.load("gp2", State.START)

@@ -14,8 +14,6 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Allocator, Geometry, Layout
 from npuvp.compiler.linear import (
-    A,
-    B,
     BLOCK,
     GROUP,
     PANEL,
@@ -26,6 +24,8 @@ from npuvp.compiler.linear import (
     X_GROUP,
     Y_GROUP,
     Y_PANEL,
+    A,
+    B,
     Panels,
     Tile,
     Tiles,
@@ -135,7 +135,9 @@ class Phases:
             with asm.loop(BLOCK, x.blocks):
                 asm(f"V_MUL_VV {Y_PANEL}, {X_BLOCK}, {X_BLOCK}", f"V_RED_SUM f1, {Y_PANEL}")
                 asm.add(X_BLOCK, X_BLOCK, x.pitch)
-            asm("S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1")
+            asm(
+                "S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1"
+            )
             asm(f"MV {X_BLOCK}, {X_GROUP}")
             asm.li(W_BLOCK, weight)
             with asm.loop(BLOCK, x.blocks):
@@ -200,9 +202,7 @@ class Phases:
         weight = self._rows(memory, "attn_norm", blocks)
         square = self._rows(memory, "squares", 1)
         if width % spec.head_dim:
-            raise CompileError(
-                [f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {width}"]
-            )
+            raise CompileError([f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {width}"])
         taken = width  # the rotation's tile
         self._load_norm(LAYER, self.layout.offsets["attn_norm"], weight)
         self._address(_GLOBAL, "rotation")
@@ -285,7 +285,12 @@ class Phases:
             padded: Whether prompts are padded, so that rows of the batch see different keys.
         """
         asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        width, group, blen, tiles = geometry.width, geometry.group, geometry.blen, self.layout.key_tiles
+        width, group, blen, tiles = (
+            geometry.width,
+            geometry.group,
+            geometry.blen,
+            self.layout.key_tiles,
+        )
         if 2 * tiles * width > geometry.matrix_rows:
             raise CompileError(
                 [
@@ -301,15 +306,25 @@ class Phases:
         lowest = self._rows(memory, "row of -inf", 1)
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         batch, head = shape.batch, spec.head_dim
-        masked = [
-            tile for tile in range(tiles) if padded or (tile + 1) * width > shape.length
-        ]
+        masked = [tile for tile in range(tiles) if padded or (tile + 1) * width > shape.length]
         # Registers that live across a head.
         q_offset, kv_offset, left_group, left_heads, left_batch = (
-            "gp1", "gp2", "gp3", "gp4", "gp5",
+            "gp1",
+            "gp2",
+            "gp3",
+            "gp4",
+            "gp5",
         )
         first, rows, at, other, inner, address, column, count, mask = (
-            "gp6", "gp7", "gp8", "gp9", "gp10", "gp11", "gp12", "gp13", "gp14",
+            "gp6",
+            "gp7",
+            "gp8",
+            "gp9",
+            "gp10",
+            "gp11",
+            "gp12",
+            "gp13",
+            "gp14",
         )
         self._address(_GLOBAL, "q")
         self._address(_OFFSETS, "o")
