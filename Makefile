@@ -28,8 +28,8 @@ demo: build ## a sampling step of full size, then text from a small model, on th
 	    --power-plot traces/generate_power.png --stats traces/generate_stats.json
 
 test: build test-sanitize ## every test
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
-	@$(BIN)/python -m pytest -m slow -n $(JOBS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
 test-cpp: setup ## the C++ tests, without sanitizers
 	@cmake -S . -B build/tests -G Ninja -DNPUVP_PYTHON=OFF -DNPUVP_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/tests.log || { cat build/tests.log; exit 1; }

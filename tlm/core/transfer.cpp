@@ -213,9 +213,18 @@ bool Core::execute_dma(const D& d) {
         case Op::h_st_fp:
             t.to_sram = d.op == Op::h_ld_fp;
             extended_form(1);
-            t.format = csr(isa::Csr::dma_format) == static_cast<std::uint32_t>(isa::DmaFormat::bf16)
-                           ? MxFormat::bf16
-                           : MxFormat::fp32;
+            switch (static_cast<isa::DmaFormat>(csr(isa::Csr::dma_format))) {
+                case isa::DmaFormat::bf16:
+                    t.format = MxFormat::bf16;
+                    break;
+                case isa::DmaFormat::fp32:
+                    t.format = MxFormat::fp32;
+                    break;
+                default:
+                    throw Trap{"no such format in FP SRAM",
+                               "dma_format = " + std::to_string(csr(isa::Csr::dma_format)) +
+                                   ", allowed: 8 bf16, 9 fp32"};
+            }
             words_side(Space::fp, gp_[d.rd]);
             memory_side();
             break;
