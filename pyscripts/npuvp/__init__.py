@@ -1,5 +1,6 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from npuvp.compiler import CompileError
@@ -41,6 +42,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The ISA tools, platform descriptions and the golden machine work without the extension module.
+    if name == "golden":
+        return import_module("npuvp.golden")
     if name == "Result":
         from npuvp.run import Result
 

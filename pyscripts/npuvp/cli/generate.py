@@ -78,10 +78,10 @@ def _compile(options: argparse.Namespace) -> None:
         compilation.write_image(image)
         files.append(image)
     compilation.firmware.save(path)
-    text = compilation.firmware.text(0)
-    assert text is not None
+    program = compilation.firmware.text(0)
+    assert program is not None
     print(
-        f"{checkpoint.name}: {len(text.words):,} instructions, {path.stat().st_size:,} bytes, "
+        f"{checkpoint.name}: {len(program.words):,} instructions, {path.stat().st_size:,} bytes, "
         f"{compilation.layout.regions[-1].address + compilation.layout.regions[-1].size:,} bytes "
         f"of memory on {platform.name}"
     )

@@ -124,6 +124,7 @@ def _prefetch_v(memory: MemoryMap, core: Core, d: Decoded) -> None:
 
 def _store_v(memory: MemoryMap, core: Core, d: Decoded) -> None:
     count = core.p["writeback_v_rows"]
+    core.vector_row(core.gp[d.rd])
     first = core.vector_row(core.gp[d.rd], count)
     target = _activation(core, d, count)
     rows = core.vector[first : first + count]
