@@ -18,13 +18,6 @@ setup: ## Debian packages, virtual environment and extension module, where missi
 
 build: setup ## rebuild what changed in the extension module
 
-<<<<<<< HEAD
-demo: build ## a small diffusion language model adds two numbers on the virtual NPU
-	@$(BIN)/npuvp generate models/llada-mini --prompt 1234567+7654321= --platform platform/edge.yaml \
-	    --gen-length 16 --block-length 16 --steps 8 --cache dual --vcd traces/demo.vcd \
-	    --wave-view traces/demo.gtkw --power traces/demo_power.csv --power-window 10us \
-	    --power-plot traces/demo_power.png --stats traces/demo_stats.json
-=======
 demo: build ## a sampling step of full size, then text from a small model, on the virtual NPU
 	@$(BIN)/npuvp sample --platform platform/paper.yaml --set core.issue=blocking \
 	    --batch 16 --positions 32 --vcd traces/demo.vcd --wave-view traces/demo.gtkw \
@@ -33,7 +26,6 @@ demo: build ## a sampling step of full size, then text from a small model, on th
 	    --gen-length 16 --block-length 16 --steps 16 --cache dual --vcd traces/generate.vcd \
 	    --wave-stop 1ms --power traces/generate_power.csv --power-window 10us \
 	    --power-plot traces/generate_power.png --stats traces/generate_stats.json
->>>>>>> main
 
 test: build test-sanitize ## every test
 	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
