@@ -69,8 +69,8 @@ def _compile(options: argparse.Namespace) -> None:
     if options.dump_ir:
         folder = Path(options.dump_ir)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in compilation.dump().items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for name, listing in compilation.dump().items():
+            (folder / name).write_text(listing, encoding="utf-8")
             files.append(folder / name)
     # Random weights are for timing, which never looks at them.
     if not isinstance(checkpoint, RandomCheckpoint):

@@ -18,7 +18,7 @@ from npuvp.compiler.phases import Phases
 from npuvp.firmware import DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
-from npuvp.plan import GenerationPlan
+from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -35,6 +35,7 @@ class Compilation:
         program: The forward call, fused.
         layout: Of HBM.
         assembly: Source text.
+        earlier_positions: Positions before a block that are searched for masks at once.
         firmware: Without the weights.
     """
 
@@ -44,6 +45,7 @@ class Compilation:
     program: Program
     layout: Layout
     assembly: str
+    earlier_positions: int
     firmware: Firmware
 
     def dump(self) -> dict[str, str]:
@@ -57,6 +59,46 @@ class Compilation:
             + "".join(f"  +{at:#012x} {name}\n" for name, at in self.layout.offsets.items()),
             "4_firmware.s": self.assembly,
         }
+
+    def decisions(self) -> dict[int, list[tuple[int, int]]]:
+        """What control takes from data, for a run in timing mode without weights.
+
+        Assumes a prompt without masks and that every call commits its whole quota; under a
+        threshold or factor the number of calls depends on the data, so there is no such list.
+
+        Raises:
+            CompileError: Not a plan with quotas.
+        """
+        plan, samples = self.plan, self.shape.samples
+        if plan.threshold is not None or plan.factor is not None:
+            raise CompileError(["threshold or factor: the number of calls depends on the data"])
+        at = {name: s.value for name, s in self.firmware.symbols.items() if s.section == "text"}
+        taken: list[tuple[int, int]] = []
+        counts = quotas([plan.block_length] * samples, plan.steps_per_block)
+        for block in range(plan.blocks):
+            taken += [(at["decide_quota"], plan.block_length)] * samples
+            start = self.shape.prompt + block * plan.block_length
+            left = counts.sum()
+            for step in range(plan.steps_per_block):
+                sees_earlier = step == 0 or plan.cache == "none"
+                # Tokens that an earlier call stored; which row of the embedding matters to no time.
+                first = 0 if sees_earlier else start
+                written = start + (plan.block_length if step else 0)
+                if block or step:
+                    count = (written - max(first, self.shape.prompt)) * self.shape.batch
+                    rows = [(at["decide_row"], self.checkpoint.spec.mask_id)] * count
+                else:
+                    rows = []
+                if sees_earlier:
+                    pieces = -(-start // self.earlier_positions)
+                    taken += [(at["decide_earlier"], 0)] * pieces
+                taken += rows
+                left -= counts[:, step].sum()
+                last = step + 1 == plan.steps_per_block
+                dual = plan.cache == "dual" and plan.revision == "fast-dllm-2026"
+                if plan.revision != "llada" and not (last and dual):
+                    taken.append((at["decide_left"], int(left)))
+        return {0: taken}
 
     def weight_segments(self) -> Iterator[DataSegment]:
         """Weights and tables as data of the firmware."""
@@ -126,7 +168,8 @@ def compile_generation(
         memory.candidates,
         plan.cfg_scale,
     )
-    Control(asm, phases, spec, plan, shape, memory).program(padding is not None)
+    control = Control(asm, phases, spec, plan, shape, memory)
+    control.program(padding is not None)
     firmware = assemble(asm.text)
     firmware.segments += layout.constants(padding)
     at = layout.addresses
@@ -139,7 +182,9 @@ def compile_generation(
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
         firmware.tensors[tensor.name] = tensor
-    return Compilation(checkpoint, plan, shape, program, layout, asm.text, firmware)
+    return Compilation(
+        checkpoint, plan, shape, program, layout, asm.text, control.earlier_positions, firmware
+    )
 
 
 def compile_model(

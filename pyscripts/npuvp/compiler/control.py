@@ -111,7 +111,9 @@ class Control:
         # Vector SRAM during sampling, in elements.
         rows = memory.mask_rows * self.width
         self.masks, self.transfer, self.above = 0, rows, 2 * rows
-        self.scratch_elements = phases.geometry.vector_rows * self.width
+        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
+        elements = phases.geometry.vector_rows * self.width
+        self.earlier_positions = max(1, min(memory.span, shape.length, elements // shape.samples))
         self.by_quota = plan.threshold is None and plan.factor is None
 
     def program(self, padded: bool) -> None:
@@ -170,6 +172,7 @@ class Control:
         asm.li("gp7", 0)
         asm.li("gp8", plan.steps_per_block)
         divide, divided = asm.new_label("divide"), asm.new_label("divided")
+        asm.label("decide_quota")
         asm.label(divide)
         asm(f"C_BLTU gp6, gp8, {divided}", "S_SUB_INT gp6, gp6, gp8")
         asm.add("gp7", "gp7", 1)
@@ -254,10 +257,7 @@ class Control:
         """Masks before the block compete where a call sees them: LOW moves to the piece of the
         canvas that holds the first one."""
         asm, batch, samples = self.asm, self.shape.batch, self.shape.samples
-        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
-        positions = min(self.memory.span, self.shape.length)
-        if positions * samples > self.scratch_elements:
-            positions = max(1, self.scratch_elements // samples)
+        positions = self.earlier_positions
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
         asm("S_ADDI_INT gp1, gp4, 0")
         again, done = asm.new_label("earlier"), asm.new_label("earlier_done")
@@ -274,6 +274,7 @@ class Control:
         asm("H_LD_INT gp7, gp6, a0, gp2, 1", "C_FENCE 0xFFFF")
         asm.li("gp8", self.spec.mask_id)
         asm("V_CMP_INT gp0, gp7, gp8, gp5, eq", "V_COUNT gp6, gp0, gp5")
+        asm.label("decide_earlier")
         with asm.skip_if("C_BEQ", "gp6", "gp0"):
             asm.store("gp1", State.LOW)
             asm(f"C_JUMP {done}")
@@ -539,6 +540,7 @@ class Control:
             if plan.cache == "dual" and plan.revision == "fast-dllm-2026":
                 asm(f"C_BEQ gp1, gp2, {next_block}")
             asm.load("gp3", State.LEFT)
+            asm.label("decide_left")
             asm(f"C_BNE gp3, gp0, {go_on}")
             if plan.cache != "none" and plan.revision == "fast-dllm-2025":
                 # Its loop tests at the end, so that one refine pass always runs.

@@ -178,6 +178,7 @@ class Phases:
             asm.csr("dma_len", 1)
             asm(f"H_LD_INT {X_BLOCK}, {A}, a3, {B}, 1", "C_FENCE 0xFFFF")
             self.tiles.memory_rows(2 * spec.hidden, spec.hidden)
+            asm.label("decide_row")
             asm(f"H_GATHER_V gp0, {X_BLOCK}, {_GLOBAL}, {B}, 1")
             asm.load(A, State.TILE)
             asm.scaled(A, A, 2 * spec.hidden)

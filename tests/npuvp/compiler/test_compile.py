@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from compiler_cases import platform
 
@@ -107,3 +108,26 @@ def test_what_does_not_fit_is_named(core: dict[str, Any], message: str) -> None:
 def test_memory_that_is_too_small_is_named() -> None:
     with pytest.raises(CompileError, match="head: 1,035,993,088 bytes, but HBM has 1,073,"):
         words("llada-8b")
+
+
+@pytest.mark.parametrize(("cache", "batch"), [("none", 2), ("prefix", 1), ("dual", 2)])
+def test_timing_mode_with_the_plans_decisions(cache: Any, batch: int) -> None:
+    plan = GenerationPlan(gen_length=8, block_length=4, steps=4, cache=cache)
+    machine = platform(64, 16)
+    compilation = compile_generation(
+        SMALL, machine.description(), plan, prompt_length=5, batch=batch
+    )
+    canvas = np.full((13, batch), compilation.checkpoint.spec.mask_id)
+    canvas[:5] = 7
+    timing = machine.run(
+        compilation.firmware,
+        inputs={"tokens": canvas},
+        mode="timing",
+        decisions=compilation.decisions(),
+    )
+    compilation.firmware.segments += compilation.weight_segments()
+    functional = machine.run(compilation.firmware, inputs={"tokens": canvas})
+    planned, recorded = compilation.decisions()[0], functional.decisions[0]
+    assert [pc for pc, _ in planned] == [pc for pc, _ in recorded]
+    assert timing.cycles == functional.cycles
+    assert len(timing.host_words) == 4
