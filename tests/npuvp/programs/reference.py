@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from npuvp import Firmware, assemble
 from npuvp.golden.codec import GoldenCodec
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
