@@ -166,7 +166,7 @@ TRAPS: list[tuple[str, str, str]] = [
     (
         "LI gp1, 16\nH_PREFETCH_M gp1, gp0, a0, 0, 0",
         "Matrix SRAM address is not the start of a tile",
-        "element address 16, tiles are multiples of 256",
+        "element address 16, allowed: multiples of 256",
     ),
     (
         "LI gp1, 512\nH_PREFETCH_M gp1, gp0, a0, 0, 0",
@@ -204,7 +204,7 @@ TRAPS: list[tuple[str, str, str]] = [
         "dma_sram_pitch = 24, a row takes 16 elements",
     ),
     (
-        "LI gp1, 4\nC_CSRW dma_len, gp1\nLI gp1, 2\nC_CSRW dma_sram_pitch, gp1\n"
+        "LI gp1, 9\nC_CSRW dma_format, gp1\nLI gp1, 4\nC_CSRW dma_len, gp1\nLI gp1, 2\nC_CSRW dma_sram_pitch, gp1\n"
         "H_LD_FP gp0, gp0, a0, gp1, 0",
         "DMA rows overlap in the SRAM",
         "dma_sram_pitch = 2, a row takes 4",
