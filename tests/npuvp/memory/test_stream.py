@@ -34,12 +34,27 @@ def test_latency_under_load_is_within_a_tenth(point: LatencyPoint, refresh: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["HBM2_2400", "HBM2E_V80", "HBM3_6400", "HBM3E"])
-def test_sequential_reads_reach_the_peak_of_every_preset(preset: str) -> None:
+@pytest.mark.parametrize(
+    ("preset", "queue", "fraction"),
+    [
+        ("HBM2_2400", 32, 1.0),
+        ("HBM2E_V80", 32, 1.0),
+        ("HBM3_6400", 32, 0.999),
+        ("HBM3E", 32, 0.895),  # too short for its row changes
+        ("HBM3E", 48, 0.999),
+    ],
+)
+def test_sequential_reads_and_the_peak(preset: str, queue: int, fraction: float) -> None:
     result = vp.memory_stream(
-        preset=preset, channels=2, pattern="sequential", reads=1, writes=0, refresh="none"
+        preset=preset,
+        channels=2,
+        pattern="sequential",
+        reads=1,
+        writes=0,
+        refresh="none",
+        queue=queue,
     )
-    assert result.fraction_of_peak == pytest.approx(1.0, abs=0.002)
+    assert result.fraction_of_peak == pytest.approx(fraction, abs=0.0005)
 
 
 def test_the_defaults_run_and_count_commands() -> None:
