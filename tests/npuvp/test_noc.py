@@ -59,10 +59,10 @@ def test_split_sampling_gives_the_bits_of_one_core(work, alone, cores, columns, 
         )
     assert result.outputs["transfer"].sum(axis=1).tolist() == [2, 5]
     links = result.stats["noc"]["links"]
-    # Every request is answered: as many packets leave the ports as enter them.
+    # Every packet that enters leaves; the answer to the last doorbell is on its way at the end.
     entered = sum(link["packets"] for name, link in links.items() if name.endswith("_in"))
     left = sum(link["packets"] for name, link in links.items() if name.endswith("_out"))
-    assert entered == left == result.stats["noc"]["packets"] > 0
+    assert entered - 1 == left == result.stats["noc"]["packets"] > 0
     assert all(0 <= link["utilisation"] <= 1 for link in links.values())
     for node in range(nodes):
         name = f"r{node}c{columns - 1}.hbm_{node}_in" if nodes > 1 else f"r0c{columns - 1}.hbm_in"
@@ -181,7 +181,7 @@ class Scratch(vp.Target):
 
 TARGET = """
     .text
-    LIA a1, {base}, gp1
+    LIA a1, {base}, gp1, gp2
     LI gp1, 1
     C_CSRW dma_len, gp1
     LI gp2, 77
@@ -261,27 +261,19 @@ def test_impossible_platforms_name_both_parties():
     assert any("hbm" in fault and "other" in fault for fault in faults(p))
 
 
+@pytest.fixture(scope="module")
+def real_step():
+    work = workload(seeded_logits(1, 4, 126464, 3))
+    return work, sample(vp.Platform.load("platform/paper.yaml", core={"vlen": 512}), work).outputs
+
+
 @pytest.mark.parametrize("name", ["v80", "quad", "manycore"])
-def test_platform_files_run_a_real_step(name):
-    p = vp.Platform.load(f"platform/{name}.yaml")
-    logits = seeded_logits(1, 8, 126464, 3)
-    result = sample(p, workload(logits))
-    np.testing.assert_array_equal(
-        result.outputs["argmax"][0], _quantised_argmax(logits[0]), err_msg=name
-    )
-    assert result.outputs["transfer"].sum() == 2
-    chosen = result.outputs["transfer"][0] > 0
-    np.testing.assert_array_equal(
-        result.outputs["tokens"][0][chosen], result.outputs["argmax"][0][chosen]
-    )
-
-
-def _quantised_argmax(rows):
-    from npuvp.golden.formats import bf16_to_float
-    from npuvp.golden.mx import mx_decode_row, mx_encode_row
-
-    def decoded(row):
-        elements, scales = mx_encode_row("mxfp8_e4m3", 32, row)
-        return bf16_to_float(mx_decode_row("mxfp8_e4m3", 32, elements, scales, len(row), "bf16"))
-
-    return [int(np.argmax(decoded(row))) for row in rows]
+def test_platform_files_run_a_real_step(name, real_step):
+    work, alone = real_step
+    p = vp.Platform.load(f"platform/{name}.yaml", core={"vlen": 512, "mlen": 128, "blen": 16})
+    result = sample(p, work)
+    for output, value in alone.items():
+        np.testing.assert_array_equal(
+            result.outputs[output].view(np.uint8), value.view(np.uint8), err_msg=output
+        )
+    assert result.outputs["transfer"].sum() == 1
