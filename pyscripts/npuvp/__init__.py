@@ -1,13 +1,18 @@
 """A SystemC TLM-2.0 virtual platform of an NPU for diffusion language models."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from npuvp.compiler import CompileError
+from npuvp.compiler import compile_model as compile
+from npuvp.compiler.runtime import generate
 from npuvp.components import Target
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
 from npuvp.memory_stream import MemoryStream, memory_stream
 from npuvp.parameters import PlatformError
+from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
 
 if TYPE_CHECKING:
@@ -15,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssemblyError",
+    "CompileError",
     "DeadlockError",
     "Firmware",
     "FirmwareError",
+    "GenerationPlan",
     "InputError",
     "MemoryStream",
     "Platform",
@@ -27,12 +34,16 @@ __all__ = [
     "Target",
     "Trap",
     "assemble",
+    "compile",
+    "generate",
     "memory_stream",
 ]
 
 
 def __getattr__(name: str) -> Any:
     # The ISA tools, platform descriptions and the golden machine work without the extension module.
+    if name == "golden":
+        return import_module("npuvp.golden")
     if name == "Result":
         from npuvp.run import Result
 

@@ -259,7 +259,7 @@ class _Reader:
         self.faults.append(Fault(place, key, value, message))
 
     def read(self) -> None:
-        known = {*_TEXTS, "sources", *_SECTIONS}
+        known = (*_TEXTS, "sources", *_SECTIONS)
         for name, entry in self.settings.items():
             if name not in known:
                 self.fault(entry.place, name, None, f"is unknown, allowed: {', '.join(known)}")

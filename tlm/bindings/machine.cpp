@@ -13,6 +13,7 @@
 #include "bindings/memory.h"
 #include "isa/decode.h"
 #include "parameters_from_dict.h"
+#include "platform/bare_loop.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -391,6 +392,8 @@ void machine(nb::module_& parent) {
         .def_prop_ro("doorbells", [](Machine& self) { return words_list(self.host().doorbells()); })
         .def_prop_ro("console", [](Machine& self) { return self.host().console_text(); })
         .def("owner_of", &Machine::owner_of, "address"_a);
+    m.def("bare_loop", &bare_loop, "count"_a, nb::call_guard<nb::gil_scoped_release>(),
+          "Seconds of a plain SystemC loop of b_transport and wait: the benchmark's yardstick.");
     m.def("operation_names", [] {
         std::vector<std::string> names;
         for (std::size_t i = 0; i < isa::op_count; ++i)

@@ -145,14 +145,13 @@ bool Core::execute_dma(const D& d) {
         if (t.rows == 0) return;
         t.first = word_index(space, address, (t.rows - 1) * t.step + t.extent);
     };
-    auto matrix_side = [&](std::uint32_t address) {
+    auto matrix_side = [&](std::uint32_t address, std::uint64_t unit, const char* what) {
         const auto m = static_cast<std::uint64_t>(p_.mlen);
-        const std::uint64_t tile = m * m;
         const std::uint64_t elements = matrix_.size() / numerics::bytes_of(p_.matrix_format);
-        if (address % tile != 0)
-            throw Trap{"Matrix SRAM address is not the start of a tile",
-                       "element address " + std::to_string(address) + ", tiles are multiples of " +
-                           std::to_string(tile)};
+        if (address % unit != 0)
+            throw Trap{std::string("Matrix SRAM address is not the start of a ") + what,
+                       "element address " + std::to_string(address) + ", allowed: multiples of " +
+                           std::to_string(unit)};
         if (address / m + t.rows > elements / m)
             throw Trap{"access outside Matrix SRAM", "rows " + std::to_string(address / m) + ".." +
                                                          std::to_string(address / m + t.rows - 1) +
@@ -180,7 +179,7 @@ bool Core::execute_dma(const D& d) {
             const auto m = static_cast<std::uint64_t>(p_.mlen);
             t.elements = m;
             t.rows = (static_cast<std::uint64_t>(p_.prefetch_m_rows) + m - 1) / m * m;
-            matrix_side(gp_[d.rd]);
+            matrix_side(gp_[d.rd], m * m, "tile");
             public_form(d.f1 ? p_.kv_format : p_.weight_format,
                         d.f1 ? p_.kv_block : p_.weight_block);
             break;
@@ -199,7 +198,7 @@ bool Core::execute_dma(const D& d) {
                 throw Trap{"a row longer than a Matrix SRAM row",
                            std::to_string(t.elements) + ", allowed: 1.." + std::to_string(p_.mlen)};
             t.format = csr_format(csr(isa::Csr::dma_format));
-            matrix_side(gp_[d.rd]);
+            matrix_side(gp_[d.rd], static_cast<std::uint64_t>(p_.mlen) * p_.blen, "block of rows");
             memory_side();
             break;
         case Op::h_ld_int:
@@ -214,9 +213,18 @@ bool Core::execute_dma(const D& d) {
         case Op::h_st_fp:
             t.to_sram = d.op == Op::h_ld_fp;
             extended_form(1);
-            t.format = csr(isa::Csr::dma_format) == static_cast<std::uint32_t>(isa::DmaFormat::bf16)
-                           ? MxFormat::bf16
-                           : MxFormat::fp32;
+            switch (static_cast<isa::DmaFormat>(csr(isa::Csr::dma_format))) {
+                case isa::DmaFormat::bf16:
+                    t.format = MxFormat::bf16;
+                    break;
+                case isa::DmaFormat::fp32:
+                    t.format = MxFormat::fp32;
+                    break;
+                default:
+                    throw Trap{"no such format in FP SRAM",
+                               "dma_format = " + std::to_string(csr(isa::Csr::dma_format)) +
+                                   ", allowed: 8 bf16, 9 fp32"};
+            }
             words_side(Space::fp, gp_[d.rd]);
             memory_side();
             break;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
@@ -49,6 +50,21 @@ class Reader {
         if (count > (bytes_.size() - at_) / sizeof(T)) mismatch();
         values.resize(count);
         take(values.data(), count * sizeof(T));
+    }
+    /// Values whose number the configuration fixes.
+    template <class T>
+    void fill(std::vector<T>& values) {
+        const std::size_t count = values.size();
+        get(values);
+        if (values.size() != count) mismatch();
+    }
+    /// A value that must be as it was when saved.
+    template <class T>
+    void expect(const T& value) {
+        static_assert(std::has_unique_object_representations_v<T>);
+        std::array<std::uint8_t, sizeof(T)> saved{};
+        take(saved.data(), saved.size());
+        if (std::memcmp(saved.data(), &value, sizeof value) != 0) mismatch();
     }
     void finish() const {
         if (at_ != bytes_.size()) mismatch();

@@ -120,7 +120,7 @@ void scaled_values(const Elements& e, const std::uint8_t* codes, float scale, st
     const auto nan = hn::BitCast(d, hn::Set(du, canonical_nan_fp32));
     for (std::size_t i = 0; i < count; i += hn::Lanes(d)) {
         const auto code = hn::PromoteTo(du, hn::LoadU(d8, codes + i));
-        auto value = hn::Undefined(d);
+        auto value = hn::Zero(d);
         if (e.integer) {
             const auto number = hn::ShiftRightSame(
                 hn::BitCast(di, hn::ShiftLeftSame(code, e.sign_shift)), e.sign_shift);

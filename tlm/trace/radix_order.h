@@ -6,26 +6,29 @@
 
 namespace npuvp::trace {
 
-/// The order of indices by key, stable. Keys of one batch of changes lie close together,
-/// so that two or three passes of a radix sort beat a comparison sort several times.
+/// The order of ascending indices by key, stable, both of 32 bits. Keys of one batch of changes lie
+/// close together, so that two or three passes of a radix sort beat a comparison sort several
+/// times.
 class RadixOrder {
   public:
-    void clear();
-    void push(std::uint64_t key, std::size_t index);
+    void clear() {
+        entries_.clear();
+        all_keys_ = 0;
+    }
+    void push(std::uint32_t key, std::uint32_t index) {
+        entries_.push_back(std::uint64_t{key} << 32 | index);
+        all_keys_ |= key;
+    }
     void sort();
 
     std::size_t size() const { return entries_.size(); }
-    std::size_t operator[](std::size_t at) const { return entries_[at].index; }
+    std::uint32_t operator[](std::size_t at) const {
+        return static_cast<std::uint32_t>(entries_[at]);
+    }
 
   private:
-    struct Entry {
-        std::uint64_t key;
-        std::size_t index;
-    };
-
-    std::vector<Entry> entries_, other_;
-    std::uint64_t lowest_ = ~std::uint64_t{0};
-    std::uint64_t highest_ = 0;
+    std::vector<std::uint64_t> entries_, other_;
+    std::uint32_t all_keys_ = 0;
 };
 
 }  // namespace npuvp::trace

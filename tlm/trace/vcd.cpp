@@ -14,6 +14,7 @@ namespace {
 constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);
 constexpr std::size_t batch = 1 << 13;
 constexpr std::uint64_t limit_reserve = 256;
+constexpr Time longest_slice = Time{1} << 30;                      // keys of 32 bits order it
 constexpr std::size_t most_signals = 94 + 94 * 94 + 94 * 94 * 94;  // identifiers of 1 to 3 letters
 constexpr Time second = 1'000'000'000'000;
 
@@ -365,13 +366,19 @@ void VcdSink::advance(Time safe) {
 }
 
 void VcdSink::process(Time limit) {
-    if (limit <= done_) return;
+    if (pending_.empty()) done_ = std::max(done_, limit);
+    while (limit > done_ && !closed_) process_slice(std::min(limit, done_ + longest_slice));
+    if (!closed_) file_.flush();
+}
+
+void VcdSink::process_slice(Time limit) {
     // Intervals that end after `limit` stay behind.
     order_.clear();
     later_.clear();
     for (std::size_t i = 0; i < pending_.size(); ++i) {
         if (pending_[i].key < 2 * limit)
-            order_.push(pending_[i].key, i);
+            order_.push(static_cast<std::uint32_t>(pending_[i].key - 2 * done_),
+                        static_cast<std::uint32_t>(i));
         else
             later_.push_back(pending_[i]);
     }
@@ -398,7 +405,6 @@ void VcdSink::process(Time limit) {
     }
     pending_.swap(later_);
     done_ = limit;
-    if (!closed_) file_.flush();
 }
 
 void VcdSink::write_instant(Time time) {

@@ -73,6 +73,7 @@ class VcdSink : public Sink, public PowerListener {
     void span(const Event& event, State state, std::uint64_t amount);
     void on_host(const Event& event);
     void process(Time limit);
+    void process_slice(Time limit);
     void write_instant(Time time);
     void dump(Time time);
     void stamp(Time time);

@@ -124,18 +124,18 @@ def _prefetch_v(memory: MemoryMap, core: Core, d: Decoded) -> None:
 
 def _store_v(memory: MemoryMap, core: Core, d: Decoded) -> None:
     count = core.p["writeback_v_rows"]
+    core.vector_row(core.gp[d.rd])
     first = core.vector_row(core.gp[d.rd], count)
     target = _activation(core, d, count)
     rows = core.vector[first : first + count]
     target.write(memory, *mx_encode_row(target.format, target.block, rows))
 
 
-def _matrix_rows(core: Core, address: int, count: int) -> int:
-    tile = core.mlen * core.mlen
-    if address % tile:
+def _matrix_rows(core: Core, address: int, count: int, unit: int, what: str) -> int:
+    if address % unit:
         raise Fault(
-            "Matrix SRAM address is not the start of a tile",
-            f"element address {address}, tiles are multiples of {tile}",
+            f"Matrix SRAM address is not the start of a {what}",
+            f"element address {address}, allowed: multiples of {unit}",
         )
     first = address // core.mlen
     if first + count > len(core.matrix):
@@ -149,7 +149,7 @@ def _matrix_rows(core: Core, address: int, count: int) -> int:
 def _prefetch_m(memory: MemoryMap, core: Core, d: Decoded) -> None:
     kind = "kv" if d.f1 else "weight"
     count = -(-core.p["prefetch_m_rows"] // core.mlen) * core.mlen
-    first = _matrix_rows(core, core.gp[d.rd], count)
+    first = _matrix_rows(core, core.gp[d.rd], count, core.mlen * core.mlen, "tile")
     format, block = core.p[f"{kind}_format"], core.p[f"{kind}_block"]
     source = _public(core, d, format, block, core.mlen, count)
     elements, scales = source.read(memory)
@@ -280,7 +280,7 @@ def _load_m(memory: MemoryMap, core: Core, d: Decoded) -> None:
     if elements > core.mlen:
         raise Fault("a row longer than a Matrix SRAM row", f"{elements}, allowed: 1..{core.mlen}")
     format = _format(core)
-    first = _matrix_rows(core, core.gp[d.rd], count)
+    first = _matrix_rows(core, core.gp[d.rd], count, core.mlen * core.blen, "block of rows")
     source = _memory_side(core, d, format, elements)
     source.numbers = _row_numbers(core, d, False)
     codes, scales = source.read(memory)

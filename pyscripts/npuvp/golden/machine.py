@@ -20,6 +20,7 @@ from npuvp.golden.state import CSR, Core, decode_word, illegal_detail
 from npuvp.golden.synchronise import Barriers, Semaphores
 from npuvp.golden.vector import VECTOR
 from npuvp.isa.disassembler import instruction_text
+from npuvp.isa.encoding import decode
 from npuvp.loading import LoadedMachine
 from npuvp.tensors import checked_inputs, checked_outputs
 
@@ -216,7 +217,8 @@ class GoldenMachine(LoadedMachine):
         }
         if core.pc < len(core.text):
             d = core.text[core.pc]
-            report["text"] = instruction_text(d.word, core.pc)
+            found = decode(d.word)
+            report["text"] = instruction_text(d.word & ~(found.ignored if found else 0), core.pc)
             for operand in d.instruction.operands if d.instruction else ():
                 if operand.kind == "gp" and operand.role != "write" and operand.field is not None:
                     number = operand.field.get(d.word)

@@ -5,6 +5,7 @@ apart, and the first one begins at a multiple of min(VLEN, MLEN).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,28 +53,38 @@ def _read_rows(core: Core, address: int, count: int) -> Row:
     return np.stack([flat[at : at + core.mlen] for at in starts])
 
 
-def _tile(core: Core, address: int) -> tuple[Row, int]:
-    """The tile that holds a Matrix SRAM address, shape (MLEN, MLEN), and the offset in it."""
+class _Place(NamedTuple):
+    """A Matrix SRAM address: its tile's contents, shape (MLEN, MLEN), and number, and where in it."""
+
+    tile: Row
+    number: int
+    offset: int
+
+
+def _tile(core: Core, address: int) -> _Place:
     if address >= core.matrix.size:
         raise Fault(
             "access outside Matrix SRAM",
             f"element {address}, the SRAM has elements 0..{core.matrix.size - 1}",
         )
-    tile, offset = divmod(address, core.mlen * core.mlen)
-    return core.matrix[tile * core.mlen : (tile + 1) * core.mlen], offset
+    number, offset = divmod(address, core.mlen * core.mlen)
+    return _Place(core.matrix[number * core.mlen : (number + 1) * core.mlen], number, offset)
 
 
-def _bad_offset(offset: int, allowed: str) -> Fault:
+def _bad_offset(place: _Place, allowed: str) -> Fault:
     return Fault(
-        "Matrix SRAM address has no such offset in its tile", f"offset {offset}, allowed: {allowed}"
+        "Matrix SRAM address has no such offset in its tile",
+        f"offset {place.offset} in tile {place.number}, allowed: {allowed}",
     )
 
 
-def _columns(core: Core, offset: int) -> slice:
+def _columns(core: Core, place: _Place) -> slice:
     """Columns k..k+BLEN for an offset k * MLEN."""
-    k, rest = divmod(offset, core.mlen)
+    k, rest = divmod(place.offset, core.mlen)
     if rest or k % core.blen:
-        raise _bad_offset(offset, f"k * {core.mlen} with k a multiple of {core.blen}")
+        raise _bad_offset(
+            place, f"k * {core.mlen} with k a multiple of {core.blen} below {core.mlen}"
+        )
     return slice(k, k + core.blen)
 
 
@@ -92,10 +103,10 @@ def _heads(core: Core, accumulator: str) -> tuple[int, int]:
     return heads, length
 
 
-def _head_offset(core: Core, offset: int, length: int) -> slice:
-    if offset >= core.mlen or offset % length:
-        raise _bad_offset(offset, f"multiples of the head length {length} below {core.mlen}")
-    return slice(offset, offset + length)
+def _head_offset(core: Core, place: _Place, length: int) -> slice:
+    if place.offset >= core.mlen or place.offset % length:
+        raise _bad_offset(place, f"multiples of the head length {length} below {core.mlen}")
+    return slice(place.offset, place.offset + length)
 
 
 def _accumulator(core: Core, name: str, shape: tuple[int, ...]) -> Floats:
@@ -111,10 +122,10 @@ def _block_rows(core: Core) -> int:
 
 
 def _product(core: Core, matrix: int, vector: int, transposed: bool) -> None:
-    tile, offset = _tile(core, matrix)
-    chosen = _columns(core, offset)
+    place = _tile(core, matrix)
+    chosen = _columns(core, place)
     rows = _read_rows(core, vector, _block_rows(core))
-    right = tile[chosen].T if transposed else tile[:, chosen]
+    right = place.tile[chosen].T if transposed else place.tile[:, chosen]
     acc = _accumulator(core, "mm", (len(rows), core.blen))
     core.acc["mm"] = gemm(rows, right, acc)
 
@@ -129,15 +140,15 @@ def _tmm(core: Core, d: Decoded) -> None:
 
 def _batched(core: Core, d: Decoded, transposed: bool) -> None:
     heads, length = _heads(core, "bmm")
-    tile, offset = _tile(core, core.gp[d.rs1])
-    chosen = _head_offset(core, offset, length)
+    place = _tile(core, core.gp[d.rs1])
+    chosen = _head_offset(core, place, length)
     rows = _read_rows(core, core.gp[d.rs2], core.mlen)
     if transposed:
         left = rows.reshape(core.mlen, heads, length).transpose(1, 0, 2)
-        right = tile[:, chosen].T
+        right = place.tile[:, chosen].T
     else:  # heads interleaved
         left = rows.reshape(core.mlen, length, heads).transpose(2, 0, 1)
-        right = tile[chosen]
+        right = place.tile[chosen]
     _scaled(core, "bmm", (heads, core.mlen, core.mlen), gemm(left, right))
 
 
@@ -147,40 +158,43 @@ def _scaled(core: Core, name: str, shape: tuple[int, ...], product: Floats) -> N
 
 
 def _mv(core: Core, d: Decoded) -> None:
-    tile, offset = _tile(core, core.gp[d.rs1])
-    if offset >= core.mlen or offset % core.blen:
-        raise _bad_offset(offset, f"multiples of {core.blen} below {core.mlen}")
+    place = _tile(core, core.gp[d.rs1])
+    if place.offset >= core.mlen or place.offset % core.blen:
+        raise _bad_offset(place, f"multiples of {core.blen} below {core.mlen}")
     row = _read_rows(core, core.gp[d.rs2], 1)
     acc = _accumulator(core, "mv", (1, core.blen))
-    core.acc["mv"] = gemm(row, tile[:, offset : offset + core.blen], acc)
+    core.acc["mv"] = gemm(row, place.tile[:, place.offset : place.offset + core.blen], acc)
 
 
 def _tmv(core: Core, d: Decoded) -> None:
-    tile, offset = _tile(core, core.gp[d.rs1])
-    if offset:
-        raise _bad_offset(offset, "0")
+    place = _tile(core, core.gp[d.rs1])
+    if place.offset:
+        raise _bad_offset(place, "0")
     row = _read_rows(core, core.gp[d.rs2], 1)
     acc = _accumulator(core, "mv", (1, core.blen))
-    core.acc["mv"] = gemm(row, tile[: core.blen].T, acc)
+    core.acc["mv"] = gemm(row, place.tile[: core.blen].T, acc)
 
 
 def _bmv(core: Core, d: Decoded) -> None:
     heads, length = _heads(core, "bmv")
     if heads > 1:
-        raise Fault("M_BMV with more than one head", f"{heads} heads of {length}")
-    tile, offset = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
-    chosen = _head_offset(core, offset, length)
+        raise Fault(
+            "M_BMV with more than one head",
+            f"MLEN {core.mlen} holds {heads} heads of {length}; M_BTMV takes them",
+        )
+    place = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
+    chosen = _head_offset(core, place, length)
     row = _read_rows(core, core.gp[d.rs2], 1)
-    _scaled(core, "bmv", (1, core.mlen), gemm(row, tile[chosen]))
+    _scaled(core, "bmv", (1, core.mlen), gemm(row, place.tile[chosen]))
 
 
 def _btmv(core: Core, d: Decoded) -> None:
     heads, length = _heads(core, "bmv")
-    tile, offset = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
-    chosen = _head_offset(core, offset, length)
+    place = _tile(core, core.gp[d.rs1] + core.gp[d.rd])
+    chosen = _head_offset(core, place, length)
     row = _read_rows(core, core.gp[d.rs2], 1)
     left = row.reshape(heads, 1, length)
-    product = gemm(left, tile[:, chosen].T)
+    product = gemm(left, place.tile[:, chosen].T)
     _scaled(core, "bmv", (heads, core.mlen), product.reshape(heads, core.mlen))
 
 

@@ -188,9 +188,10 @@ class Core:
         """
         size = len(self.fp_sram if space == "fp" else self.int_sram)
         if index + count > size:
+            which = f"word {index}" if count == 1 else f"words {index}..{index + count - 1}"
             raise Fault(
                 f"access outside {space.upper()} SRAM",
-                f"words {index}..{index + count - 1}, the SRAM has words 0..{size - 1}",
+                f"{which}, the SRAM has words 0..{size - 1}",
             )
         return slice(index, index + count)
 

@@ -298,7 +298,7 @@ _FAMILIES = (
             "routed_scaling_factor": (1, 1.0, None),
             "router_num_group": (None, -2, 1),
             "router_topk_group": (None, -2, 1),
-            "shared_expert_intermediate_size": (None, 0, -1),
+            "shared_expert_intermediate_size": (None, 0),
         },
         _GENERIC
         | {

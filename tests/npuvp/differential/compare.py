@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from npuvp.errors import RunError, Trap
 from npuvp.firmware import Firmware, Text
 from npuvp.golden import GoldenMachine
@@ -78,6 +79,8 @@ def compare(description: dict[str, Any], firmware: Firmware, hbm_bytes: int) -> 
     # The machine learns of a failed transfer later than the instruction that asked for it.
     elif not found.message.startswith("DMA "):
         faults = _state_differences(description, machine, golden, hbm_bytes)
+        if found.text != wanted.text and "illegal" not in found.text and "C_JUMP" not in found.text:
+            faults.append(f"trap text:\n--- machine\n{found.text}\n--- golden\n{wanted.text}")
     return Run(faults, found, executed)
 
 

@@ -6,10 +6,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from npuvp import Firmware, Platform, assemble
 from npuvp.firmware import DataSegment
 
-from .programs import HBM_BYTES, random_floats
+from .contents import HBM_BYTES, random_floats
 
 VLEN = 16
 ROWS = 64

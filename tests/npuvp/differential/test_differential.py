@@ -11,13 +11,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from npuvp.firmware import Text
 from npuvp.isa import instruction_text, load
 
 from . import multicore
 from .compare import Run, compare, minimal
+from .contents import HBM_BYTES, firmware
 from .platforms import GEOMETRIES, description
-from .programs import HBM_BYTES, STRUCTURAL, ProgramGenerator, firmware
+from .programs import ProgramGenerator
+from .rules import STRUCTURAL
 
 TIMES = int(os.environ.get("NPUVP_FUZZ", "1"))
 SEED = int(os.environ.get("NPUVP_SEED", "0"))

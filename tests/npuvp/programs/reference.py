@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from npuvp import Firmware, assemble
 from npuvp.golden.codec import GoldenCodec
-from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]
@@ -250,7 +251,7 @@ def topk_routing(machine: Machine, rng: np.random.Generator, mode: int = 1) -> C
     weights = _softmax(values)
     if mode:
         weights = np.take_along_axis(_softmax(logits.astype(float)), chosen, axis=1)
-    error = 80 * 2.0**-24 + (U if machine.narrow_registers else 0.0)
+    error = ((experts if mode else k) + 16) * 2.0**-24 + (U if machine.narrow_registers else 0.0)
     return Case(
         "topk_routing",
         {"logits": logits},

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from npuvp import Platform, golden
 from npuvp.cli import main
+from npuvp.golden.codec import GoldenCodec
 
+from . import plena_text
 from .reference import FOLDER, PROGRAMS, Machine, topk_routing
 
 MACHINES = {
@@ -85,3 +88,32 @@ def test_from_the_command_line(program, tmp_path, capsys):
     close(case, outputs)
     wanted = golden.run(platform("plena"), case.firmware(machine), inputs=case.inputs).outputs
     assert all(outputs[name].tobytes() == wanted[name].tobytes() for name in outputs)
+
+
+def test_public_text_runs_unmodified():
+    """A linear layer of public PLENA instructions alone, on the machine of the fact sheet.
+
+    The result is quantised: its mantissa has three bits and does not round up into the next
+    exponent (up to 2^-3 of a number), and below 2^-7 of a block's largest only eighths of that
+    remain.
+    """
+    rng = np.random.default_rng(11)
+    x, w = rng.normal(size=(8, 128)), rng.normal(size=(128, 128)) / 11
+    firmware, expected, place = plena_text.linear_firmware(x, w)
+    made = Platform.load("platform/plena.yaml")
+    wanted = golden.GoldenMachine(made.description(), firmware)
+    wanted.run()
+    made.run(firmware, progress=False)
+    size = place.stop - place.start
+    stored = wanted.read_bytes("hbm", place.start, size)
+    assert made.machine.read_bytes("hbm", place.start, size).tobytes() == stored.tobytes()
+    codec = GoldenCodec()
+    rows, columns = expected.shape
+    elements, scales = np.split(stored, [rows * columns])
+    y = codec.decode_rows(elements, scales, "plena_e4m3", 8, rows, columns)
+    largest = np.abs(expected).reshape(rows, -1, 8).max(axis=2, keepdims=True)
+    smallest = np.broadcast_to(largest, (rows, columns // 8, 8)).reshape(rows, columns)
+    bound = (2.0**-3 + 2.0**-8) * np.abs(expected) + 2.0**-7 * smallest
+    error = np.abs(y - expected)
+    assert (error <= bound).all()
+    assert (error / bound).max() > 0.5

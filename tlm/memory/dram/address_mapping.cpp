@@ -1,7 +1,7 @@
 #include "memory/dram/address_mapping.h"
 
-#include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <stdexcept>
 
 namespace npuvp::memory::dram {
@@ -79,24 +79,37 @@ AddressMapping::AddressMapping(const Config& config)
         steps_.push_back({slice.size, weights[field], field});
         weights[field] *= slice.size;
     }
-    if (plain_) {
-        // Field to member of Coordinates: stack id, bank group and bank make one number.
-        constexpr std::array<std::uint8_t, kFields> kCoordinate = {0, 1, 2, 2, 2, 3, 4};
-        std::array<std::uint32_t, kFields> base{};
-        base[static_cast<std::size_t>(Field::bank_group)] = log2_of(o.banks);
-        base[static_cast<std::size_t>(Field::stack_id)] = log2_of(o.banks) + log2_of(o.bank_groups);
-        std::uint32_t shift = 0;
-        for (const Step& step : steps_) {
-            pieces_.push_back({static_cast<std::uint8_t>(shift),
-                               static_cast<std::uint8_t>(base[step.field] + log2_of(step.weight)),
-                               kCoordinate[step.field], static_cast<std::uint32_t>(step.size - 1)});
-            shift += log2_of(step.size);
+    std::array<std::vector<Piece>, kFields> pieces;
+    std::uint32_t shift = 0;
+    for (const Step& step : steps_) {
+        // Stack id, bank group and bank make one number.
+        std::uint32_t left = log2_of(step.weight);
+        if (step.field <= static_cast<std::uint32_t>(Field::bank_group) &&
+            step.field >= static_cast<std::uint32_t>(Field::stack_id)) {
+            left += log2_of(o.banks);
         }
-        const auto rows_end =
-            std::stable_partition(pieces_.begin(), pieces_.end(),
-                                  [&](const Piece& piece) { return piece.coordinate < 4; });
-        row_pieces_ = static_cast<std::size_t>(rows_end - pieces_.begin());
+        if (step.field == static_cast<std::uint32_t>(Field::stack_id))
+            left += log2_of(o.bank_groups);
+        pieces[step.field].push_back({static_cast<std::uint32_t>(step.size - 1),
+                                      static_cast<std::uint8_t>(shift),
+                                      static_cast<std::uint8_t>(left)});
+        shift += log2_of(step.size);
     }
+    const auto fill = [&](Piece* into, std::size_t room, std::initializer_list<Field> fields) {
+        std::size_t used = 0;
+        for (const Field field : fields) {
+            for (const Piece& piece : pieces[static_cast<std::size_t>(field)]) {
+                if (used < room) into[used] = piece;
+                ++used;
+            }
+        }
+        plain_ = plain_ && used <= room;
+    };
+    fill(&channel_, 1, {Field::channel});
+    fill(&pc_, 1, {Field::pseudo_channel});
+    fill(&row_, 1, {Field::row});
+    fill(bank_.data(), kPieces, {Field::stack_id, Field::bank_group, Field::bank});
+    fill(column_.data(), kPieces, {Field::column});
     const auto counts = counts_of(config.organization);
     for (const MappingHash& hash : config.mapping.hashes) {
         const auto target = static_cast<std::size_t>(hash.target);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -26,21 +27,30 @@ class AddressMapping {
     explicit AddressMapping(const Config& config);
 
     Coordinates decode(std::uint64_t unit) const {
-        return plain_ ? gather(unit, pieces_.size()) : decode_any(unit);
+        Coordinates where = locate(unit);
+        if (plain_) where.column = gather(column_, unit);
+        return where;
     }
-    /// The same without the column, which timing does not depend on.
+    /// The same, with a column only where it costs nothing: timing does not depend on it.
     Coordinates locate(std::uint64_t unit) const {
-        return plain_ ? gather(unit, row_pieces_) : decode_any(unit);
+        if (!plain_) return decode_any(unit);
+        return {extract(channel_, unit), extract(pc_, unit), gather(bank_, unit),
+                extract(row_, unit), 0};
+    }
+    /// The channel alone.
+    std::uint32_t channel(std::uint64_t unit) const {
+        return plain_ ? extract(channel_, unit) : decode_any(unit).channel;
     }
 
   private:
-    /// A run of address bits and where it goes, for counts that are powers of two.
+    /// A run of address bits and where it goes.
     struct Piece {
-        std::uint8_t shift;
-        std::uint8_t left;
-        std::uint8_t coordinate;  ///< as in `Coordinates`
-        std::uint32_t mask;
+        std::uint32_t mask = 0;
+        std::uint8_t shift = 0;
+        std::uint8_t left = 0;
     };
+    static constexpr std::size_t kPieces = 3;
+    using Pieces = std::array<Piece, kPieces>;
     struct Step {
         std::uint64_t size;
         std::uint64_t weight;  ///< of the slice within its field
@@ -50,21 +60,18 @@ class AddressMapping {
         std::uint32_t target, source, shift, mask;
     };
 
-    Coordinates gather(std::uint64_t unit, std::size_t count) const {
-        std::uint32_t value[5] = {};
-        for (std::size_t i = 0; i < count; ++i) {
-            const Piece& piece = pieces_[i];
-            value[piece.coordinate] |= static_cast<std::uint32_t>(unit >> piece.shift & piece.mask)
-                                       << piece.left;
-        }
-        return {value[0], value[1], value[2], value[3], value[4]};
+    static std::uint32_t extract(const Piece& piece, std::uint64_t unit) {
+        return static_cast<std::uint32_t>(unit >> piece.shift & piece.mask) << piece.left;
     }
-
+    static std::uint32_t gather(const Pieces& pieces, std::uint64_t unit) {
+        return extract(pieces[0], unit) | extract(pieces[1], unit) | extract(pieces[2], unit);
+    }
     Coordinates decode_any(std::uint64_t unit) const;
 
-    bool plain_ = true;           ///< powers of two without hashes: the pieces say it all
-    std::vector<Piece> pieces_;   ///< those of the column last
-    std::size_t row_pieces_ = 0;  ///< all but those
+    /// Powers of two without hashes, in few enough slices: the pieces say it all.
+    bool plain_ = true;
+    Piece channel_, pc_, row_;
+    Pieces bank_, column_;
     std::vector<Step> steps_;
     std::vector<HashStep> hashes_;
     std::uint32_t bank_groups_;

@@ -191,16 +191,16 @@ void BankQueues::restore(Reader& reader) {
     reader.get(arrivals_);
     reader.get(activations_);
     reader.get(free_);
-    reader.get(masks_);
-    reader.get(banks_);
+    reader.fill(masks_);
+    reader.fill(banks_);
     for (Kind k : {kRead, kWrite}) {
-        reader.get(hit_orders_[k]);
-        reader.get(miss_orders_[k]);
+        reader.fill(hit_orders_[k]);
+        reader.fill(miss_orders_[k]);
     }
-    reader.get(active_orders_);
-    reader.get(active_arrivals_);
-    reader.get(entries_);
-    reader.get(writes_at_);
+    reader.fill(active_orders_);
+    reader.fill(active_arrivals_);
+    reader.fill(entries_);
+    reader.fill(writes_at_);
 }
 
 }  // namespace npuvp::memory::dram

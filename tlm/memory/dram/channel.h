@@ -35,6 +35,13 @@ class Channel {
     /// tick.
     Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now);
 
+    /// Counts a refusal if there is no way to take a request of the kind, wherever it goes.
+    bool refuses(Kind kind) {
+        if (!queues_.full(kind) || queues_.size(kWrite) != 0) return false;
+        ++counts_.refused;
+        return true;
+    }
+
     /// Visits every tick up to and including `until` at which something may happen.
     void run(Tick until, std::vector<Completion>& completions);
 

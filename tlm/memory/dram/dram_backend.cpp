@@ -21,7 +21,8 @@ std::uint32_t log2_of(std::uint32_t power) {
 }  // namespace
 
 DramBackend::DramBackend(const Config& config)
-    : access_bytes_(checked(config).organization.access_bytes),
+    : organization_(checked(config).organization),
+      access_bytes_(organization_.access_bytes),
       access_shift_(log2_of(access_bytes_)),
       capacity_(memory::capacity_bytes(config.organization)),
       pseudo_channels_(config.organization.channels * config.organization.pseudo_channels),
@@ -44,6 +45,8 @@ void DramBackend::note(std::size_t channel) {
 bool DramBackend::send(const Request& request) {
     check_request(request, access_bytes_, capacity_);
     const std::uint64_t unit = request.address >> access_shift_;
+    // A caller that is refused tries again and again: that has to be cheap.
+    if (channels_[mapping_.channel(unit)]->refuses(request.write ? kWrite : kRead)) return false;
     const Coordinates where = mapping_.locate(unit);
     switch (channels_[where.channel]->send(where, unit, request, tick_)) {
         case Channel::Accepted::no:
@@ -115,6 +118,8 @@ double DramBackend::peak_bandwidth() const {
 
 std::vector<std::uint8_t> DramBackend::save() const {
     Writer writer;
+    writer.put(organization_);
+    writer.put(table_);
     writer.put(now_);
     writer.put(tick_);
     writer.put(decided_);
@@ -126,6 +131,8 @@ std::vector<std::uint8_t> DramBackend::save() const {
 
 void DramBackend::restore(const std::vector<std::uint8_t>& state) {
     Reader reader(state);
+    reader.expect(organization_);
+    reader.expect(table_);
     reader.get(now_);
     reader.get(tick_);
     reader.get(decided_);

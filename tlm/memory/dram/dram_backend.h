@@ -26,7 +26,7 @@ class DramBackend final : public Backend {
     void restore(const std::vector<std::uint8_t>& state) override;
     std::uint32_t channels() const override { return static_cast<std::uint32_t>(channels_.size()); }
     std::uint32_t channel_of(std::uint64_t address) const override {
-        return mapping_.decode(address >> access_shift_).channel;
+        return mapping_.channel(address >> access_shift_);
     }
     std::uint32_t access_bytes() const override { return access_bytes_; }
     std::uint64_t capacity_bytes() const override { return capacity_; }
@@ -37,6 +37,7 @@ class DramBackend final : public Backend {
     Statistics counts() const;
     void note(std::size_t channel);
 
+    Organization organization_;
     std::uint32_t access_bytes_;
     std::uint32_t access_shift_;
     std::uint64_t capacity_;

@@ -18,7 +18,13 @@ class TickClock {
 
     /// Rounded down.
     Picoseconds time(Tick tick) const {
-        return static_cast<std::uint64_t>(tick) * numerator_ / denominator_;
+        const std::uint64_t product = static_cast<std::uint64_t>(tick) * numerator_;
+        if (denominator_ == 1) return product;
+        // By the reciprocal, because every read asks; it is at most one too large.
+        __extension__ using Wide = unsigned __int128;
+        const auto quotient =
+            static_cast<std::uint64_t>((static_cast<Wide>(product) * reciprocal_) >> 64);
+        return quotient - (quotient * denominator_ > product);
     }
     /// The last tick at or before `time`.
     Tick tick_at(Picoseconds time) const;
@@ -27,6 +33,7 @@ class TickClock {
   private:
     std::uint64_t numerator_;
     std::uint64_t denominator_;
+    std::uint64_t reciprocal_ = 0;  ///< of the denominator, 2^64 / d rounded up
 };
 
 }  // namespace npuvp::memory::dram

@@ -184,8 +184,8 @@ void TimingChecker::save(Writer& writer) const {
 void TimingChecker::restore(Reader& reader) {
     for (auto* times : {&act_, &rd_, &wr_, &pre_, &ref_, &group_act_, &group_rd_, &group_wr_,
                         &stack_rd_, &stack_wr_})
-        reader.get(*times);
-    reader.get(pcs_);
+        reader.fill(*times);
+    reader.fill(pcs_);
 }
 
 }  // namespace npuvp::memory::dram

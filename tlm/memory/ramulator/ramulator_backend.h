@@ -39,6 +39,10 @@ class RamulatorBackend final : public Backend {
     void reset_statistics() override;
     std::vector<std::uint8_t> save() const override;
     void restore(const std::vector<std::uint8_t>& state) override;
+    std::uint32_t channels() const override { return organization_.channels; }
+    std::uint32_t channel_of(std::uint64_t address) const override {
+        return mapping_.channel(address / organization_.access_bytes);
+    }
     std::uint32_t access_bytes() const override { return organization_.access_bytes; }
     std::uint64_t capacity_bytes() const override;
     double peak_bandwidth() const override;

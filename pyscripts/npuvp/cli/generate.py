@@ -1,0 +1,193 @@
+"""`npuvp compile` and `npuvp generate`."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from npuvp.cli.common import (
+    Subparsers,
+    add_command,
+    add_platform,
+    add_traces,
+    load_platform,
+    print_json,
+    print_result,
+    tracing,
+    write_reports,
+)
+from npuvp.compiler import compile_generation
+from npuvp.compiler.runtime import generate_and_run
+from npuvp.generation.calls import CallRecord
+from npuvp.model.checkpoint import RandomCheckpoint, load_model
+from npuvp.model.tokenizer import Tokenizer, TokenizerError
+from npuvp.plan import CACHES, REVISIONS, GenerationPlan
+
+__all__ = ["add_commands"]
+
+_PLAN = {
+    "gen_length": (int, "tokens to generate (128)"),
+    "block_length": (int, "tokens of a block (128)"),
+    "steps": (int, "denoising steps over all blocks (128)"),
+    "threshold": (float, "commit every position of at least this confidence"),
+    "seed": (int, "seed of random draws (0)"),
+}
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("generation plan")
+    for name, (kind, text) in _PLAN.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    group.add_argument("--cache", choices=CACHES, help="what is kept of keys and values (none)")
+    group.add_argument("--revision", choices=REVISIONS, help="published code (fast-dllm-2026)")
+
+
+def _plan(options: argparse.Namespace) -> GenerationPlan:
+    names = {field.name for field in fields(GenerationPlan)}
+    given = {
+        name: value for name, value in vars(options).items() if name in names and value is not None
+    }
+    return GenerationPlan(**given)
+
+
+def _compile(options: argparse.Namespace) -> None:
+    checkpoint = load_model(options.model)
+    platform = load_platform(options)
+    compilation = compile_generation(
+        checkpoint,
+        platform.description(),
+        _plan(options),
+        prompt_length=options.prompt_length,
+        batch=options.batch,
+    )
+    path = Path(options.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = [path]
+    if options.dump_ir:
+        folder = Path(options.dump_ir)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, listing in compilation.dump().items():
+            (folder / name).write_text(listing, encoding="utf-8")
+            files.append(folder / name)
+    # Random weights are for timing, which never looks at them.
+    if not isinstance(checkpoint, RandomCheckpoint):
+        image = path.with_suffix(".weights.bin")
+        compilation.write_image(image)
+        files.append(image)
+    compilation.firmware.save(path)
+    program = compilation.firmware.text(0)
+    assert program is not None
+    print(
+        f"{checkpoint.name}: {len(program.words):,} instructions, {path.stat().st_size:,} bytes, "
+        f"{compilation.layout.regions[-1].address + compilation.layout.regions[-1].size:,} bytes "
+        f"of memory on {platform.name}"
+    )
+    for file in files:
+        print(f"written: {file}")
+
+
+def _text(tokenizer: Tokenizer | None, row: NDArray[np.int32], mask: int) -> str:
+    if tokenizer is None:
+        return " ".join("_" if token == mask else str(int(token)) for token in row)
+    parts = ["_" if token == mask else tokenizer.decode([token], until_end=False) for token in row]
+    return "".join(parts)
+
+
+def _generate(options: argparse.Namespace) -> None:
+    checkpoint = load_model(options.model)
+    tokenizer: Tokenizer | None
+    try:
+        tokenizer = Tokenizer.load(options.model)
+    except TokenizerError:
+        if options.prompt is not None:
+            raise
+        tokenizer = None
+    prompt: Any = options.prompt
+    if prompt is None:
+        prompt = np.load(options.tokens, allow_pickle=False)
+    elif tokenizer is not None:
+        prompt = np.array(tokenizer.encode(prompt))
+    platform = load_platform(options)
+    with tracing(platform, options):
+        generated, result = generate_and_run(
+            checkpoint, prompt, _plan(options), platform, golden=options.golden
+        )
+    mask, first = checkpoint.spec.mask_id, generated.prompt_length
+    files = []
+    if result is not None:
+        files = write_reports(options, result, f"{checkpoint.name} on {platform.name}")
+    committed = sum(int(call.transfer.sum()) for call in generated.calls)
+    if options.json:
+        calls = [_record(call) for call in generated.calls]
+        data: dict[str, Any] = {"tokens": generated.tokens.tolist(), "calls": calls}
+        if result is not None:
+            data["run"] = result.summary()
+        print_json(data)
+        return
+    for call in generated.calls:
+        cycles = "" if call.cycles is None else f"{call.cycles:>13,} cycles"
+        print(f"block {call.block} step {call.step:>3} {call.kind:<14}{cycles}")
+        for row in call.canvas_after:
+            print(f"    {_text(tokenizer, row[first:], mask)}")
+    print()
+    for row in generated.tokens:
+        end = "" if tokenizer is None else tokenizer.decode(row[first:])
+        print(f"{_text(tokenizer, row[:first], mask)} {end or _text(None, row[first:], mask)}")
+    if result is not None:
+        print(
+            f"{committed} tokens in {len(generated.calls)} forward calls: "
+            f"{committed / result.time:,.0f} tokens/s, "
+            f"{committed / result.energy.total:,.0f} tokens/J (estimate) of the simulated machine"
+        )
+        print_result(result, files)
+
+
+def _record(call: CallRecord) -> dict[str, Any]:
+    return {
+        "kind": call.kind,
+        "block": call.block,
+        "step": call.step,
+        "start": call.start,
+        "length": call.length,
+        "transfer": [np.flatnonzero(row).tolist() for row in call.transfer],
+        "canvas_after": call.canvas_after.tolist(),
+        "cycles": call.cycles,
+    }
+
+
+def add_commands(commands: Subparsers) -> None:
+    """Adds the commands."""
+    parser = add_command(
+        commands,
+        "compile",
+        _compile,
+        "compile a model and a generation plan to firmware",
+        "npuvp compile models/llada-mini --platform platform/edge.yaml --gen-length 16 "
+        "--block-length 16 --steps 16 -o build/mini.elf",
+    )
+    parser.add_argument("model", metavar="MODEL", help="checkpoint directory or a model's name")
+    add_platform(parser)
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the firmware")
+    parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
+    parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
+    parser.add_argument("--dump-ir", metavar="FOLDER", help="listings of every pass")
+    _add_plan(parser)
+    parser = add_command(
+        commands,
+        "generate",
+        _generate,
+        "compile, run and print what the model wrote, step by step",
+        "npuvp generate models/llada-mini --prompt 1234567+7654321= --platform platform/edge.yaml "
+        "--gen-length 16 --block-length 16 --steps 16 --cache dual",
+    )
+    parser.add_argument("model", metavar="MODEL", help="checkpoint directory or a model's name")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--prompt", metavar="TEXT", help="text, for a model with a tokenizer")
+    group.add_argument("--tokens", metavar="FILE.npy", help="token ids (B, P) or (P,)")
+    add_platform(parser)
+    parser.add_argument("--golden", action="store_true", help="the NumPy golden machine, no clock")
+    _add_plan(parser)
+    add_traces(parser)

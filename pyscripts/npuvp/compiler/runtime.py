@@ -1,0 +1,159 @@
+"""The host: compiles, runs and reads back what was generated."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from npuvp.compiler.compile import Compilation, compile_generation
+from npuvp.compiler.control import TRAPS
+from npuvp.errors import Trap
+from npuvp.generation.calls import CallRecord, GenerationError, GenerationResult, Kind
+from npuvp.generation.machine import checked_prompt
+from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.plan import GenerationPlan
+
+if TYPE_CHECKING:
+    from npuvp.platform import Platform
+    from npuvp.run import Result
+
+__all__ = ["default_description", "generate", "generate_and_run", "read_calls"]
+
+
+def default_description() -> dict[str, Any]:
+    """The machine that the golden model is when no platform is given: VLEN = MLEN = 128."""
+    from npuvp.platform import Platform
+
+    platform = Platform("golden")
+    platform.hbm("hbm", backend="ideal", size="16GiB", latency="100ns", bandwidth="400GB/s")
+    platform.core("core0", vlen=128, mlen=128, blen=16, hlen=16, matrix_sram_bytes="1MiB")
+    return platform.description()
+
+
+def read_calls(
+    compilation: Compilation,
+    outputs: dict[str, NDArray[Any]],
+    before: NDArray[np.int32],
+    times: list[int] | None = None,
+) -> list[CallRecord]:
+    """Records of the calls from the firmware's logs.
+
+    Args:
+        compilation: What ran.
+        outputs: Its output tensors.
+        before: Canvas at the start, (B, L).
+        times: Cycle at which each call ended; None without a clock.
+    """
+    records = []
+    last = 0
+    refine: Kind = "refine_dual" if compilation.plan.cache == "dual" else "refine_prefix"
+    for index in range(len(outputs["call_log"])):
+        kind, block, step, first, count, _, span, _ = (int(v) for v in outputs["call_log"][index])
+        if span == 0:
+            break
+        after = np.ascontiguousarray(outputs["canvas_log"][index].T[: len(before)])
+        cycles = None
+        if times is not None:
+            cycles, last = times[index] - last, times[index]
+        records.append(
+            CallRecord(
+                kind=refine if kind else "full",
+                block=block,
+                step=step,
+                start=first,
+                length=count,
+                canvas_before=before,
+                canvas_after=after,
+                transfer=outputs["transfer_log"][index] != 0,
+                cycles=cycles,
+            )
+        )
+        before = after
+    return records
+
+
+def generate(
+    model: Checkpoint | str | Path,
+    tokens: ArrayLike | str,
+    plan: GenerationPlan,
+    platform: "Platform | None" = None,
+    *,
+    attention_mask: ArrayLike | None = None,
+    golden: bool = False,
+) -> GenerationResult:
+    """Generates text on the simulated machine.
+
+    Args:
+        model: A checkpoint, its directory, or the name of a random model.
+        tokens: Prompt, integers (B, P) or (P,), or text for a model that ships a tokenizer.
+        plan: What to generate.
+        platform: Runs it; may be left out with `golden`.
+        attention_mask: (B, P), 0 for padding; None: no padding.
+        golden: Run the NumPy golden machine in its place: the same firmware without a clock.
+
+    Returns:
+        Tokens and a record of every call.
+
+    Raises:
+        ModelError, PlanError, InputFault: What does not fit together.
+        CompileError: What the compiler does not support.
+        GenerationError: The published code fails or loops for ever at this point.
+    """
+    return generate_and_run(
+        model, tokens, plan, platform, attention_mask=attention_mask, golden=golden
+    )[0]
+
+
+def generate_and_run(
+    model: Checkpoint | str | Path,
+    tokens: ArrayLike | str,
+    plan: GenerationPlan,
+    platform: "Platform | None" = None,
+    *,
+    attention_mask: ArrayLike | None = None,
+    golden: bool = False,
+) -> tuple[GenerationResult, "Result | None"]:
+    """As `generate`; returns the machine's result as well, None with `golden`."""
+    checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
+    if isinstance(tokens, str):
+        from npuvp.model.tokenizer import Tokenizer
+
+        tokens = np.array(Tokenizer.load(checkpoint.name).encode(tokens))
+    prompt, padding = checked_prompt(checkpoint.spec, plan, tokens, attention_mask)
+    if platform is None and not golden:
+        raise ValueError("platform: none given (allowed: a Platform, or golden=True)")
+    description = default_description() if platform is None else platform.description()
+    batch, length = prompt.shape
+    compilation = compile_generation(
+        checkpoint, description, plan, prompt_length=length, batch=batch, padding=padding
+    )
+    compilation.firmware.segments += compilation.weight_segments()
+    masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
+    canvas = np.concatenate([prompt, masks], axis=1)
+    shown = canvas
+    if plan.cfg_scale:
+        # Guidance: a second canvas in which the prompt is hidden.
+        shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
+    inputs = {"tokens": shown.T}
+    times: list[int] | None = None
+    result: Result | None = None
+    try:
+        if golden:
+            from npuvp.golden.machine import run
+
+            outputs = run(description, compilation.firmware, inputs=inputs).outputs
+        else:
+            assert platform is not None
+            result = platform.run(compilation.firmware, inputs=inputs)
+            outputs = result.outputs
+            period = description["period_ps"]
+            times = [time // period for time, _, _ in result.host_words]
+    except Trap as trap:
+        for code, reason in TRAPS.items():
+            if f"code {code}" in str(trap) and trap.message == "firmware trap":
+                raise GenerationError(reason) from trap
+        raise
+    calls = read_calls(compilation, outputs, canvas, times)
+    final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
+    return GenerationResult(final, calls, length), result

@@ -1,0 +1,169 @@
+"""`memory_stream`: the reference table, its arguments, and the backends it can drive."""
+
+import threading
+
+import pytest
+
+import npuvp as vp
+from npuvp import _core
+from npuvp.memory_presets import MemoryConfigError
+from npuvp.memory_reference import LATENCIES, SATURATED, LatencyPoint, SaturatedPoint, measure
+
+HAS_RAMULATOR = not _core.memory_backend_unavailable("ramulator")
+needs_ramulator = pytest.mark.skipif(
+    not HAS_RAMULATOR, reason="this build has no Ramulator: set RAMULATOR_ROOT and set up again"
+)
+
+
+@pytest.mark.parametrize("refresh", ["none", "all_bank"])
+@pytest.mark.parametrize("point", SATURATED, ids=lambda p: p.name)
+def test_saturated_bandwidth_is_within_three_points(point: SaturatedPoint, refresh: str) -> None:
+    requests = 6000 if "one bank" in point.name else 60_000
+    result = measure(point, refresh, requests=requests)
+    assert 100 * result.fraction_of_peak == pytest.approx(point.percent[refresh], abs=0.5)
+    assert result.bandwidth == pytest.approx(result.fraction_of_peak * 19.2e9)
+
+
+@pytest.mark.parametrize("refresh", ["none", "all_bank"])
+@pytest.mark.parametrize("point", LATENCIES, ids=lambda p: f"{p.name} at {p.stimulus['load']}")
+def test_latency_under_load_is_within_a_tenth(point: LatencyPoint, refresh: str) -> None:
+    result = measure(point, refresh, requests=150_000)
+    assert result.measured_reads == 150_000
+    assert result.mean_latency_ns == pytest.approx(point.nanoseconds[refresh], rel=0.05)
+    assert result.p50_latency_ns <= result.p99_latency_ns <= result.max_latency_ns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["HBM2_2400", "HBM2E_V80", "HBM3_6400", "HBM3E"])
+def test_sequential_reads_reach_the_peak_of_every_preset(preset: str) -> None:
+    result = vp.memory_stream(
+        preset=preset, channels=2, pattern="sequential", reads=1, writes=0, refresh="none"
+    )
+    assert result.fraction_of_peak == pytest.approx(1.0, abs=0.002)
+
+
+def test_the_defaults_run_and_count_commands() -> None:
+    result = vp.memory_stream(requests=3000)
+    counts = result.counts
+    assert counts["reads"] + counts["reads_forwarded"] == result.measured_reads + 171
+    assert result.requests == 3000 + 256
+    assert counts["activates"] >= counts["row_misses"] + counts["row_conflicts"] - 64
+    assert counts["elapsed_ps"] == pytest.approx(1000 * result.simulated_ns, abs=1)
+    assert result.requests_per_second_simulated > 10_000
+
+
+def test_the_same_stream_twice_is_the_same() -> None:
+    first, second = (
+        vp.memory_stream(preset="HBM3_6400", load=0.3, requests=4000, seed=5) for _ in range(2)
+    )
+    assert first.counts == second.counts
+    assert first.mean_latency_ns == second.mean_latency_ns
+
+
+def test_the_ideal_memory_has_its_latency_and_bandwidth() -> None:
+    idle = vp.memory_stream(
+        preset="HBM2E", backend="ideal", load=0.01, reads=1, writes=0, requests=2000,
+        arrivals="periodic",
+    )  # fmt: skip
+    # The peak of two pseudo-channels moves 32 bytes in 0.625 ns.
+    assert idle.mean_latency_ns == pytest.approx(110.625, abs=0.01)
+    full = vp.memory_stream(preset="HBM2E", backend="ideal", reads=1, writes=0)
+    assert full.fraction_of_peak == pytest.approx(1.0, abs=0.01)
+
+
+def test_every_wrong_argument_is_reported() -> None:
+    with pytest.raises(MemoryConfigError) as caught:
+        vp.memory_stream(
+            preset="HBM2_2400",
+            channels=0,
+            pseudo_channels=3,
+            backend="hmc",
+            pattern="zigzag",
+            bytes=48,
+            reads=0,
+            writes=0,
+            streams=0,
+            load=1.5,
+            arrivals="poisson",
+            refresh="sometimes",
+            queue=0,
+            requests=0,
+            seed=-1,
+        )
+    text = str(caught.value)
+    for fault in (
+        "channels = 0: allowed: 1 to 4096",
+        "pseudo_channels = 3: allowed: 1 to 2",
+        "backend = 'hmc': allowed: builtin, ideal, ramulator",
+        "pattern = 'zigzag': allowed: sequential, random, row_conflict, row_conflict_one_bank",
+        "bytes = 48: allowed: powers of two from 32 to 1024",
+        "reads, writes = 0, 0: allowed: at least one above 0",
+        "streams = 0: allowed: integers from 1 to 1024",
+        "load = 1.5: allowed: numbers above 0 up to 1",
+        "arrivals = 'poisson': allowed: bernoulli, periodic",
+        "refresh = 'sometimes': allowed: none, all_bank, per_bank",
+        "queue = 0: allowed: 1 to 4096",
+        "requests = 0: allowed: integers from 1 to",
+        "seed = -1: allowed: integers from 0 to",
+    ):
+        assert fault in text
+    assert len(caught.value.faults) == 13
+
+
+@pytest.mark.parametrize("value", [True, 1.0, "1", None])
+def test_counts_are_integers_and_nothing_else(value: object) -> None:
+    with pytest.raises(MemoryConfigError, match="requests"):
+        vp.memory_stream(requests=value)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(HAS_RAMULATOR, reason="this build has Ramulator")
+def test_without_ramulator_the_error_says_how_to_get_it() -> None:
+    with pytest.raises(MemoryConfigError, match="set RAMULATOR_ROOT to that tree"):
+        vp.memory_stream(backend="ramulator")
+
+
+def test_threads_run_side_by_side() -> None:
+    results = {}
+    threads = [
+        threading.Thread(
+            target=lambda s=s: results.update({s: vp.memory_stream(seed=s, requests=9000)})
+        )
+        for s in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed, result in results.items():
+        assert result.counts == vp.memory_stream(seed=seed, requests=9000).counts
+    assert len(results) == 4
+
+
+@needs_ramulator
+@pytest.mark.parametrize(
+    "stimulus",
+    [
+        {"preset": "HBM2_2400", "pattern": "random", "reads": 1, "writes": 0, "load": 0.4},
+        {"preset": "HBM2_2400", "pattern": "random", "reads": 2, "writes": 1, "queue": 8},
+        {"preset": "HBM3_6400", "pattern": "sequential", "streams": 3, "refresh": "per_bank"},
+        {"preset": "HBM3_6400", "pattern": "random", "bytes": 64, "refresh": "none"},
+        {"preset": "HBM2E", "pattern": "row_conflict", "channels": 4, "refresh": "per_bank"},
+        {"preset": "HBM3E", "pattern": "random", "channels": 2, "load": 0.5, "reads": 3},
+    ],
+    ids=lambda s: f"{s['preset']} {s['pattern']}",
+)
+def test_the_built_in_memory_agrees_with_ramulator(stimulus: dict[str, object]) -> None:
+    own, other = (
+        vp.memory_stream(backend=backend, requests=8000, seed=3, **stimulus)  # type: ignore[arg-type]
+        for backend in ("builtin", "ramulator")
+    )
+    assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=0.001)
+    assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.005)
+    assert own.counts["row_hits"] == pytest.approx(other.counts["row_hits"], rel=0.01, abs=20)
+
+
+@needs_ramulator
+def test_ramulator_wants_a_power_of_two_of_channels() -> None:
+    with pytest.raises(ValueError, match="channels is 3, the backend ramulator needs a power of"):
+        vp.memory_stream(backend="ramulator", channels=3)
+    assert vp.memory_stream(channels=3, requests=1000).fraction_of_peak > 0.1
