@@ -1,10 +1,10 @@
 """Sixty-four cores that stream through the mesh against one core alone beside the same memory."""
 
-import npuvp as vp
 import numpy as np
-from npuvp.isa import assemble_text
 
+import npuvp as vp
 from benchmarks.measurement import Measurement
+from npuvp.isa import assemble_text
 
 _ROUNDS = 96
 _PROGRAM = """

@@ -1,8 +1,9 @@
 """Meshes, many cores, memories of several nodes: whole platforms from Python."""
 
-import npuvp as vp
 import numpy as np
 import pytest
+
+import npuvp as vp
 from npuvp.errors import DeadlockError
 from npuvp.isa import assemble_text
 from npuvp.sampling import sample, seeded_logits, workload
@@ -251,7 +252,9 @@ def test_impossible_platforms_name_both_parties():
 
     p = mesh_platform(1, 2, 1)
     p.core("core9", **CORE)
-    assert any("core9: is not connected: attach it to a node of the mesh noc" in f for f in faults(p))
+    assert any(
+        "core9: is not connected: attach it to a node of the mesh noc" in f for f in faults(p)
+    )
 
     p = mesh_platform(1, 2, 1, buffer_flits=0)
     assert any("noc.buffer_flits = 0" in fault for fault in faults(p))
