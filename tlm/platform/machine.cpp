@@ -203,9 +203,9 @@ std::vector<std::string> Machine::waiting() const {
 Machine::~Machine() {
     Simulation::Scope scope(simulation_);
     foreign_.clear();
+    semaphores_.reset();  // gives back transactions that belong to the cores
     cores_.clear();
     memories_.clear();
-    semaphores_.reset();
     host_.reset();
     interconnect_.reset();
 }
