@@ -244,8 +244,9 @@ void Dma::schedule() {
         if (!started) {
             const bool may_start =
                 d.segments.empty() ||
-                (d.to_sram ? reads_ < timing_.ports * timing_.outstanding_reads
-                           : writes_ < timing_.ports * timing_.outstanding_writes);
+                (!requesting_ &&  // END_REQ wakes
+                 (d.to_sram ? reads_ < timing_.ports * timing_.outstanding_reads
+                            : writes_ < timing_.ports * timing_.outstanding_writes));
             const std::uint64_t begin = d.start_ps + timing_.start_cycles * timing_.period_ps;
             if (may_start) next = std::min(next, std::max(begin, now_ps()));
             break;  // they start in order

@@ -11,6 +11,9 @@ Crossbar::Crossbar(sc_core::sc_module_name name, std::vector<Region> regions)
     in.register_transport_dbg(this, &Crossbar::transport_dbg);
     in.register_get_direct_mem_ptr(this, &Crossbar::get_direct_mem_ptr);
     out.register_nb_transport_bw(this, &Crossbar::nb_transport_bw);
+    SC_METHOD(send_waiting);
+    sensitive << ended_;
+    dont_initialize();
 }
 
 const Region* Crossbar::decode(tlm::tlm_generic_payload& payload) {
@@ -77,6 +80,7 @@ tlm::tlm_sync_enum Crossbar::nb_transport_fw(int id, tlm::tlm_generic_payload& p
     }
     route->initiator = id;
     route->target = static_cast<int>(region->target_of(address));
+    route->address = address;
     route->answered = false;
     Channel& channel = channels_[region->target_of(address)];
     if (channel.request || !channel.queue.empty()) {
@@ -87,7 +91,12 @@ tlm::tlm_sync_enum Crossbar::nb_transport_fw(int id, tlm::tlm_generic_payload& p
     channel.request = &payload;
     const tlm::tlm_sync_enum answer = out[route->target]->nb_transport_fw(payload, phase, delay);
     if (answer != tlm::TLM_ACCEPTED) channel.request = nullptr;
+    if (answer == tlm::TLM_COMPLETED || phase == tlm::BEGIN_RESP) payload.set_address(address);
     return answer;
+}
+
+void Crossbar::send_waiting() {
+    for (std::size_t i = 0; i < channels_.size(); ++i) send_next(static_cast<int>(i));
 }
 
 /// A request that waited for the one before it: its answers go backward.
@@ -110,6 +119,7 @@ void Crossbar::send_next(int target) {
             route.answered = true;
             phase = tlm::BEGIN_RESP;
         }
+        if (phase == tlm::BEGIN_RESP) payload.set_address(route.address);
         if (in[route.initiator]->nb_transport_bw(payload, phase, delay) == tlm::TLM_ACCEPTED &&
             answer == tlm::TLM_COMPLETED)
             continue;  // released at END_RESP
@@ -121,11 +131,13 @@ tlm::tlm_sync_enum Crossbar::nb_transport_bw(int id, tlm::tlm_generic_payload& p
                                              tlm::tlm_phase& phase, sc_core::sc_time& delay) {
     Channel& channel = channels_[static_cast<std::size_t>(id)];
     const bool ended = channel.request == &payload;  // END_REQ, or a response that implies it
-    const tlm::tlm_sync_enum answer =
-        in[payload.get_extension<Route>()->initiator]->nb_transport_bw(payload, phase, delay);
+    const Route& route = *payload.get_extension<Route>();
+    if (phase == tlm::BEGIN_RESP) payload.set_address(route.address);
+    const tlm::tlm_sync_enum answer = in[route.initiator]->nb_transport_bw(payload, phase, delay);
     if (ended) {
         channel.request = nullptr;
-        send_next(id);
+        // Not now: the target is in the middle of a call.
+        if (!channel.queue.empty()) ended_.notify(sc_core::SC_ZERO_TIME);
     }
     return answer;
 }

@@ -29,10 +29,13 @@ class Crossbar : public Interconnect {
     unsigned debug(const Region& region, tlm::tlm_generic_payload& payload) override;
 
   private:
+    SC_HAS_PROCESS(Crossbar);
+
     /// Where later phases of a transaction go.
     struct Route : tlm::tlm_extension<Route> {
         int initiator = -1;
         int target = -1;
+        std::uint64_t address = 0;  ///< global
         bool answered =
             false;  ///< the target is done; what follows is between us and the initiator
         tlm::tlm_extension_base* clone() const override { return new Route(*this); }
@@ -58,9 +61,11 @@ class Crossbar : public Interconnect {
     bool get_direct_mem_ptr(int id, tlm::tlm_generic_payload& payload, tlm::tlm_dmi& dmi);
 
     void send_next(int target);
+    void send_waiting();
 
     PayloadPool pool_;
     std::vector<Channel> channels_;  // by target
+    sc_core::sc_event ended_;
 };
 
 }  // namespace npuvp::noc

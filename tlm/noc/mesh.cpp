@@ -195,6 +195,13 @@ void Mesh::perform(const Action& action) {
         case Action::What::end_request:
             request_ended(flight);
             return;
+        case Action::What::next_response: {
+            const auto initiator = static_cast<std::size_t>(flight.initiator);
+            if (responding_[initiator]) return;
+            response_queue_[initiator].pop_front();
+            send_response(flight);
+            return;
+        }
         case Action::What::respond:
             if (flight.owes_end_resp) {
                 flight.owes_end_resp = false;
@@ -343,7 +350,7 @@ void Mesh::response_arrived(Flight& flight) {
         return;
     }
     const auto initiator = static_cast<std::size_t>(flight.initiator);
-    if (responding_[initiator])
+    if (responding_[initiator] || !response_queue_[initiator].empty())
         response_queue_[initiator].push_back(&flight);
     else
         send_response(flight);
@@ -361,11 +368,9 @@ void Mesh::response_ended(Flight& flight) {
     const auto initiator = static_cast<std::size_t>(flight.initiator);
     responding_[initiator] = nullptr;
     finish(flight);
-    if (!response_queue_[initiator].empty()) {
-        Flight& next = *response_queue_[initiator].front();
-        response_queue_[initiator].pop_front();
-        send_response(next);
-    }
+    // Not now: the initiator may be in the middle of a call.
+    if (!response_queue_[initiator].empty())
+        later(Action::What::next_response, *response_queue_[initiator].front(), now_ps());
 }
 
 void Mesh::finish(Flight& flight) {

@@ -90,7 +90,7 @@ class Mesh : public Interconnect {
     struct Action {
         std::uint64_t time_ps;
         std::uint64_t order;
-        enum class What : std::uint8_t { inject, end_request, respond } what;
+        enum class What : std::uint8_t { inject, end_request, respond, next_response } what;
         Flight* flight;
         bool operator>(const Action& other) const {
             return time_ps != other.time_ps ? time_ps > other.time_ps : order > other.order;

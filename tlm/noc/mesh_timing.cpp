@@ -397,7 +397,12 @@ void MeshTiming::part(WormId id) {
 /// Closes every link of the worm whose tail time has become known.
 void MeshTiming::settle(WormId id) {
     while (worms_[id].closed < worms_[id].granted) {
-        const std::uint32_t hop = worms_[id].closed;
+        const Worm& worm = worms_[id];
+        const std::uint32_t hop = worm.closed;
+        // The tail needs the slots of flits further ahead than the head has come.
+        if (worm.granted < worm.route.size() &&
+            (worm.granted - 1 - hop) * shape_.buffer_flits + shape_.buffer_flits < worm.flits)
+            return;
         const Cycle tail = crossing(worms_[id], hop, worms_[id].flits - 1);
         if (tail == kNeverCycle) return;
         ++worms_[id].closed;

@@ -105,8 +105,8 @@ Machine::Machine(const MachineDescription& description, bool functional)
         env.owner_of = [this](std::uint64_t address) { return owner_of(address); };
         cores_.push_back(
             std::make_unique<core::Core>(c.name.c_str(), c.parameters, c.energy, env, hub_));
-        interconnect_->bind_initiator(cores_.back()->dma.out);
-        interconnect_->bind_initiator(cores_.back()->control);
+        bind(cores_.back()->dma.out);
+        bind(cores_.back()->control);
     }
     for (const MemoryDescription& m : description.memories) {
         std::vector<std::unique_ptr<memory::Backend>> backends;
@@ -115,18 +115,18 @@ Machine::Machine(const MachineDescription& description, bool functional)
         const std::size_t nodes = backends.size();
         memories_.push_back(std::make_unique<memory::Memory>(
             m.name.c_str(), std::move(backends), noc::kInterleaveBytes, hub_, m.energy));
-        for (std::size_t i = 0; i < nodes; ++i) interconnect_->bind_target(memories_.back()->in);
+        for (std::size_t i = 0; i < nodes; ++i) bind(memories_.back()->in);
     }
-    for (auto& c : cores_) interconnect_->bind_target(c->window);
+    for (auto& c : cores_) bind(c->window);
     host_ = std::make_unique<host::Host>("host", static_cast<std::uint32_t>(cores_.size()),
                                          description.host_fifo_words, hub_);
-    interconnect_->bind_target(host_->in);
+    bind(host_->in);
     semaphores_ = std::make_unique<host::Semaphores>("semaphores", description.semaphores,
                                                      description.period_ps, hub_);
-    interconnect_->bind_target(semaphores_->in);
+    bind(semaphores_->in);
     for (const TargetDescription& t : description.targets) {
         foreign_.push_back(std::make_unique<Foreign>(t.name.c_str(), t));
-        interconnect_->bind_target(foreign_.back()->in);
+        bind(foreign_.back()->in);
     }
     sc_core::sc_start(sc_core::SC_ZERO_TIME);  // elaborates; cores have no text yet and wait
 }
@@ -175,6 +175,20 @@ std::unique_ptr<noc::Interconnect> Machine::make_interconnect() {
         std::make_unique<noc::Mesh>(d.noc->name.c_str(), std::move(regions), std::move(mesh), hub_);
     mesh_ = made.get();
     return made;
+}
+
+void Machine::bind(tlm::tlm_base_initiator_socket<>& initiator) {
+    if (description_.probe)
+        description_.probe->connect(initiator, *interconnect_);
+    else
+        interconnect_->bind_initiator(initiator);
+}
+
+void Machine::bind(tlm::tlm_base_target_socket_b<>& target) {
+    if (description_.probe)
+        description_.probe->connect(*interconnect_, target);
+    else
+        interconnect_->bind_target(target);
 }
 
 std::vector<std::string> Machine::waiting() const {

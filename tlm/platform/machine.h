@@ -63,6 +63,16 @@ struct NocDescription {
     std::uint64_t hop_fj = 0;
 };
 
+/// Stands between the sockets of components and the interconnect, to watch what passes.
+class Probe {
+  public:
+    virtual ~Probe() = default;
+    virtual void connect(tlm::tlm_base_initiator_socket<>& initiator,
+                         noc::Interconnect& interconnect) = 0;
+    virtual void connect(noc::Interconnect& interconnect,
+                         tlm::tlm_base_target_socket_b<>& target) = 0;
+};
+
 struct MachineDescription {
     std::string name;
     std::uint64_t period_ps = 1000;
@@ -82,6 +92,7 @@ struct MachineDescription {
         std::uint64_t bytes;
     };
     std::vector<NamedRegion> regions;  ///< of the whole map, for messages
+    Probe* probe = nullptr;            ///< outlives the machine's construction
 };
 
 enum class Outcome : std::uint8_t { finished, trapped, deadlocked, interrupted, failed };
@@ -119,6 +130,8 @@ class Machine {
     struct Foreign;
 
     std::unique_ptr<noc::Interconnect> make_interconnect();
+    void bind(tlm::tlm_base_initiator_socket<>& initiator);
+    void bind(tlm::tlm_base_target_socket_b<>& target);
 
     MachineDescription description_;
     trace::Hub hub_;

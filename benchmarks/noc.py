@@ -1,0 +1,83 @@
+"""Sixty-four cores that stream through the mesh against one core alone beside the same memory."""
+
+import numpy as np
+
+import npuvp as vp
+from benchmarks.measurement import Measurement
+from npuvp.isa import assemble_text
+
+_ROUNDS = 96
+_PROGRAM = """
+; Every core streams its own part of the memory: 8 rows of 512 logits per transfer, two transfers
+; under way, a maximum over each row.
+    .equ PART, 0x10_0000
+    .tensor stream, hbm, 0, raw8, CORES * PART, in
+    .text
+    .core all
+    LIA a1, 0, gp1
+    C_CSRR gp1, core_id
+    LI gp2, PART
+    S_MUL_INT gp3, gp1, gp2
+    LI gp4, 0                       ; buffers
+    LI gp5, 4096
+    LI gp6, 8
+    LI gp7, 0x8_0000
+    C_CSRW scale, gp7
+    LI gp7, 32
+    C_CSRW dma_block, gp7
+    LI gp11, 1
+    H_LD_V gp4, gp3, a1, gp6, 0
+    C_LOOP_START gp8, ROUNDS
+        MV gp9, gp4
+        MV gp4, gp5
+        MV gp5, gp9
+        S_ADDI_INT gp3, gp3, 4096
+        H_LD_V gp4, gp3, a1, gp6, 0
+        .rept 8
+            V_RED_MAX_IDX gp10, gp9, gp0, f1
+            S_ADDI_INT gp9, gp9, 512
+        .endr
+    C_LOOP_END gp8
+    C_FENCE 0xFFFF
+    C_HALT gp0
+"""
+
+
+def _platform(cores: int) -> vp.Platform:
+    p = vp.Platform.load("platform/manycore.yaml")
+    if cores > 1:
+        return p
+    alone = vp.Platform("alone", clock="1GHz")
+    many = p.cores[0]
+    alone.core("core0", **{name: entry.value for name, entry in many.settings.items()})
+    alone.hbm("hbm", preset="HBM2E_V80", backend="builtin")
+    return alone
+
+
+def _cost(cores: int) -> tuple[float, float]:
+    """Seconds per instruction and per byte of DMA, the best of three runs."""
+    firmware = assemble_text(_PROGRAM, defines={"CORES": cores, "ROUNDS": _ROUNDS})
+    platform = _platform(cores)
+    data = np.full(cores << 20, 0x38, np.uint8)
+    best = (float("inf"), float("inf"))
+    for _ in range(3):
+        result = platform.run(firmware, inputs={"stream": data}, outputs=[], progress=False)
+        per_core = result.stats["cores"].values()
+        instructions = sum(core["instructions"] for core in per_core)
+        moved = sum(core["dma"]["bytes_read"] for core in per_core)
+        best = min(best, (result.seconds / instructions, result.seconds / moved))
+    return best
+
+
+def measure() -> dict[str, Measurement]:
+    """Cost on this host per simulated instruction and per byte of DMA, 64 cores over one."""
+    one, many = _cost(1), _cost(64)
+    return {
+        f"noc_64_cores_per_{what}": Measurement(
+            many[i] / one[i],
+            2.0,
+            "lower",
+            note=f"{many[i] * 1e9:.3g} ns over the mesh, {one[i] * 1e9:.3g} ns alone on a bus",
+        )
+        for i, what in enumerate(("instruction", "dma_byte"))
+    }
