@@ -47,6 +47,14 @@ MxFormat csr_format(std::uint32_t number) {
     return table[number];
 }
 
+/// Formats of words of FP SRAM.
+MxFormat plain_format(std::uint32_t number) {
+    if (number == static_cast<std::uint32_t>(isa::DmaFormat::bf16)) return MxFormat::bf16;
+    if (number == static_cast<std::uint32_t>(isa::DmaFormat::fp32)) return MxFormat::fp32;
+    throw Trap{"no such format in FP SRAM",
+               "dma_format = " + std::to_string(number) + ", allowed: 8 bf16, 9 fp32"};
+}
+
 /// Element bytes that share one scale byte; 0 where that is no whole number.
 std::uint64_t scale_ratio(MxFormat format, std::uint64_t block) {
     const std::uint64_t bits = numerics::mx_traits(format).element_bits * block;
@@ -102,6 +110,7 @@ bool Core::execute_dma(const D& d) {
         t.fill = numerics::float_of_bits(csr(isa::Csr::dma_fill));
         t.address = base + offset;
     };
+    const bool gathers = d.op == Op::h_gather_v || d.op == Op::h_scatter_v;
     auto memory_side = [&] {
         const numerics::MxTraits& traits = numerics::mx_traits(t.format);
         t.block = csr(isa::Csr::dma_block);
@@ -114,7 +123,8 @@ bool Core::execute_dma(const D& d) {
         const std::uint64_t distance =
             csr(isa::Csr::scale) | std::uint64_t{csr(isa::Csr::dma_scale_hi)} << 32;
         const std::uint64_t walked = t.address - base;
-        if (traits.scaled() && (walked % t.ratio != 0 || (t.rows > 1 && t.pitch % t.ratio != 0)))
+        const bool several = t.rows > 1 || (gathers && t.rows == 1);
+        if (traits.scaled() && (walked % t.ratio != 0 || (several && t.pitch % t.ratio != 0)))
             throw Trap{"a row does not begin at an MX block",
                        "offset " + std::to_string(walked) + ", pitch " + std::to_string(t.pitch) +
                            ", a block has " + std::to_string(t.ratio) + " element bytes"};
@@ -213,10 +223,8 @@ bool Core::execute_dma(const D& d) {
         case Op::h_st_fp:
             t.to_sram = d.op == Op::h_ld_fp;
             extended_form(1);
-            t.format = csr(isa::Csr::dma_format) == static_cast<std::uint32_t>(isa::DmaFormat::bf16)
-                           ? MxFormat::bf16
-                           : MxFormat::fp32;
             words_side(Space::fp, gp_[d.rd]);
+            t.format = plain_format(csr(isa::Csr::dma_format));
             memory_side();
             break;
         case Op::h_gather_v:
