@@ -18,14 +18,18 @@ setup: ## Debian packages, virtual environment and extension module, where missi
 
 build: setup ## rebuild what changed in the extension module
 
-demo: build ## one sampling step of a diffusion language model on the virtual NPU
+demo: build ## a sampling step of full size, then text from a small model, on the virtual NPU
 	@$(BIN)/npuvp sample --platform platform/paper.yaml --set core.issue=blocking \
 	    --batch 16 --positions 32 --vcd traces/demo.vcd --wave-view traces/demo.gtkw \
 	    --power traces/demo_power.csv --power-plot traces/demo_power.png --stats traces/demo_stats.json
+	@$(BIN)/npuvp generate models/llada-mini --prompt 1234567+7654321= --platform platform/edge.yaml \
+	    --gen-length 16 --block-length 16 --steps 16 --cache dual --vcd traces/generate.vcd \
+	    --wave-stop 1ms --power traces/generate_power.csv --power-window 10us \
+	    --power-plot traces/generate_power.png --stats traces/generate_stats.json
 
 test: build test-sanitize ## every test
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS)
-	@$(BIN)/python -m pytest -m slow -n $(JOBS)
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
 test-cpp: setup ## the C++ tests, without sanitizers
 	@cmake -S . -B build/tests -G Ninja -DNPUVP_PYTHON=OFF -DNPUVP_TESTS=ON -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/tests.log || { cat build/tests.log; exit 1; }

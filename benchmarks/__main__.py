@@ -10,10 +10,12 @@ from pathlib import Path
 import benchmarks
 from benchmarks.measurement import Measurement
 
+_HELPERS = ("measurement", "scalesim")
+
 
 def _modules() -> list[str]:
     names = [info.name for info in pkgutil.iter_modules(benchmarks.__path__)]
-    return [name for name in names if not name.startswith("_") and name != "measurement"]
+    return [name for name in names if not name.startswith("_") and name not in _HELPERS]
 
 
 def main() -> int:

@@ -1,10 +1,10 @@
 """Speed of the core: simple instructions, and matrix multiplication in both data modes.
 
-``python -m benchmarks.instructions`` prints the table. Times are of this thread's processor, so a
-busy machine does not change the ratios much.
+Times are of this thread's processor, so a busy machine does not change the ratios much.
 """
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +18,11 @@ from npuvp._core import machine as core  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 import npuvp as vp  # noqa: E402
+from benchmarks import scalesim  # noqa: E402
+from benchmarks.measurement import Measurement  # noqa: E402
 from npuvp.machine import Machine  # noqa: E402
 
-SCALE_SIM_SECONDS = 2.1
-"""Processor time of SCALE-Sim 3.0.0 for 128 x 512 x 512 on a 64 x 64 output-stationary array, with
-given bandwidth and without traces, on the machine that this was developed on. It reported 10,207
-compute cycles."""
-
-Measured = dict[str, dict[str, Any]]
+Measured = dict[str, Measurement]
 
 
 def _seconds(run: Callable[[], Any]) -> float:
@@ -54,18 +51,12 @@ def simple_instructions(count: int = 2_000_000, repeat: int = 5) -> Measured:
         loops = count // 4
         best["bare"] = max(best["bare"], loops / _seconds(lambda n=loops: core.bare_loop(n)))  # type: ignore[misc]
     return {
-        "simple instructions against a bare SystemC loop": {
-            "value": best["machine"] / best["bare"],
-            "limit": 2.0,
-            "better": "higher",
-            "unit": "x",
-        },
-        "simple instructions": {
-            "value": best["machine"] / 1e6,
-            "limit": None,
-            "better": "higher",
-            "unit": "M/s",
-        },
+        "simple_instructions_vs_bare_systemc_loop": Measurement(
+            best["machine"] / best["bare"],
+            2.0,
+            "higher",
+            note=f"{best['machine'] / 1e6:.1f} M instructions/s, {best['bare'] / 1e6:.1f} M loops/s",
+        )
     }
 
 
@@ -164,47 +155,40 @@ def gemm_functional(n: int = 1024, s: int = 512, b: int = 128, repeat: int = 5) 
     if error > 2.0**-8:
         raise AssertionError(f"the product is wrong: relative error {error:g}")
     return {
-        f"functional GEMM {n}^3 at VLEN {s} against NumPy float32": {
-            "value": best["machine"] / best["numpy"],
-            "limit": 4.0,
-            "better": "lower",
-            "unit": "x",
-        }
+        f"functional_gemm_{n}_vs_numpy": Measurement(
+            best["machine"] / best["numpy"],
+            4.0,
+            "lower",
+            note=f"BF16 at VLEN {s}: {best['machine']:.3f} s, float32 NumPy {best['numpy']:.3f} s",
+        )
     }
 
 
 def gemm_timing(m: int = 512, n: int = 4096, k: int = 4096, s: int = 64) -> Measured:
-    """Timing mode on a square array, whose busy cycles have a closed form.
-
-    The yardstick is `SCALE_SIM_SECONDS`, which was measured once.
-    """
+    """Timing mode on a square array, whose busy cycles have a closed form, against SCALE-Sim."""
     firmware = vp.assemble(gemm_source(m, n, k, s, s))
     machine = Machine(gemm_platform(m, n, k, s, s).description(), firmware, functional=False)
     seconds = _seconds(machine.native.run)
     busy = machine.native.core(0)["matrix"]["busy_cycles"]
     closed_form = -(-m // s) * -(-n // s) * (k + 2 * s - 2) - 1
+    try:
+        theirs, cycles = scalesim.run(128, 512, 512, s)
+        ratio, note = (
+            theirs / seconds,
+            f"{theirs:.2f} s for its {cycles:,} cycles, ours {seconds:.4f} s",
+        )
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        ratio, note = None, f"SCALE-Sim could not be run here: {error}"
     return {
-        f"timing-mode GEMM {m} x {n} x {k}, SCALE-Sim's time for 128 x 512 x 512 over it": {
-            "value": SCALE_SIM_SECONDS / seconds,
-            "limit": 100.0,
-            "better": "higher",
-            "unit": "x",
-        },
-        f"busy cycles of a {s} x {s} array beyond the closed form": {
-            "value": busy - closed_form,
-            "limit": 0,
-            "better": "lower",
-            "unit": "cycles",
-        },
+        f"timing_gemm_{m}x{n}x{k}_vs_scalesim_128x512x512": Measurement(
+            ratio, 100.0, "higher", note=note
+        ),
+        "matrix_busy_cycles_beyond_closed_form": Measurement(
+            busy - closed_form, 0, "lower", "cycles", f"{busy:,} cycles"
+        ),
     }
 
 
 def measure() -> Measured:
     """All of them."""
     return simple_instructions() | gemm_functional() | gemm_timing()
-
-
-if __name__ == "__main__":
-    for name, entry in measure().items():
-        limit = "" if entry["limit"] is None else f"(limit {entry['limit']:g})"
-        print(f"{name:80}{entry['value']:10.3f} {entry['unit']:7}{limit}")

@@ -1,6 +1,8 @@
-"""Processor time of the row kernels in nanoseconds per row: ``python -m benchmarks.numerics``."""
+"""Processor time of the row kernels in nanoseconds per row of 2048 lanes."""
 
 from npuvp._core import numerics as core
+
+from benchmarks.measurement import Measurement
 
 KERNELS = (
     *("add_vv", "sub_vf", "mul_vv", "max_vv", "exp", "reciprocal", "log", "sqrt", "abs"),
@@ -23,8 +25,9 @@ def nanoseconds_per_row(
     }
 
 
-if __name__ == "__main__":
-    columns = [nanoseconds_per_row(format=format) for format in ("bf16", "fp32")]
-    print(f"{'ns per row of 2048 lanes':24}{'BF16':>10}{'FP32':>10}")
-    for name in KERNELS:
-        print(f"{name:24}" + "".join(f"{column[name]:10.0f}" for column in columns))
+def measure() -> dict[str, Measurement]:
+    """Every kernel on BF16 rows; only reported."""
+    return {
+        f"row_{name.replace(' ', '_')}": Measurement(value, None, "lower", "ns", "BF16, 2048 lanes")
+        for name, value in nanoseconds_per_row().items()
+    }

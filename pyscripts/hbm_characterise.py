@@ -34,10 +34,10 @@ LOADS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 def print_reference(backend: str, requests: int) -> None:
     """The reference table beside what the backend gives."""
     print(f"HBM2_2400, one pseudo-channel: reference (Ramulator 2.1) and {backend}")
-    print(f"{'':32}{'refresh':<10}{'reference':>10}{'measured':>10}{'off by':>10}")
+    print(f"{'':36}{'refresh':<10}{'reference':>10}{'measured':>10}{'off by':>10}")
     count = sum(len(p.percent) for p in SATURATED) + sum(len(p.nanoseconds) for p in LATENCIES)
     rows = []
-    for row in tqdm(comparisons(backend, requests), total=count, leave=False):
+    for row in tqdm(comparisons(backend, requests), total=count, leave=False, disable=None):
         rows.append(row)
     for point, refresh, reference, measured in rows:
         if isinstance(point, LatencyPoint):
@@ -45,7 +45,7 @@ def print_reference(backend: str, requests: int) -> None:
             off = f"{measured / reference - 1:+.1%}"
         else:
             name, off = f"{point.name} (%)", f"{measured - reference:+.1f} pp"
-        print(f"{name:32}{refresh:<10}{reference:>10.1f}{measured:>10.1f}{off:>10}")
+        print(f"{name:36}{refresh:<10}{reference:>10.1f}{measured:>10.1f}{off:>10}")
 
 
 def draw_bandwidths(preset: str, backend: str, requests: int, folder: Path) -> Path:
@@ -103,7 +103,7 @@ def draw_latencies(preset: str, backend: str, requests: int, folder: Path) -> Pa
     axes.set_xlabel("offered load, share of the peak")
     axes.set_ylabel("read latency, ns (thin: 99th percentile)")
     axes.set_title(f"{preset}, one channel, {backend}: latency under load")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.grid(alpha=0.3)
     path = folder / f"hbm_latency_{preset}_{backend}.png"
     figure.savefig(path, dpi=120, bbox_inches="tight")

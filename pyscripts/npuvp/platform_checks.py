@@ -7,8 +7,8 @@ from typing import Any
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.energy import EnergyError, EnergyTable, load_energy
 from npuvp.memory_facts import PresetFacts, node_config, preset_facts
-from npuvp.memory_presets import MemoryConfigError
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
+from npuvp.memory_presets import MemoryConfigError
 from npuvp.parameters import Fault, Values, declaration
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES, UNSCALED, resolve_core

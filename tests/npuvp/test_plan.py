@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from npuvp.plan import GenerationPlan, PlanError, quotas
 
 

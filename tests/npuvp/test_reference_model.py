@@ -6,6 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+
 from npuvp.generation import ForwardCall
 from npuvp.model.checkpoint import Checkpoint, RandomCheckpoint, load_model
 from npuvp.model.spec import ModelSpec, TensorSpec

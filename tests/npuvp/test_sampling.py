@@ -188,5 +188,5 @@ def test_a_step_that_does_not_fit_says_why():
         sampling_firmware(small, 1, 4, 126_464, form="performance")
     with pytest.raises(vp.AssemblyError, match="tokens, candidates and k do not fit in INT SRAM"):
         sampling_firmware(small, 1, 400, 100)
-    with pytest.raises(vp.InputError, match=r"form 'fast' \(allowed: performance, edge\)"):
+    with pytest.raises(vp.InputError, match=r"form 'fast' \(allowed: performance, edge, split\)"):
         sampling_firmware(small, 1, 4, 100, form="fast")

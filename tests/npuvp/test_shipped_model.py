@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from npuvp.model.addition import PROMPT, answer, held_out, prompt
 from npuvp.model.checkpoint import load_model
 from npuvp.model.tokenizer import Tokenizer

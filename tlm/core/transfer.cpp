@@ -47,14 +47,6 @@ MxFormat csr_format(std::uint32_t number) {
     return table[number];
 }
 
-/// Formats of words of FP SRAM.
-MxFormat plain_format(std::uint32_t number) {
-    if (number == static_cast<std::uint32_t>(isa::DmaFormat::bf16)) return MxFormat::bf16;
-    if (number == static_cast<std::uint32_t>(isa::DmaFormat::fp32)) return MxFormat::fp32;
-    throw Trap{"no such format in FP SRAM",
-               "dma_format = " + std::to_string(number) + ", allowed: 8 bf16, 9 fp32"};
-}
-
 /// Element bytes that share one scale byte; 0 where that is no whole number.
 std::uint64_t scale_ratio(MxFormat format, std::uint64_t block) {
     const std::uint64_t bits = numerics::mx_traits(format).element_bits * block;
@@ -223,8 +215,19 @@ bool Core::execute_dma(const D& d) {
         case Op::h_st_fp:
             t.to_sram = d.op == Op::h_ld_fp;
             extended_form(1);
+            switch (static_cast<isa::DmaFormat>(csr(isa::Csr::dma_format))) {
+                case isa::DmaFormat::bf16:
+                    t.format = MxFormat::bf16;
+                    break;
+                case isa::DmaFormat::fp32:
+                    t.format = MxFormat::fp32;
+                    break;
+                default:
+                    throw Trap{"no such format in FP SRAM",
+                               "dma_format = " + std::to_string(csr(isa::Csr::dma_format)) +
+                                   ", allowed: 8 bf16, 9 fp32"};
+            }
             words_side(Space::fp, gp_[d.rd]);
-            t.format = plain_format(csr(isa::Csr::dma_format));
             memory_side();
             break;
         case Op::h_gather_v:

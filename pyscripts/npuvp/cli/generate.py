@@ -48,9 +48,7 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
 def _plan(options: argparse.Namespace) -> GenerationPlan:
     names = {field.name for field in fields(GenerationPlan)}
     given = {
-        name: value
-        for name, value in vars(options).items()
-        if name in names and value is not None
+        name: value for name, value in vars(options).items() if name in names and value is not None
     }
     return GenerationPlan(**given)
 
@@ -71,8 +69,8 @@ def _compile(options: argparse.Namespace) -> None:
     if options.dump_ir:
         folder = Path(options.dump_ir)
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in compilation.dump().items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for name, listing in compilation.dump().items():
+            (folder / name).write_text(listing, encoding="utf-8")
             files.append(folder / name)
     # Random weights are for timing, which never looks at them.
     if not isinstance(checkpoint, RandomCheckpoint):
@@ -80,10 +78,10 @@ def _compile(options: argparse.Namespace) -> None:
         compilation.write_image(image)
         files.append(image)
     compilation.firmware.save(path)
-    text = compilation.firmware.text(0)
-    assert text is not None
+    program = compilation.firmware.text(0)
+    assert program is not None
     print(
-        f"{checkpoint.name}: {len(text.words):,} instructions, {path.stat().st_size:,} bytes, "
+        f"{checkpoint.name}: {len(program.words):,} instructions, {path.stat().st_size:,} bytes, "
         f"{compilation.layout.regions[-1].address + compilation.layout.regions[-1].size:,} bytes "
         f"of memory on {platform.name}"
     )

@@ -18,7 +18,7 @@ from npuvp.compiler.phases import Phases
 from npuvp.firmware import DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
-from npuvp.plan import GenerationPlan
+from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -35,6 +35,7 @@ class Compilation:
         program: The forward call, fused.
         layout: Of HBM.
         assembly: Source text.
+        earlier_positions: Positions before a block that are searched for masks at once.
         firmware: Without the weights.
     """
 
@@ -44,6 +45,7 @@ class Compilation:
     program: Program
     layout: Layout
     assembly: str
+    earlier_positions: int
     firmware: Firmware
 
     def dump(self) -> dict[str, str]:
@@ -58,6 +60,46 @@ class Compilation:
             "4_firmware.s": self.assembly,
         }
 
+    def decisions(self) -> dict[int, list[tuple[int, int]]]:
+        """What control takes from data, for a run in timing mode without weights.
+
+        Assumes a prompt without masks and that every call commits its whole quota; under a
+        threshold or factor the number of calls depends on the data, so there is no such list.
+
+        Raises:
+            CompileError: Not a plan with quotas.
+        """
+        plan, samples = self.plan, self.shape.samples
+        if plan.threshold is not None or plan.factor is not None:
+            raise CompileError(["threshold or factor: the number of calls depends on the data"])
+        at = {name: s.value for name, s in self.firmware.symbols.items() if s.section == "text"}
+        taken: list[tuple[int, int]] = []
+        counts = quotas([plan.block_length] * samples, plan.steps_per_block)
+        for block in range(plan.blocks):
+            taken += [(at["decide_quota"], plan.block_length)] * samples
+            start = self.shape.prompt + block * plan.block_length
+            left = counts.sum()
+            for step in range(plan.steps_per_block):
+                sees_earlier = step == 0 or plan.cache == "none"
+                # Tokens that an earlier call stored; which row of the embedding matters to no time.
+                first = 0 if sees_earlier else start
+                written = start + (plan.block_length if step else 0)
+                if block or step:
+                    count = (written - max(first, self.shape.prompt)) * self.shape.batch
+                    rows = [(at["decide_row"], self.checkpoint.spec.mask_id)] * count
+                else:
+                    rows = []
+                if sees_earlier:
+                    pieces = -(-start // self.earlier_positions)
+                    taken += [(at["decide_earlier"], 0)] * pieces
+                taken += rows
+                left -= counts[:, step].sum()
+                last = step + 1 == plan.steps_per_block
+                dual = plan.cache == "dual" and plan.revision == "fast-dllm-2026"
+                if plan.revision != "llada" and not (last and dual):
+                    taken.append((at["decide_left"], int(left)))
+        return {0: taken}
+
     def weight_segments(self) -> Iterator[DataSegment]:
         """Weights and tables as data of the firmware."""
         for address, data in self.layout.weights(self.checkpoint):
@@ -70,7 +112,7 @@ class Compilation:
         with path.open("wb") as file:
             for address, data in pieces:
                 file.seek(address - base)
-                file.write(memoryview(data))
+                file.write(data.tobytes())
         image = Image.of(path, base)
         self.firmware.images.append(image)
         return image
@@ -110,25 +152,39 @@ def compile_generation(
         raise CompileError(faults)
     program = fuse(build(spec))
     geometry = Geometry.of(description)
-    shape = Shape(batch, prompt_length, length, most_calls(plan))
+    rows = 2 * batch if plan.cfg_scale else batch
+    if padding is not None and rows != batch:
+        padding = np.concatenate([padding, padding])
+    shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
     layout = Layout(spec, shape, geometry)
     memory = Memory(geometry, shape, plan)
     asm = Assembly()
     phases = Phases(
-        asm, layout, memory.tokens, memory.maxima, memory.sums, memory.candidates
+        asm,
+        layout,
+        memory.tokens,
+        memory.maxima,
+        memory.sums,
+        memory.candidates,
+        plan.cfg_scale,
     )
-    Control(asm, phases, spec, plan, shape, memory).program(padding is not None)
+    control = Control(asm, phases, spec, plan, shape, memory)
+    control.program(padding is not None)
     firmware = assemble(asm.text)
     firmware.segments += layout.constants(padding)
     at = layout.addresses
     for tensor in (
-        Tensor("tokens", "hbm", at["tokens"], "raw32", (length, batch), "inout"),
-        Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, batch), "out"),
-        Tensor("transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"),
+        Tensor("tokens", "hbm", at["tokens"], "raw32", (length, rows), "inout"),
+        Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, rows), "out"),
+        Tensor(
+            "transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"
+        ),
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
         firmware.tensors[tensor.name] = tensor
-    return Compilation(checkpoint, plan, shape, program, layout, asm.text, firmware)
+    return Compilation(
+        checkpoint, plan, shape, program, layout, asm.text, control.earlier_positions, firmware
+    )
 
 
 def compile_model(
@@ -150,7 +206,7 @@ def compile_model(
 
     Returns:
         A firmware whose tensor ``tokens`` (P + G, B) holds prompts and masks before a run and the
-        text behind it.
+        text behind it; under guidance (P + G, 2 B), in the second half with masks for prompts.
 
     Raises:
         CompileError: What is not supported, or which tensor does not fit where.

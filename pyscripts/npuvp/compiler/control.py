@@ -30,11 +30,11 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
     """What of a plan the compiler does not support."""
     faults = []
     if plan.revision not in ("llada", "fast-dllm-2025", "fast-dllm-2026"):
-        faults.append(f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026")
+        faults.append(
+            f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026"
+        )
     for name, default in (
-        ("factor", None),
         ("temperature", 0.0),
-        ("cfg_scale", 0.0),
         ("remasking", "low_confidence"),
         ("kv_format", "bf16"),
         ("logits_eos_inf", False),
@@ -65,24 +65,24 @@ class Memory:
     def __init__(self, geometry: Geometry, shape: Shape, plan: GenerationPlan):
         words = Allocator("INT SRAM", geometry.int_words)
         words.take("state", State.FREE)
-        self.base = words.take("quota of every step", shape.batch)
-        self.extra = words.take("steps with one more", shape.batch)
+        self.base = words.take("quota of every step", shape.samples)
+        self.extra = words.take("steps with one more", shape.samples)
         wanted = shape.length
         least = plan.block_length
         # Tokens of a row of the batch, and candidates of all rows.
-        room = (geometry.int_words - words.used) // (shape.batch + 1)
-        self.span = min(wanted, room, geometry.fp_words // (2 * shape.batch))
+        room = (geometry.int_words - words.used) // (shape.samples + 1)
+        self.span = min(wanted, room, geometry.fp_words // (2 * shape.samples))
         if self.span < least:
             raise CompileError(
                 [
-                    f"sampling state of {shape.batch} x {least} positions: INT SRAM has "
+                    f"sampling state of {shape.samples} x {least} positions: INT SRAM has "
                     f"{geometry.int_words} words, FP SRAM {geometry.fp_words}; room for "
-                    f"{shape.batch} x {max(0, self.span)}"
+                    f"{shape.samples} x {max(0, self.span)}"
                 ]
             )
         self.tokens = words.take("tokens", self.span)
-        self.candidates = words.take("candidates", shape.batch * self.span)
-        self.maxima, self.sums = 0, shape.batch * self.span
+        self.candidates = words.take("candidates", shape.samples * self.span)
+        self.maxima, self.sums = 0, shape.samples * self.span
         self.mask_rows = -(-self.span // geometry.width)
 
 
@@ -111,6 +111,10 @@ class Control:
         # Vector SRAM during sampling, in elements.
         rows = memory.mask_rows * self.width
         self.masks, self.transfer, self.above = 0, rows, 2 * rows
+        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
+        elements = phases.geometry.vector_rows * self.width
+        self.earlier_positions = max(1, min(memory.span, shape.length, elements // shape.samples))
+        self.by_quota = plan.threshold is None and plan.factor is None
 
     def program(self, padded: bool) -> None:
         """The whole text."""
@@ -151,8 +155,8 @@ class Control:
 
     def _quotas(self) -> None:
         """Per row of the batch: floor(masked / steps), and how many steps take one more."""
-        asm, memory, plan, batch = self.asm, self.memory, self.plan, self.shape.batch
-        if plan.threshold is not None:
+        asm, memory, plan, samples = self.asm, self.memory, self.plan, self.shape.samples
+        if not self.by_quota:
             return
         asm.comment("quotas of the block")
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp1, gp2")
@@ -164,10 +168,11 @@ class Control:
         asm.li("gp3", memory.tokens)
         asm.li("gp4", self.spec.mask_id)
         asm.li("gp5", plan.block_length)
-        asm(f"V_CMP_INT gp0, gp3, gp4, gp5, eq", "V_COUNT gp6, gp0, gp5")
+        asm("V_CMP_INT gp0, gp3, gp4, gp5, eq", "V_COUNT gp6, gp0, gp5")
         asm.li("gp7", 0)
         asm.li("gp8", plan.steps_per_block)
         divide, divided = asm.new_label("divide"), asm.new_label("divided")
+        asm.label("decide_quota")
         asm.label(divide)
         asm(f"C_BLTU gp6, gp8, {divided}", "S_SUB_INT gp6, gp6, gp8")
         asm.add("gp7", "gp7", 1)
@@ -175,7 +180,7 @@ class Control:
         asm.label(divided)
         asm(f"S_ST_INT gp7, gp1, {memory.base}", f"S_ST_INT gp6, gp1, {memory.extra}")
         asm.add("gp1", "gp1", 1)
-        asm.li("gp2", batch)
+        asm.li("gp2", samples)
         asm(f"C_BNE gp1, gp2, {again}")
         asm.label(asm.new_label("quotas_done"))
 
@@ -215,7 +220,7 @@ class Control:
         with asm.skip_if("C_BLTU", "gp2", "gp3"):
             asm.li("gp3", 2)
             asm("C_TRAP gp3")
-        if plan.threshold is None:
+        if self.by_quota:
             asm.li("gp3", plan.steps_per_block)
             with asm.skip_if("C_BLTU", "gp1", "gp3"):
                 asm.li("gp3", 1)
@@ -251,25 +256,25 @@ class Control:
     def _earlier_masks(self) -> None:
         """Masks before the block compete where a call sees them: LOW moves to the piece of the
         canvas that holds the first one."""
-        asm, batch = self.asm, self.shape.batch
-        positions = max(1, min(self.memory.span // batch, self.shape.length))
+        asm, batch, samples = self.asm, self.shape.batch, self.shape.samples
+        positions = self.earlier_positions
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
-        asm(f"S_ADDI_INT gp1, gp4, 0")
+        asm("S_ADDI_INT gp1, gp4, 0")
         again, done = asm.new_label("earlier"), asm.new_label("earlier_done")
         asm.label(again)
         asm.load("gp2", State.START)
         asm(f"C_BGEU gp1, gp2, {done}", "S_SUB_INT gp2, gp2, gp1")
         asm.li("gp3", positions)
         asm.minimum("gp2", "gp3")
-        asm.scaled("gp5", "gp2", batch)
+        asm.scaled("gp5", "gp2", samples)
         asm.scaled("gp6", "gp1", 4 * batch)
         asm.li("gp7", self.memory.tokens)
-        asm.li("gp8", 1)
-        asm.csr("dma_pitch", 0)
-        asm.csr_from("dma_len", "gp5")
-        asm("H_LD_INT gp7, gp6, a0, gp8, 1", "C_FENCE 0xFFFF")
+        asm.csr("dma_pitch", 4 * batch)
+        asm.csr("dma_len", samples)
+        asm("H_LD_INT gp7, gp6, a0, gp2, 1", "C_FENCE 0xFFFF")
         asm.li("gp8", self.spec.mask_id)
         asm("V_CMP_INT gp0, gp7, gp8, gp5, eq", "V_COUNT gp6, gp0, gp5")
+        asm.label("decide_earlier")
         with asm.skip_if("C_BEQ", "gp6", "gp0"):
             asm.store("gp1", State.LOW)
             asm(f"C_JUMP {done}")
@@ -329,7 +334,7 @@ class Control:
     def _sample(self) -> None:
         """Per row of the batch: which positions are committed, and the tokens there."""
         asm, plan, memory, width = self.asm, self.plan, self.memory, self.width
-        batch, length = self.shape.batch, self.shape.length
+        batch, samples, length = self.shape.batch, self.shape.samples, self.shape.length
         asm.comment("sampling")
         asm.li("gp1", 7)
         asm("C_MARK phase, gp1")
@@ -357,6 +362,9 @@ class Control:
         # gp7: positions to commit.
         if plan.threshold is not None:
             asm.li("gp7", 1)
+        elif plan.factor is not None:
+            self._by_factor(span)
+            asm.li("gp4", memory.tokens)
         else:
             asm(f"S_LD_INT gp7, {row}, {memory.base}", f"S_LD_INT gp8, {row}, {memory.extra}")
             asm.load("gp9", State.STEP)
@@ -387,8 +395,10 @@ class Control:
         # Canvas and log.
         asm.load(low, State.LOW)
         self._move_tokens("H_ST_INT", row, low, span)
+        if batch != samples:
+            self._commit_hidden(row, low, span)
         asm.load("gp4", State.CALL)
-        asm.scaled("gp4", "gp4", batch)
+        asm.scaled("gp4", "gp4", samples)
         asm(f"S_ADD_INT gp4, gp4, {row}")
         asm.scaled("gp4", "gp4", length)
         asm(f"S_ADD_INT gp4, gp4, {low}")
@@ -411,9 +421,81 @@ class Control:
         asm.store("gp8", State.LEFT)
         asm("C_FENCE 0xFFFF")
         asm.add(row, row, 1)
-        asm.li("gp4", batch)
+        asm.li("gp4", samples)
         done = asm.new_label("rows_done")
         asm(f"C_BEQ {row}, gp4, {done}", f"C_JUMP {again}")
+        asm.label(done)
+
+    def _commit_hidden(self, row: str, low: str, span: str) -> None:
+        """Guidance: the same tokens into the canvas in which the prompt is hidden. The tokens of
+        the row are loaded again afterwards."""
+        asm, memory, samples = self.asm, self.memory, self.shape.samples
+        asm.add("gp14", row, samples)
+        asm("C_FENCE 0xFFFF")
+        self._load_tokens("gp14", low, span)
+        asm(f"S_MUL_INT gp8, {row}, {span}")
+        asm.add("gp8", "gp8", memory.candidates)
+        asm.li("gp4", memory.tokens)
+        asm.li("gp10", self.transfer)
+        self._select("gp4", "gp8", "gp10", span)
+        asm.load(low, State.LOW)
+        self._move_tokens("H_ST_INT", "gp14", low, span)
+        asm("C_FENCE 0xFFFF")
+        self._load_tokens(row, low, span)
+
+    def _select(self, tokens: str, candidates: str, transfer: str, span: str) -> None:
+        """Candidates in place of tokens where the transfer says so, a row of lanes at a time.
+
+        Uses gp5 and gp7, and advances the three registers.
+        """
+        asm = self.asm
+        asm(f"MV gp5, {span}")
+        piece, done = asm.new_label("piece"), asm.new_label("pieces_done")
+        asm.label(piece)
+        asm.li("gp7", self.width)
+        asm.minimum("gp7", "gp5")
+        asm(f"V_SELECT_INT {tokens}, {candidates}, {tokens}, {transfer}, gp7")
+        asm("S_SUB_INT gp5, gp5, gp7", f"C_BEQ gp5, gp0, {done}")
+        for register in (tokens, candidates, transfer):
+            asm.add(register, register, self.width)
+        asm(f"C_JUMP {piece}")
+        asm.label(done)
+
+    def _by_factor(self, span: str) -> None:
+        """gp7 <- how many the factor rule commits (facts 3.5): with n eligible ones, i - 1 for the
+        first i in 2..n-1 whose i-th largest confidence is below 1 - factor / (i + 1), else n.
+
+        The i-th largest is below a limit where fewer than i reach it. Uses gp4..gp14.
+        """
+        asm, memory, plan = self.asm, self.memory, self.plan
+        assert plan.factor is not None
+        asm.li("gp8", self.masks)
+        asm(f"V_COUNT gp9, gp8, {span}")
+        asm(f"S_MUL_INT gp10, gp1, {span}")
+        asm.add("gp10", "gp10", memory.maxima)
+        asm.li("gp11", int(np.float32(plan.factor).view(np.uint32)))
+        asm("S_SET_FP f4, gp11")
+        asm.li("gp11", int(np.float32(1).view(np.uint32)))
+        asm("S_SET_FP f5, gp11")
+        asm.li("gp4", 2)
+        again, failed, done = (asm.new_label(f"factor_{n}") for n in ("rank", "failed", "done"))
+        asm.label(again)
+        asm("MV gp7, gp9", f"C_BGEU gp4, gp9, {done}")
+        asm.add("gp5", "gp4", 1)
+        asm("S_ITOF f1, gp5", "S_RECI_FP f1, f1", "S_MUL_FP f1, f1, f4", "S_SUB_FP f1, f5, f1")
+        asm.li("gp11", self.above)
+        asm(f"V_CMP_FP gp11, gp10, f1, {span}, ge")
+        asm.li("gp12", self.masks)
+        for _ in range(memory.mask_rows):
+            asm("V_MUL_VV gp11, gp11, gp12")
+            asm.add("gp11", "gp11", self.width)
+            asm.add("gp12", "gp12", self.width)
+        asm.li("gp11", self.above)
+        asm(f"V_COUNT gp12, gp11, {span}", f"C_BLTU gp12, gp4, {failed}")
+        asm.add("gp4", "gp4", 1)
+        asm(f"C_JUMP {again}")
+        asm.label(failed)
+        asm.add("gp7", "gp4", -1)
         asm.label(done)
 
     def _log(self) -> None:
@@ -458,6 +540,7 @@ class Control:
             if plan.cache == "dual" and plan.revision == "fast-dllm-2026":
                 asm(f"C_BEQ gp1, gp2, {next_block}")
             asm.load("gp3", State.LEFT)
+            asm.label("decide_left")
             asm(f"C_BNE gp3, gp0, {go_on}")
             if plan.cache != "none" and plan.revision == "fast-dllm-2025":
                 # Its loop tests at the end, so that one refine pass always runs.

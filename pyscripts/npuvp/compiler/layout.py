@@ -81,13 +81,15 @@ class Shape:
     """The static sizes of a generation.
 
     Attributes:
-        batch: B.
+        batch: Rows of a forward call: B, or 2 B under guidance, first those with the prompt.
+        samples: Rows that are written, B.
         prompt: P.
         length: L = P + G.
         calls: Most forward calls that can happen.
     """
 
     batch: int
+    samples: int
     prompt: int
     length: int
     calls: int
@@ -173,9 +175,8 @@ class Layout:
         sizes = {
             "tokens": 4 * tokens,
             "canvas_log": 4 * tokens * shape.calls,
-            "transfer_log": 2 * tokens * shape.calls,
+            "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
-            "quota_scratch": 4 * shape.batch,
             "key_mask": 2 * width * shape.batch * self.key_tiles,
             "vocab_mask": 2 * width,
             "rotation": 2 * width * width,
@@ -224,7 +225,7 @@ class Layout:
         """Small tables that go into the firmware.
 
         Args:
-            padding: Which prompt tokens are seen, shape (B, P); None: all.
+            padding: Which prompt tokens are seen, shape (batch, P); None: all.
         """
         width, shape = self.geometry.width, self.shape
         keys = np.zeros((shape.batch, self.key_tiles * width), np.float32)

@@ -14,8 +14,6 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Allocator, Geometry, Layout
 from npuvp.compiler.linear import (
-    A,
-    B,
     BLOCK,
     GROUP,
     PANEL,
@@ -26,6 +24,8 @@ from npuvp.compiler.linear import (
     X_GROUP,
     Y_GROUP,
     Y_PANEL,
+    A,
+    B,
     Panels,
     Tile,
     Tiles,
@@ -54,10 +54,18 @@ class Phases:
         layout: Of memory.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         confidences: FP SRAM and INT SRAM addresses of the maxima, sums and candidates of the head.
+        guidance: Scale of classifier-free guidance; 0: none.
     """
 
     def __init__(
-        self, asm: Assembly, layout: Layout, tokens_at: int, maxima: int, sums: int, candidates: int
+        self,
+        asm: Assembly,
+        layout: Layout,
+        tokens_at: int,
+        maxima: int,
+        sums: int,
+        candidates: int,
+        guidance: float = 0.0,
     ):
         self.asm = asm
         self.layout = layout
@@ -65,6 +73,7 @@ class Phases:
         self.tiles = Tiles(asm, layout.geometry)
         self.tokens_at = tokens_at
         self.maxima, self.sums, self.candidates = maxima, sums, candidates
+        self.guidance = guidance
 
     # Helpers
 
@@ -126,7 +135,9 @@ class Phases:
             with asm.loop(BLOCK, x.blocks):
                 asm(f"V_MUL_VV {Y_PANEL}, {X_BLOCK}, {X_BLOCK}", f"V_RED_SUM f1, {Y_PANEL}")
                 asm.add(X_BLOCK, X_BLOCK, x.pitch)
-            asm("S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1")
+            asm(
+                "S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1"
+            )
             asm(f"MV {X_BLOCK}, {X_GROUP}")
             asm.li(W_BLOCK, weight)
             with asm.loop(BLOCK, x.blocks):
@@ -167,6 +178,7 @@ class Phases:
             asm.csr("dma_len", 1)
             asm(f"H_LD_INT {X_BLOCK}, {A}, a3, {B}, 1", "C_FENCE 0xFFFF")
             self.tiles.memory_rows(2 * spec.hidden, spec.hidden)
+            asm.label("decide_row")
             asm(f"H_GATHER_V gp0, {X_BLOCK}, {_GLOBAL}, {B}, 1")
             asm.load(A, State.TILE)
             asm.scaled(A, A, 2 * spec.hidden)
@@ -191,9 +203,7 @@ class Phases:
         weight = self._rows(memory, "attn_norm", blocks)
         square = self._rows(memory, "squares", 1)
         if width % spec.head_dim:
-            raise CompileError(
-                [f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {width}"]
-            )
+            raise CompileError([f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {width}"])
         taken = width  # the rotation's tile
         self._load_norm(LAYER, self.layout.offsets["attn_norm"], weight)
         self._address(_GLOBAL, "rotation")
@@ -276,7 +286,12 @@ class Phases:
             padded: Whether prompts are padded, so that rows of the batch see different keys.
         """
         asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        width, group, blen, tiles = geometry.width, geometry.group, geometry.blen, self.layout.key_tiles
+        width, group, blen, tiles = (
+            geometry.width,
+            geometry.group,
+            geometry.blen,
+            self.layout.key_tiles,
+        )
         if 2 * tiles * width > geometry.matrix_rows:
             raise CompileError(
                 [
@@ -292,15 +307,25 @@ class Phases:
         lowest = self._rows(memory, "row of -inf", 1)
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         batch, head = shape.batch, spec.head_dim
-        masked = [
-            tile for tile in range(tiles) if padded or (tile + 1) * width > shape.length
-        ]
+        masked = [tile for tile in range(tiles) if padded or (tile + 1) * width > shape.length]
         # Registers that live across a head.
         q_offset, kv_offset, left_group, left_heads, left_batch = (
-            "gp1", "gp2", "gp3", "gp4", "gp5",
+            "gp1",
+            "gp2",
+            "gp3",
+            "gp4",
+            "gp5",
         )
         first, rows, at, other, inner, address, column, count, mask = (
-            "gp6", "gp7", "gp8", "gp9", "gp10", "gp11", "gp12", "gp13", "gp14",
+            "gp6",
+            "gp7",
+            "gp8",
+            "gp9",
+            "gp10",
+            "gp11",
+            "gp12",
+            "gp13",
+            "gp14",
         )
         self._address(_GLOBAL, "q")
         self._address(_OFFSETS, "o")
@@ -522,6 +547,18 @@ class Phases:
         width = geometry.width
         blocks = -(-spec.hidden // width)
         rows = self._tile_rows("head", blocks + 1, blocks + 3)
+        if self.guidance:
+            # The rows with and without the prompt must be in one tile.
+            whole = math.lcm(geometry.group, shape.batch)
+            room = (geometry.vector_rows - blocks - 3) // (blocks + 1)
+            rows = min(room // whole, -(-rows // whole)) * whole
+            if rows == 0:
+                raise CompileError(
+                    [
+                        f"phase head: {whole} rows (groups of {geometry.group}, guided positions "
+                        f"of {shape.batch}) do not fit in Vector SRAM"
+                    ]
+                )
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         y = self._rows(memory, "logits", rows)
@@ -549,10 +586,10 @@ class Phases:
         asm.scaled(A, A, shape.batch)
         asm.store(A, State.ROW)
         asm.load(A, State.SPAN)
-        asm.scaled(A, A, shape.batch)
-        asm.store(A, State.HEAD_ROWS)
+        asm.scaled(B, A, shape.batch)
+        asm.store(B, State.HEAD_ROWS)
         # Nothing seen yet.
-        asm(f"MV {GROUP}, {A}")
+        asm.scaled(GROUP, A, shape.samples)
         asm.li(A, 0)
         with asm.repeat(GROUP):
             asm(f"S_ST_FP f5, {A}, {self.maxima}", f"S_ST_FP f0, {A}, {self.sums}")
@@ -560,6 +597,7 @@ class Phases:
             asm.add(A, A, 1)
 
         word, row_of_batch, token, span, index = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
+        hidden, samples = PANEL, BLOCK
 
         def statistics(columns: int) -> None:
             # Word and batch row of the tile's first row.
@@ -580,8 +618,29 @@ class Phases:
             else:
                 asm(f"MV {word}, {A}")
             asm.load(token, State.COLUMN)
+            if self.guidance:
+                asm.li(samples, shape.samples)
+                self._float("f4", self.guidance + 1)
+                asm.li(hidden, y + shape.samples * width)
 
             def row() -> None:
+                if self.guidance:
+                    # u + (scale + 1) (c - u), in the rows with the prompt.
+                    with asm.skip_if("C_BGEU", row_of_batch, samples):
+                        row_with_prompt()
+                    asm.add(hidden, hidden, width)
+                    step()
+                else:
+                    row_with_prompt()
+                    step()
+
+            def row_with_prompt() -> None:
+                if self.guidance:
+                    asm(
+                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {hidden}",
+                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
+                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {hidden}",
+                    )
                 if columns < width:
                     asm.li(A, seen)
                     asm.li(B, lowest)
@@ -602,6 +661,8 @@ class Phases:
                     f"S_ST_FP f2, {word}, {self.sums}",
                     f"S_ST_INT {index}, {word}, {self.candidates}",
                 )
+
+            def step() -> None:
                 if shape.batch > 1:
                     # The next row is the same position of the next row of the batch.
                     asm(f"S_ADD_INT {word}, {word}, {span}")
@@ -626,7 +687,8 @@ class Phases:
 
         self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
         # Confidences take the place of the maxima.
-        asm.load(GROUP, State.HEAD_ROWS)
+        asm.load(A, State.SPAN)
+        asm.scaled(GROUP, A, shape.samples)
         asm.li(A, 0)
         with asm.repeat(GROUP):
             asm(f"S_LD_FP f1, {A}, {self.sums}", "S_RECI_FP f1, f1")

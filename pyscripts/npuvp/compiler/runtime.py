@@ -52,7 +52,7 @@ def read_calls(
         kind, block, step, first, count, _, span, _ = (int(v) for v in outputs["call_log"][index])
         if span == 0:
             break
-        after = np.ascontiguousarray(outputs["canvas_log"][index].T)
+        after = np.ascontiguousarray(outputs["canvas_log"][index].T[: len(before)])
         cycles = None
         if times is not None:
             cycles, last = times[index] - last, times[index]
@@ -131,7 +131,11 @@ def generate_and_run(
     compilation.firmware.segments += compilation.weight_segments()
     masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
     canvas = np.concatenate([prompt, masks], axis=1)
-    inputs = {"tokens": canvas.T}
+    shown = canvas
+    if plan.cfg_scale:
+        # Guidance: a second canvas in which the prompt is hidden.
+        shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
+    inputs = {"tokens": shown.T}
     times: list[int] | None = None
     result: Result | None = None
     try:
@@ -151,5 +155,5 @@ def generate_and_run(
                 raise GenerationError(reason) from trap
         raise
     calls = read_calls(compilation, outputs, canvas, times)
-    final = np.ascontiguousarray(outputs["tokens"].T).astype(np.int32)
+    final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
     return GenerationResult(final, calls, length), result

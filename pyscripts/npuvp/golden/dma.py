@@ -319,8 +319,8 @@ def _store_int(memory: MemoryMap, core: Core, d: Decoded) -> None:
 
 def _load_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
     elements = _length(core, 1)
-    places = _words_side(core, d, "fp", elements)
     format = _fp_format(core)
+    places = _words_side(core, d, "fp", elements)
     source = _memory_side(core, d, format, elements)
     source.numbers = _row_numbers(core, d, False)
     if not places:
@@ -333,8 +333,8 @@ def _load_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
 
 def _store_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
     elements = _length(core, 1)
-    places = _words_side(core, d, "fp", elements)
     format = _fp_format(core)
+    places = _words_side(core, d, "fp", elements)
     target = _memory_side(core, d, format, elements)
     target.numbers = _row_numbers(core, d, False)
     if places:

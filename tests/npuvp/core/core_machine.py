@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import npuvp as vp
 import numpy as np
+from numpy.typing import NDArray
+
+import npuvp as vp
 from npuvp.machine import Machine
 from npuvp.run import Result, run_firmware
-from numpy.typing import NDArray
 
 SMALL: dict[str, Any] = {
     "vlen": 16,

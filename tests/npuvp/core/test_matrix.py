@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from core_machine import Run, bf16, floats, platform, run
-from npuvp.golden.gemm import gemm
 from numpy.typing import NDArray
+
+from npuvp.golden.gemm import gemm
 
 rng = np.random.default_rng(5)
 

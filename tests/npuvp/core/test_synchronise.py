@@ -1,9 +1,10 @@
 """Semaphores, barriers, copies and multicast between cores."""
 
-import npuvp as vp
 import numpy as np
 import pytest
 from core_machine import bf16, floats, platform, run
+
+import npuvp as vp
 
 BASE = 1 << 40
 WINDOW = 4 << 30
@@ -228,7 +229,9 @@ def test_multicast() -> None:
         np.testing.assert_array_equal(r.vector(64, 32, core), np.arange(16, 48))
         np.testing.assert_array_equal(r.vector(96, 16, core), 0)
     np.testing.assert_array_equal(r.vector(64, 32, 1), 0)
-    assert r.result.stats["cores"]["core0"]["dma"]["bytes_written"] == 64  # they leave the core once
+    assert (
+        r.result.stats["cores"]["core0"]["dma"]["bytes_written"] == 64
+    )  # they leave the core once
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+
 from npuvp.generation import ForwardCall
 from npuvp.model.checkpoint import NAMES
 from npuvp.model.spec import ModelSpec

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scripted import EOS, MASK, SPEC, Scripted
+
 from npuvp.generation import ForwardCall, GenerationError, InputFault, generate
 from npuvp.plan import GenerationPlan
-from scripted import EOS, MASK, SPEC, Scripted
 
 V2 = replace(SPEC, architecture="fast-dllm-v2", logit_shift=True, block=8)
 

@@ -1,6 +1,7 @@
 """Random draws: who gets which word, and the distributions that come out."""
 
 import numpy as np
+
 from npuvp.generation.candidates import Place, noisy_argmax
 from npuvp.generation.random import (
     NO_TOKEN,

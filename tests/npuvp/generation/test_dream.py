@@ -3,10 +3,11 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scripted import MASK, SPEC, Scripted
+
 from npuvp.generation import ForwardCall, InputFault, generate
 from npuvp.generation.dream import times
 from npuvp.plan import GenerationPlan
-from scripted import MASK, SPEC, Scripted
 
 DREAM = replace(SPEC, architecture="dream", logit_shift=True)
 PROMPT = [[1, 2, 3]]

@@ -2,9 +2,10 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scripted import EOS, MASK, SPEC, Scripted, steady
+
 from npuvp.generation import ForwardCall, GenerationError, InputFault, begin, generate
 from npuvp.plan import GenerationPlan
-from scripted import EOS, MASK, SPEC, Scripted, steady
 
 PROMPT = [[1, 2, 3]]
 

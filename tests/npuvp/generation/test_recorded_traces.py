@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from npuvp.generation import GenerationResult
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from npuvp.model.addition import ANSWER, PROMPT, answer, held_out, operands, prompt
 
 

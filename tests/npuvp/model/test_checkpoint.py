@@ -4,6 +4,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
 from npuvp.model.checkpoint import (
     NAMES,
     RandomCheckpoint,
@@ -11,7 +13,6 @@ from npuvp.model.checkpoint import (
     load_model,
 )
 from npuvp.model.spec import ModelError
-from safetensors.numpy import load_file, save_file
 
 CASE = Path(__file__).parents[2] / "data" / "dllm" / "fast0_dual_small"
 

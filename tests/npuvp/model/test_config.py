@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from npuvp.model.config import parse_config, read_config
 from npuvp.model.spec import ModelError, Moe
 

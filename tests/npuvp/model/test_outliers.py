@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from npuvp.model.addition import held_out
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.model.outliers import channel_scales, scaled_tensors, write_outlier_model

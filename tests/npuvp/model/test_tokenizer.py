@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from npuvp.model.tokenizer import Tokenizer, TokenizerError
 
 TOKENIZER = Tokenizer("0123+", {6: "end", 7: "mask"}, frozenset({6}))

@@ -1,4 +1,5 @@
 import numpy as np
+
 from npuvp.generation.selection import by_factor, by_quota, by_threshold
 
 
