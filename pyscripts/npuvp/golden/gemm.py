@@ -35,8 +35,10 @@ def gemm(a: Row, b: Row, c: Floats | None = None) -> Floats:
         terms = np.empty((k + 1, *total.shape), dtype=np.float32)
         terms[0] = total
         with np.errstate(all="ignore"):
-            rows = np.moveaxis(y, -2, 0)[..., None, :]
-            np.multiply(np.moveaxis(x, -1, 0)[..., :, None], rows, out=terms[1:])
+            columns = np.broadcast_to(x, (*lead, *x.shape[-2:])).swapaxes(-1, -2)
+            rows = np.broadcast_to(y, (*lead, *y.shape[-2:]))
+            products = columns[..., :, None] * rows[..., None, :]
+            terms[1:] = np.moveaxis(products, -3, 0)
             return canonical(np.add.accumulate(terms, axis=0)[-1])
     columns = np.ascontiguousarray(np.moveaxis(x, -1, 0))
     product = np.empty_like(total)
