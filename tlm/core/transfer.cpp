@@ -102,6 +102,7 @@ bool Core::execute_dma(const D& d) {
         t.fill = numerics::float_of_bits(csr(isa::Csr::dma_fill));
         t.address = base + offset;
     };
+    const bool gathers = d.op == Op::h_gather_v || d.op == Op::h_scatter_v;
     auto memory_side = [&] {
         const numerics::MxTraits& traits = numerics::mx_traits(t.format);
         t.block = csr(isa::Csr::dma_block);
@@ -114,7 +115,8 @@ bool Core::execute_dma(const D& d) {
         const std::uint64_t distance =
             csr(isa::Csr::scale) | std::uint64_t{csr(isa::Csr::dma_scale_hi)} << 32;
         const std::uint64_t walked = t.address - base;
-        if (traits.scaled() && (walked % t.ratio != 0 || (t.rows > 1 && t.pitch % t.ratio != 0)))
+        const bool several = t.rows > 1 || (gathers && t.rows == 1);
+        if (traits.scaled() && (walked % t.ratio != 0 || (several && t.pitch % t.ratio != 0)))
             throw Trap{"a row does not begin at an MX block",
                        "offset " + std::to_string(walked) + ", pitch " + std::to_string(t.pitch) +
                            ", a block has " + std::to_string(t.ratio) + " element bytes"};

@@ -42,17 +42,19 @@ unsigned Core::debug_access(bool write, std::uint64_t offset, std::uint8_t* data
             if (p_.fp_format == numerics::Format::fp32)
                 return plain(Space::fp, reinterpret_cast<std::uint8_t*>(fp_sram_.data()),
                              4 * fp_sram_.size(), 4);
+            // Byte by byte: a transfer may begin or end within a word.
             unsigned done = 0;
-            while (done + 2 <= bytes && (at + done) / 2 < fp_sram_.size() && at % 2 == 0) {
+            for (; done < bytes && (at + done) / 2 < fp_sram_.size(); ++done) {
                 float& word = fp_sram_[(at + done) / 2];
-                std::uint16_t stored = static_cast<std::uint16_t>(numerics::float_bits(word) >> 16);
+                const unsigned shift = 16 + 8 * ((at + done) % 2);
+                std::uint32_t stored = numerics::float_bits(word);
                 if (write) {
-                    std::memcpy(&stored, data + done, 2);
-                    word = numerics::bf16_to_float(stored);
+                    stored &= ~(0xFFu << shift);
+                    stored |= std::uint32_t{data[done]} << shift;
+                    word = numerics::float_of_bits(stored);
                 } else {
-                    std::memcpy(data + done, &stored, 2);
+                    data[done] = static_cast<std::uint8_t>(stored >> shift);
                 }
-                done += 2;
             }
             return note(Space::fp, 2, done);
         }

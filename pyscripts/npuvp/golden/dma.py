@@ -248,6 +248,8 @@ def _load_v(gathers: bool) -> Transfer:
         places = _vector_side(core, d, elements)
         source = _memory_side(core, d, format, elements, gathers)
         source.numbers = _row_numbers(core, d, gathers)
+        if not places:
+            return
         codes, scales = source.read(memory)
         decoded = mx_decode_row(format, source.block, codes, scales, elements, core.vector_format)
         for place, values in zip(places, decoded, strict=True):
@@ -283,6 +285,8 @@ def _load_m(memory: MemoryMap, core: Core, d: Decoded) -> None:
     first = _matrix_rows(core, core.gp[d.rd], count, core.mlen * core.blen, "block of rows")
     source = _memory_side(core, d, format, elements)
     source.numbers = _row_numbers(core, d, False)
+    if count == 0:
+        return
     codes, scales = source.read(memory)
     rows = core.matrix[first : first + count]
     rows[...] = from_float(core.csr_float("dma_fill"), core.matrix)
@@ -296,6 +300,8 @@ def _load_int(memory: MemoryMap, core: Core, d: Decoded) -> None:
     places = _words_side(core, d, "int", elements)
     source = _memory_side(core, d, "fp32", elements)  # 32-bit words as they are
     source.numbers = _row_numbers(core, d, False)
+    if not places:
+        return
     codes, _ = source.read(memory)
     for place, row in zip(places, codes, strict=True):
         core.int_sram[place] = row.view(np.uint32)
@@ -317,6 +323,8 @@ def _load_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
     places = _words_side(core, d, "fp", elements)
     source = _memory_side(core, d, format, elements)
     source.numbers = _row_numbers(core, d, False)
+    if not places:
+        return
     codes, scales = source.read(memory)
     decoded = mx_decode_row(format, source.block, codes, scales, elements, "fp32")
     for place, row in zip(places, decoded, strict=True):

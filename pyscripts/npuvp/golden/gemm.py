@@ -6,6 +6,9 @@ from npuvp.golden.formats import Floats, Row, canonical, to_float
 
 __all__ = ["gemm"]
 
+_FEW = 64
+"""Outputs up to which one running sum along k is faster than k steps."""
+
 
 def gemm(a: Row, b: Row, c: Floats | None = None) -> Floats:
     """The sum c + a @ b, k ascending, every product rounded to float32 before it is added.
@@ -28,6 +31,15 @@ def gemm(a: Row, b: Row, c: Floats | None = None) -> Floats:
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     total = np.empty((*lead, x.shape[-2], y.shape[-1]), dtype=np.float32)
     total[...] = np.float32(0) if c is None else c
+    if total.size <= _FEW:
+        terms = np.empty((k + 1, *total.shape), dtype=np.float32)
+        terms[0] = total
+        with np.errstate(all="ignore"):
+            columns = np.broadcast_to(x, (*lead, *x.shape[-2:])).swapaxes(-1, -2)
+            rows = np.broadcast_to(y, (*lead, *y.shape[-2:]))
+            products = columns[..., :, None] * rows[..., None, :]
+            terms[1:] = np.moveaxis(products, -3, 0)
+            return canonical(np.add.accumulate(terms, axis=0)[-1])
     columns = np.ascontiguousarray(np.moveaxis(x, -1, 0))
     product = np.empty_like(total)
     with np.errstate(all="ignore"):

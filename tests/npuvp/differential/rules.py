@@ -155,15 +155,15 @@ def _copy(g: ProgramGenerator, instruction: Instruction) -> None:
     """Rows of bytes between any two of HBM and the core's own SRAMs."""
     rows = g.integer(1, 3)
     unit = 2 if g.p["fp_format"] == "bf16" else 4
-    length = g.integer(1, 12) * 4 if g.chance(0.7) else g.integer(1, 10) * unit
-    pitch = length + int(g.rng.choice([0, 0, 4, 12]))
+    length = g.integer(1, 12) * 4 if g.chance(0.5) else g.integer(1, 48)
+    pitch = length + int(g.rng.choice([0, 0, 1, 4, 12]))
     span = (rows - 1) * pitch + length
     ranges: list[tuple[int, int, bool]] = []
 
     def place(written: bool) -> int:
         space = g.integer(0, 4)
         if space == 0:
-            at = g.integer(0, (HBM_BYTES - span) // 4) * 4
+            at = g.integer(0, HBM_BYTES - span)
             ranges.append((at, at + span, written))
             return at
         size = (
@@ -172,7 +172,7 @@ def _copy(g: ProgramGenerator, instruction: Instruction) -> None:
             g.fp_words * unit,
             g.int_words * 4,
         )[space - 1]
-        return g.window + space * g.slot + g.integer(0, (size - span) // 4) * 4
+        return g.window + space * g.slot + g.integer(0, size - span)
 
     source, target = place(False), place(True)
     g.fence_before(ranges)

@@ -102,3 +102,15 @@ def test_mixed_formats(target: str) -> None:
 def test_inner_dimensions_must_agree() -> None:
     with pytest.raises(ValueError, match="a has 3 columns, b has 2 rows"):
         gemm(np.zeros((1, 3), np.float32), np.zeros((2, 1), np.float32))
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_many_products_at_once_are_those_products(n: int) -> None:
+    """One right side for several left ones, on both sides of the switch to a running sum."""
+    rng = np.random.default_rng(4)
+    a = rng.normal(size=(5, 2, 9)).astype(np.float32)
+    b = rng.normal(size=(9, n)).astype(np.float32)
+    c = rng.normal(size=(5, 2, n)).astype(np.float32)
+    wanted = np.stack([gemm(one, b, start) for one, start in zip(a, c, strict=True)])
+    assert gemm(a, b, c).tobytes() == wanted.tobytes()
+    assert gemm(a, b).tobytes() == gemm(a, b, np.zeros_like(c)).tobytes()
