@@ -37,7 +37,7 @@ test-cpp: setup ## the C++ tests, without sanitizers
 
 test-sanitize: setup ## the C++ tests under ASan and UBSan
 	@cmake -S . -B build/sanitize -G Ninja -DNPUVP_PYTHON=OFF -DNPUVP_TESTS=ON -DNPUVP_SANITIZE=address,undefined -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > build/sanitize.log || { cat build/sanitize.log; exit 1; }
-	@cmake --build build/sanitize -j $(JOBS) && ASAN_OPTIONS=detect_stack_use_after_return=0 build/sanitize/tests/tlm/npuvp_tests
+	@cmake --build build/sanitize -j $(JOBS) && LSAN_OPTIONS=suppressions=tests/tlm/lsan.supp:print_suppressions=0 build/sanitize/tests/tlm/npuvp_tests
 
 fuzz: build test-sanitize ## random programs, words and files for long: TIMES as many as in the tests, from SEED on
 	@NPUVP_FUZZ=$(TIMES) NPUVP_SEED=$(SEED) $(BIN)/python -m pytest tests/npuvp/differential tests/npuvp/test_firmware_fuzz.py
