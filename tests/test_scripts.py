@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPTS = {
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
+    "split_sampling.py": ((), "cycles"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
 }
 
