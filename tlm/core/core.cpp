@@ -59,6 +59,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_shr_int:
         case Op::s_itof:
         case Op::s_set_fp:
+        case Op::s_rand_fp:
         case Op::c_host_push:
         case Op::c_mark:
         case Op::c_halt:
@@ -66,6 +67,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_st_int:
             return field == Field::rd;
         case Op::v_red_max_idx:
+        case Op::v_red_max_rand:
             return field == Field::rs2 || field == Field::rd;
         case Op::v_cmp_int:
             return field == Field::rs2;

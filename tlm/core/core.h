@@ -183,6 +183,7 @@ class Core : public sc_core::sc_module {
     bool execute_sampling(const D& d);
     template <bool functional>
     bool execute_topk(const D& d);
+    std::vector<float> with_noise(const std::vector<float>& logits, std::uint32_t first);
     bool execute_sync(const D& d);
 
     // execute_matrix.cpp
@@ -300,7 +301,7 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 32> csr_{};
+    std::array<std::uint32_t, 64> csr_{};
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;
     LazyArray<std::uint8_t> vector_;

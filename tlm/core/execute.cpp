@@ -2,6 +2,7 @@
 
 #include "core/core.h"
 #include "numerics/bf16.h"
+#include "numerics/philox.h"
 #include "numerics/scalar.h"
 
 namespace npuvp::core {
@@ -211,6 +212,16 @@ bool Core::execute(const D& d) {
             return scalar([&] { return numerics::log(fp_[d.rs1]); });
         case Op::s_itof:
             return scalar([&] { return static_cast<float>(a); });
+        case Op::s_rand_fp:
+            return scalar([&] {
+                const auto words =
+                    numerics::philox({csr(isa::Csr::rng_counter0), a, csr(isa::Csr::rng_counter2),
+                                      csr(isa::Csr::rng_counter3)},
+                                     {csr(isa::Csr::rng_key0), csr(isa::Csr::rng_key1)});
+                return d.rs2 == static_cast<std::uint8_t>(isa::RandMode::gumbel)
+                           ? numerics::gumbel(words[0])
+                           : numerics::uniform(words[0]);
+            });
         case Op::s_set_fp:
             return scalar([&] { return numerics::float_of_bits(a); });
         case Op::s_cmp_fp: {
