@@ -433,6 +433,13 @@ Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool 
     return {issue, issue + latency};
 }
 
+void Core::record_lap(std::uint32_t kind, std::uint32_t value) {
+    std::uint64_t spent = 0;
+    for (const trace::Source& source : hub_.sources()) spent += source.dynamic_fj;
+    laps_.push_back({kind, value, next_issue_, class_cycles_, spent, dma.bytes_read(),
+                     dma.bytes_written(), macs_});
+}
+
 void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                               std::uint64_t unit_end) {
     if (hub_.wants(core_source_, trace::Kind::instruction))

@@ -380,6 +380,9 @@ bool Core::execute_control(const D& d) {
         }
         case Op::c_mark: {
             const Slot slot = schedule(d, 0, 0, true);
+            if (d.imm == static_cast<std::int32_t>(isa::MarkKind::call) ||
+                d.imm == static_cast<std::int32_t>(isa::MarkKind::phase))
+                record_lap(static_cast<std::uint32_t>(d.imm), a);
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
                            core_source_, trace::Kind::mark});
@@ -401,6 +404,7 @@ bool Core::execute_control(const D& d) {
         case Op::c_doorbell: {
             if (now_cycle() < next_issue_) return wait_for(Wait::host);  // others see it in order
             const Slot slot = schedule(d);
+            if (d.op == Op::c_host_push) record_lap(Lap::host_word, a);
             send(env_.host_base + (d.op == Op::c_host_push ? 0 : 8), a, 0, 4, slot.issue, false);
             ++pc_;
             return true;
