@@ -192,7 +192,8 @@ def estimate(
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
-    assert geometry is not None
+    if isinstance(geometry, CompileError):
+        raise geometry
     faults = plan_faults(plan)
     length = prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 from npuvp.energy import load_energy
 
@@ -142,7 +143,7 @@ class Hardware:
     Attributes:
         name: Of the platform.
         clock_hz: Clock.
-        geometry: As the compiler sees the core; None where it serves the core not at all.
+        geometry: As the compiler sees the core, or why it does not serve it.
         vlen, mlen, blen, tile_rows: Widths; `tile_rows` rows of an output tile of the matrix unit.
         matrix: (interval, latency) of M_MM on top of the geometry, or alone with `matrix_table`.
         writeout: The same of a write-out.
@@ -156,7 +157,7 @@ class Hardware:
 
     name: str
     clock_hz: float
-    geometry: Geometry | None
+    geometry: Geometry | CompileError
     vlen: int
     mlen: int
     blen: int
@@ -282,8 +283,13 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         description: `Platform.description()`.
 
     Raises:
-        CompileError: A core that the compiler does not serve.
+        EnergyError: The energy table lacks something that the platform needs.
     """
+    geometry: Geometry | CompileError
+    try:
+        geometry = Geometry.of(dict(description))
+    except CompileError as error:
+        geometry = error
     p = description["cores"][0]["parameters"]
     clock = 1e12 / description["period_ps"]
     costs = {}
@@ -293,7 +299,7 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
     return Hardware(
         name=description["name"],
         clock_hz=clock,
-        geometry=Geometry.of(dict(description)),
+        geometry=geometry,
         vlen=p["vlen"],
         mlen=p["mlen"],
         blen=p["blen"],

@@ -66,7 +66,7 @@ class Phases:
     geometry: Geometry = field(init=False)
 
     def __post_init__(self) -> None:
-        assert self.hardware.geometry is not None
+        assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
 
     # Pieces
