@@ -90,7 +90,9 @@ class CacheFormat:
             name, rounding = name.removesuffix("-bf16"), "bf16"
         element = _ELEMENTS.get(name, name)
         traits = mx_traits(element)
-        if (element != "bf16" and not traits.name.startswith("mx")) or (smoothed and name == "bf16"):
+        if (element != "bf16" and not traits.name.startswith("mx")) or (
+            smoothed and name == "bf16"
+        ):
             raise ValueError(f"kv_format {kv_format!r}: not a format of a cache")
         return cls(element, smoothed, cast(Factors, rounding))
 

@@ -72,7 +72,7 @@ def test_phases_hold_every_operation_once() -> None:
     [
         ({"temperature": 1.0}, "temperature: 1.0"),
         ({"remasking": "random"}, "remasking: 'random'"),
-        ({"kv_format": "mxint8"}, "kv_format: 'mxint8'"),
+        ({"kv_format": "mxint8", "cache": "none"}, "keys in mxint8 with cache 'none'"),
         ({"revision": "llada", "cache": "none", "logits_eos_inf": True}, "logits_eos_inf: True"),
     ],
 )
