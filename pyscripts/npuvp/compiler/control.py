@@ -35,8 +35,6 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
         faults.append(
             f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026"
         )
-    if plan.kv_format != "bf16":
-        faults.append(f"kv_format: {plan.kv_format!r}, the compiler supports 'bf16' only")
     return faults
 
 
@@ -55,9 +53,17 @@ class Memory:
         shape: Of the generation.
         plan: What to generate.
         sampler: What becomes of logits.
+        cores: That share the work.
     """
 
-    def __init__(self, geometry: Geometry, shape: Shape, plan: GenerationPlan, sampler: Sampler):
+    def __init__(
+        self,
+        geometry: Geometry,
+        shape: Shape,
+        plan: GenerationPlan,
+        sampler: Sampler,
+        cores: int = 1,
+    ):
         words = Allocator("INT SRAM", geometry.int_words)
         words.take("state", State.FREE)
         self.base = words.take("quota of every step", shape.samples)
@@ -66,7 +72,8 @@ class Memory:
         least = plan.block_length
         # Tokens of a row of the batch, and candidates of all rows.
         room = (geometry.int_words - words.used) // (shape.samples + 1)
-        per_position = len(sampler.words) * shape.samples
+        names = (*sampler.words, *(("arrived",) if cores > 1 else ()))
+        per_position = len(names) * shape.samples
         self.span = min(wanted, room, geometry.fp_words // per_position)
         if self.span < least:
             raise CompileError(
@@ -78,9 +85,7 @@ class Memory:
             )
         self.tokens = words.take("tokens", self.span)
         self.candidates = words.take("candidates", shape.samples * self.span)
-        self.words = {
-            name: index * shape.samples * self.span for index, name in enumerate(sampler.words)
-        }
+        self.words = {name: index * shape.samples * self.span for index, name in enumerate(names)}
         self.mask_rows = -(-self.span // geometry.width)
 
 
@@ -138,8 +143,12 @@ class Control:
         asm.label(step)
         self._begin_call()
         self._forward(padded)
-        self._sample()
-        self._log()
+        if self.phases.leads:
+            self._sample()
+            self._log()
+            self.phases.meet()
+        else:
+            self._follow()
         self._end_step(step, next_block)
         asm.label(next_block)
         asm.load("gp1", State.START)
@@ -152,12 +161,15 @@ class Control:
         done = asm.new_label("done")
         asm(f"C_BEQ gp1, gp2, {done}", f"C_JUMP {block}")
         asm.label(done)
-        asm("C_FENCE 0xFFFF", "C_DOORBELL gp0", "C_HALT gp0")
+        asm("C_FENCE 0xFFFF")
+        if self.phases.leads:
+            asm("C_DOORBELL gp0")
+        asm("C_HALT gp0")
 
     def _quotas(self) -> None:
         """Per row of the batch: floor(masked / steps), and how many steps take one more."""
         asm, memory, plan, samples = self.asm, self.memory, self.plan, self.shape.samples
-        if not self.by_quota:
+        if not self.by_quota or not self.phases.leads:
             return
         asm.comment("quotas of the block")
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp1, gp2")
@@ -307,6 +319,7 @@ class Control:
         asm(f"C_SET_ADDR_REG {LAYER}, gp2, gp1")
         phase(1, "qkv")
         phases.qkv()
+        phases.calibrate()
         phase(2, "attention")
         phases.attention(padded)
         phase(3, "o")
@@ -524,6 +537,24 @@ class Control:
         asm.csr("dma_rows", 1)
         asm.csr("dma_len", bytes_of_canvas)
         asm("H_COPY a2, gp2, a0, gp0, 1", "C_FENCE 0xFFFF", "C_HOST_PUSH gp1")
+        asm.add("gp1", "gp1", 1)
+        asm.store("gp1", State.CALL)
+
+    def _follow(self) -> None:
+        """Another core samples; what it found is in its record of the call."""
+        asm = self.asm
+        asm.comment("the first core samples")
+        self.phases.meet()
+        asm(f"LIA a1, {self.layout.addresses['call_log']}, gp1, gp2")
+        asm.load("gp1", State.CALL)
+        asm.scaled("gp2", "gp1", 4 * LOG_WORDS)
+        asm.li("gp3", State.LOG)
+        asm.li("gp4", 1)
+        asm.csr("dma_pitch", 0)
+        asm.csr("dma_len", LOG_WORDS)
+        asm("H_LD_INT gp3, gp2, a1, gp4, 1", "C_FENCE 2")
+        asm.load("gp3", State.LOG + LOG_WORDS - 1)
+        asm.store("gp3", State.LEFT)
         asm.add("gp1", "gp1", 1)
         asm.store("gp1", State.CALL)
 

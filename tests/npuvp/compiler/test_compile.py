@@ -70,7 +70,7 @@ def test_phases_hold_every_operation_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kv_format": "mxint8"}, "kv_format: 'mxint8'"),
+        ({"kv_format": "mxint8", "cache": "none"}, "keys in mxint8 with cache 'none'"),
     ],
 )
 def test_unsupported_plans_are_named(changes: dict[str, Any], message: str) -> None:
