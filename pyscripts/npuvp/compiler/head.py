@@ -114,7 +114,9 @@ class Forward(Phases):
         self._constant_row(self.lowest, _LEAST)
         if self.ones:
             self._constant_row(self.ones, 1.0)
-        self._address(GLOBAL, "x")
+        if spec.logit_shift:
+            self._repeat_first_position()
+        self._address(GLOBAL, "head_input")
         self._address(OTHER, "head")
         if layout.stores_logits:
             self._address("a3", "logits")
@@ -154,6 +156,19 @@ class Forward(Phases):
             self._gather_statistics()
         if self.leads:
             self._scores()
+
+    def _repeat_first_position(self) -> None:
+        """A position is predicted by the row before it, the first of a call by itself: its row
+        again in front of all rows."""
+        asm, x = self.asm, self.layout.stored["x"]
+        if self.leads:
+            self._address(GLOBAL, "x")
+            self._address(OTHER, "head_input")
+            asm.csr("dma_rows", 1)
+            asm.csr("dma_pitch", 0)
+            asm.csr("dma_len", self.layout.shape.batch * x.pitch)
+            asm(f"H_COPY {OTHER}, gp0, {GLOBAL}, gp0, 1")
+        self._end()
 
     def _constant_row(self, at: int, value: float) -> None:
         asm = self.asm
