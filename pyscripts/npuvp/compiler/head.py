@@ -1,19 +1,23 @@
-"""The head: logits a chunk of the vocabulary at a time, used where they are made, never stored.
+"""The head: statistics of logits, a chunk of the vocabulary at a time.
+
+On one core with logits in BF16 a chunk is used where it is made and never stored. Otherwise every
+core stores its columns of the logits, in their format, and then goes through the whole vocabulary
+for its positions, in the same order as one core would.
 
 For every sampled position the firmware keeps a running maximum, the sum of exponentials relative to
 it, the token and what else the sampler needs; at the end of the vocabulary a score comes of them.
 The state of position i of row b of the batch is word b * SPAN + i.
 """
 
-import math
-
 import numpy as np
 
 from npuvp.compiler.assembly import Assembly
-from npuvp.compiler.errors import CompileError
+from npuvp.compiler.emitter import GLOBAL, OTHER
+from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Layout
 from npuvp.compiler.linear import (
     BLOCK,
+    CHUNKS,
     GROUP,
     PANEL,
     PANELS,
@@ -38,8 +42,9 @@ NO_TOKEN = 0xFFFFFFFF
 """Word 0 of the counter of a draw that concerns a position (see npuvp.generation.random)."""
 _LEAST = -1e30
 """A logit that no model makes, and whose difference to any other is finite."""
-_GLOBAL = "a0"
-_OFFSETS = "a2"
+
+_MAXIMA = ("maxima", "best", "second")
+"""Arrays that begin at `_LEAST`; all others begin at 0."""
 
 # Registers of a row's statistics, beside those of the product.
 WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
@@ -54,8 +59,10 @@ class Forward(Phases):
         layout: Of memory.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         sampler: What becomes of the logits.
-        words: FP SRAM address of every array of `Sampler.words`.
+        words: FP SRAM address of every array of `Sampler.words`, and of ``arrived``, where words of
+            other cores arrive, if there are any.
         candidates: INT SRAM address of the tokens.
+        core: For which of the cores that share the work.
     """
 
     def __init__(
@@ -66,10 +73,13 @@ class Forward(Phases):
         sampler: Sampler,
         words: dict[str, int],
         candidates: int,
+        core: int = 0,
     ):
-        super().__init__(asm, layout, tokens_at)
+        super().__init__(asm, layout, tokens_at, core)
         self.sampler = sampler
-        self.words, self.candidates = words, candidates
+        self.words = {name: words[name] for name in sampler.words}
+        self.arrived = words.get("arrived", 0)
+        self.candidates = candidates
         self.width = layout.geometry.width
         # Addresses of the head's rows of Vector SRAM.
         self.logits = self.seen = self.lowest = self.ones = self.spare = 0
@@ -77,23 +87,13 @@ class Forward(Phases):
     def head(self) -> None:
         """Statistics of all sampled positions, then their scores in place of the maxima."""
         asm, spec = self.asm, self.layout.spec
-        geometry, shape, width = self.geometry, self.layout.shape, self.width
+        geometry, shape, width, layout = self.geometry, self.layout.shape, self.width, self.layout
         blocks = -(-spec.hidden // width)
-        edited = len(self.layout.edited)
-        extra = 3 + edited + (2 if self.sampler.score in ("margin", "entropy") else 0)
-        rows = self._tile_rows("head", blocks + 1, blocks + extra)
-        if self.sampler.guidance:
-            # The rows with and without the prompt must be in one tile.
-            whole = math.lcm(geometry.group, shape.batch)
-            room = (geometry.vector_rows - blocks - extra) // (blocks + 1)
-            rows = min(room // whole, -(-rows // whole)) * whole
-            if rows == 0:
-                raise CompileError(
-                    [
-                        f"phase head: {whole} rows (groups of {geometry.group}, guided positions "
-                        f"of {shape.batch}) do not fit in Vector SRAM"
-                    ]
-                )
+        edited = len(layout.edited)
+        rows = self._tile_rows("head", blocks + 1, blocks + layout.head_rows)
+        if self.sampler.guidance or layout.stores_logits:
+            # The rows with and without the prompt, or all of a position, must be in one tile.
+            rows = layout.whole_positions
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         self.logits = self._rows(memory, "logits", rows)
@@ -101,21 +101,25 @@ class Forward(Phases):
         square = self._rows(memory, "squares", 1)
         self.seen = self._rows(memory, "vocabulary masks", 1 + edited)
         self.lowest = self._rows(memory, "row of no logits", 1)
-        if extra > 3 + edited:
+        if self.sampler.score in ("margin", "entropy"):
             self.ones = self._rows(memory, "row of ones", 1)
             self.spare = self._rows(memory, "spare row", 1)
-        self._address(_GLOBAL, "final_norm")
-        self._load_norm(_GLOBAL, 0, weight)
-        self._address(_GLOBAL, "vocab_mask")
+        self._address(GLOBAL, "final_norm")
+        self._load_norm(GLOBAL, "final_norm", weight)
+        self._address(GLOBAL, "vocab_mask")
         asm.li(A, self.seen)
         asm.li(B, 1 + edited)
-        self.tiles.memory_rows(2 * width, width)
-        asm(f"H_LD_V {A}, gp0, {_GLOBAL}, {B}, 1")
+        self.tiles.memory_rows(Stored("vocab_mask", 0, width), width)
+        asm(f"H_LD_V {A}, gp0, {GLOBAL}, {B}, 1")
         self._constant_row(self.lowest, _LEAST)
         if self.ones:
             self._constant_row(self.ones, 1.0)
-        self._address(_GLOBAL, "x")
-        self._address(_OFFSETS, "head")
+        if spec.logit_shift:
+            self._repeat_first_position()
+        self._address(GLOBAL, "head_input")
+        self._address(OTHER, "head")
+        if layout.stores_logits:
+            self._address("a3", "logits")
         # Rows of the call to skip, and how many there are.
         asm.load(A, State.LOW)
         asm.load(B, State.FIRST)
@@ -126,16 +130,45 @@ class Forward(Phases):
         asm.scaled(B, A, shape.batch)
         asm.store(B, State.HEAD_ROWS)
         self._clear()
-        weights = Weights(_OFFSETS, 0, spec.vocab, spec.hidden)
-        panels = Panels.plan(geometry, "head", spec.hidden, spec.vocab, 0)
+        first_token, tokens = self.share(spec.vocab, layout.logits.block)
+        weights = Weights(OTHER, layout.stored["head"], tokens, first_token)
+        panels = Panels.plan(geometry, "head", spec.hidden, tokens, 0)
 
         def tile() -> None:
-            self.tiles.move("H_LD_V", x, _GLOBAL, 0, State.TILE, State.TILE_ROWS, State.ROW)
+            self.tiles.move(
+                "H_LD_V", x, GLOBAL, layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
+            )
             self._norm(x, weight, square)
-            self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
+            self._quantise(x)
+            if not layout.stores_logits:
+                self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
+                return
+            self.tiles.product(
+                x, self.logits, weights, panels, lambda columns: self._logits("H_ST_V", columns, 0),
+                width,
+            )  # fmt: skip
+            self._end()
+            self._through_logits(rows)
+            self.meet()
 
         self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
-        self._scores()
+        if layout.cores > 1:
+            self._gather_statistics()
+        if self.leads:
+            self._scores()
+
+    def _repeat_first_position(self) -> None:
+        """A position is predicted by the row before it, the first of a call by itself: its row
+        again in front of all rows."""
+        asm, x = self.asm, self.layout.stored["x"]
+        if self.leads:
+            self._address(GLOBAL, "x")
+            self._address(OTHER, "head_input")
+            asm.csr("dma_rows", 1)
+            asm.csr("dma_pitch", 0)
+            asm.csr("dma_len", self.layout.shape.batch * x.pitch)
+            asm(f"H_COPY {OTHER}, gp0, {GLOBAL}, gp0, 1")
+        self._end()
 
     def _constant_row(self, at: int, value: float) -> None:
         asm = self.asm
@@ -153,7 +186,7 @@ class Forward(Phases):
         asm.li(A, 0)
         with asm.repeat(GROUP):
             for name, at in self.words.items():
-                value = "f5" if name in ("maxima", "best", "second") else "f0"
+                value = "f5" if name in _MAXIMA else "f0"
                 asm(f"S_ST_FP {value}, {A}, {at}")
             asm(f"S_ST_INT gp0, {A}, {self.candidates}")
             asm.add(A, A, 1)
@@ -163,12 +196,131 @@ class Forward(Phases):
             asm.load(A, State.CALL)
             asm.csr_from("rng_counter2", A)
 
+    # By way of memory: other formats, several cores
+
+    def _logits(self, operation: str, columns: int, row: int) -> None:
+        """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
+        into Vector SRAM: of as many as REMAINING says)."""
+        asm, stored = self.asm, self.layout.logits
+        asm.load(A, State.COLUMN)
+        asm.scaled(A, A, stored.bits)
+        asm.li(B, 3)
+        asm(f"S_SHR_INT {A}, {A}, {B}")
+        asm.add(A, A, row * stored.pitch)
+        asm.load(B, State.TILE_ROWS if operation == "H_ST_V" else State.REMAINING)
+        asm.li(X_BLOCK, self.logits)
+        self.tiles.memory_rows(stored, columns)
+        asm(f"{operation} {X_BLOCK}, {A}, a3, {B}, 2")
+
+    def _through_logits(self, rows: int) -> None:
+        """The statistics of this core's positions of the tile, over the whole vocabulary."""
+        asm, width, batch = self.asm, self.width, self.layout.shape.batch
+        full, rest = divmod(self.layout.spec.vocab, width)
+        first, most = self.share(rows, batch)
+        behind = asm.new_label("no_positions")
+        asm.load(A, State.TILE_ROWS)
+        asm.li(B, first)
+        asm(f"C_BGEU {B}, {A}, {behind}", f"S_SUB_INT {A}, {A}, {B}")
+        asm.li(B, most)
+        asm.minimum(A, B)
+        asm(f"C_BEQ {A}, gp0, {behind}")
+        asm.store(A, State.REMAINING)
+        asm.load(A, State.TILE)
+        asm.add(A, A, first)
+        asm.store(A, State.OFFSET)
+        asm.store("gp0", State.COLUMN)
+
+        def chunk(columns: int) -> None:
+            self._logits("H_LD_V", columns, first)
+            self._statistics(columns)
+            asm.load(A, State.COLUMN)
+            asm.add(A, A, width)
+            asm.store(A, State.COLUMN)
+
+        if full:
+            with asm.loop(CHUNKS, full):
+                chunk(width)
+        if rest:
+            chunk(rest)
+        asm.label(behind)
+
+    def _gather_statistics(self) -> None:
+        """What all cores know of their positions, on the one that samples: every word is as it was
+        in the beginning but on the core that had the position, so that the larger one, or the sum,
+        is its word."""
+        asm, layout, samples = self.asm, self.layout, self.layout.shape.samples
+        array, slot = 4 * samples * layout.shape.length, layout.statistics_bytes
+        names = list(self.words)
+        self._address("a3", "statistics")
+        asm.load(A, State.SPAN)
+        asm.scaled(A, A, samples)
+        self._words(A)
+        asm.li(GROUP, 1)
+        if not self.leads:
+            for index, name in enumerate(names):
+                asm.li(X_BLOCK, self.words[name])
+                asm.li(B, self.core * slot + index * array)
+                asm(f"H_ST_FP {X_BLOCK}, {B}, a3, {GROUP}, 1")
+            asm.li(X_BLOCK, self.candidates)
+            asm.li(B, self.core * slot + len(names) * array)
+            asm(f"H_ST_INT {X_BLOCK}, {B}, a3, {GROUP}, 1")
+        self._end()
+        if not self.leads:
+            return
+        asm.li(B, slot)
+        with asm.loop(CHUNKS, layout.cores - 1):
+            for index, name in enumerate(names):
+                asm.load(A, State.SPAN)
+                asm.scaled(A, A, samples)
+                self._words(A)
+                asm.li(GROUP, 1)
+                asm.li(X_BLOCK, self.arrived)
+                asm.add(Y_GROUP, B, index * array)
+                asm(f"H_LD_FP {X_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
+                asm.li(X_BLOCK, 0)
+                combine = "S_MAX_FP" if name in _MAXIMA else "S_ADD_FP"
+                with asm.repeat(A):
+                    asm(f"S_LD_FP f1, {X_BLOCK}, {self.words[name]}")
+                    asm(f"S_LD_FP f2, {X_BLOCK}, {self.arrived}")
+                    asm(f"{combine} f1, f1, f2", f"S_ST_FP f1, {X_BLOCK}, {self.words[name]}")
+                    asm.add(X_BLOCK, X_BLOCK, 1)
+            # Candidates, a row of the batch at a time: that is the room there is for tokens.
+            asm.load(A, State.SPAN)
+            self._words(A)
+            asm.li(GROUP, 1)
+            asm.add(Y_GROUP, B, len(names) * array)
+            asm.li(X_BLOCK, 0)
+            with asm.loop(PANELS, samples):
+                asm.li(W_BLOCK, self.tokens_at)
+                asm(f"H_LD_INT {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
+                asm.load(A, State.SPAN)
+                asm.scaled(W_PANEL, A, 4)
+                asm(f"S_ADD_INT {Y_GROUP}, {Y_GROUP}, {W_PANEL}")
+                with asm.repeat(A):
+                    asm(f"S_LD_INT {W_PANEL}, {W_BLOCK}, 0")
+                    asm(f"S_LD_INT {Y_PANEL}, {X_BLOCK}, {self.candidates}")
+                    asm(f"S_ADD_INT {Y_PANEL}, {Y_PANEL}, {W_PANEL}")
+                    asm(f"S_ST_INT {Y_PANEL}, {X_BLOCK}, {self.candidates}")
+                    asm.add(W_BLOCK, W_BLOCK, 1)
+                    asm.add(X_BLOCK, X_BLOCK, 1)
+            asm.add(B, B, slot)
+
+    def _words(self, count: str) -> None:
+        """Says that `count` words of 32 bits are moved."""
+        asm = self.asm
+        asm.csr("dma_format", 9)
+        asm.csr("dma_pitch", 0)
+        asm.csr_from("dma_len", count)
+
     # A chunk of the vocabulary
 
     def _statistics(self, columns: int) -> None:
         asm, shape, sampler = self.asm, self.layout.shape, self.sampler
-        # Word and batch row of the tile's first row.
-        asm.load(A, State.TILE)
+        # Word and batch row of the first row.
+        first, count = State.TILE, State.TILE_ROWS
+        if self.layout.stores_logits:
+            first, count = State.OFFSET, State.REMAINING
+        asm.load(A, first)
         asm.load(SPAN, State.SPAN)
         asm.li(WORD, 0)
         if shape.batch > 1:
@@ -206,7 +358,7 @@ class Forward(Phases):
                 self._row(columns)
             self._next_row()
 
-        self.tiles.for_rows({X_GROUP: self.logits}, row)
+        self.tiles.for_rows({X_GROUP: self.logits}, row, count)
 
     def _next_row(self) -> None:
         """The next row is the same position of the next row of the batch."""

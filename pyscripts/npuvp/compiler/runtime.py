@@ -1,5 +1,6 @@
 """The host: compiles, runs and reads back what was generated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from npuvp.compiler.account import call_energies, phase_uses
 from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
+from npuvp.compiler.formats import Formats
 from npuvp.errors import Trap
 from npuvp.generation.calls import CallRecord, GenerationError, GenerationResult, Kind
 from npuvp.generation.machine import checked_prompt
@@ -85,6 +87,8 @@ def generate(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> GenerationResult:
     """Generates text on the simulated machine.
 
@@ -95,6 +99,8 @@ def generate(
         platform: Runs it; may be left out with `golden`.
         attention_mask: (B, P), 0 for padding; None: no padding.
         golden: Run the NumPy golden machine in its place: the same firmware without a clock.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        cores: How many of the platform's cores share the work; None: all.
 
     Returns:
         Tokens and a record of every call.
@@ -105,7 +111,14 @@ def generate(
         GenerationError: The published code fails or loops for ever at this point.
     """
     return generate_and_run(
-        model, tokens, plan, platform, attention_mask=attention_mask, golden=golden
+        model,
+        tokens,
+        plan,
+        platform,
+        attention_mask=attention_mask,
+        golden=golden,
+        formats=formats,
+        cores=cores,
     )[0]
 
 
@@ -117,6 +130,8 @@ def generate_and_run(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> tuple[GenerationResult, "Result | None"]:
     """As `generate`; returns the machine's result as well, None with `golden`."""
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
@@ -130,7 +145,14 @@ def generate_and_run(
     description = default_description() if platform is None else platform.description()
     batch, length = prompt.shape
     compilation = compile_generation(
-        checkpoint, description, plan, prompt_length=length, batch=batch, padding=padding
+        checkpoint,
+        description,
+        plan,
+        prompt_length=length,
+        batch=batch,
+        padding=padding,
+        formats=formats,
+        cores=cores,
     )
     compilation.firmware.segments += compilation.weight_segments()
     masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
