@@ -370,7 +370,7 @@ class Phases(KeysAndValues):
     def _logits(self, operation: str, y: int, columns: int, row: int) -> None:
         """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
         into Vector SRAM: of as many as REMAINING says)."""
-        asm, logits = self.asm, self.layout.logits
+        asm, logits = self.asm, self.layout.stored["logits"]
         asm.load(A, State.COLUMN)
         asm.scaled(A, A, logits.bits)
         asm.li(B, 3)
