@@ -21,11 +21,12 @@ from npuvp.cli.common import (
     write_reports,
 )
 from npuvp.compiler import compile_generation
+from npuvp.compiler.formats import Formats
 from npuvp.compiler.runtime import generate_and_run
 from npuvp.generation.calls import CallRecord, GenerationResult
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.model.tokenizer import Tokenizer, TokenizerError
-from npuvp.plan import ALGORITHMS, CACHES, REVISIONS, GenerationPlan
+from npuvp.plan import ALGORITHMS, CACHES, KV_FORMATS, REVISIONS, GenerationPlan
 
 __all__ = ["add_commands"]
 
@@ -53,6 +54,18 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--algorithm", choices=ALGORITHMS, help="Dream's ranking (origin)")
     group.add_argument("--revision", choices=REVISIONS, help="published code (fast-dllm-2026)")
+    group.add_argument(
+        "--kv-format",
+        choices=KV_FORMATS,
+        metavar="FORMAT",
+        help=f"of the cache: {', '.join(KV_FORMATS)}",
+    )
+    parser.add_argument(
+        "--formats",
+        metavar="FILE.yaml",
+        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))})",
+    )
+    parser.add_argument("--cores", type=int, help="cores that share the work (all)")
 
 
 def _plan(options: argparse.Namespace) -> GenerationPlan:
@@ -72,6 +85,8 @@ def _compile(options: argparse.Namespace) -> None:
         _plan(options),
         prompt_length=options.prompt_length,
         batch=options.batch,
+        formats=options.formats,
+        cores=options.cores,
     )
     path = Path(options.output)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +138,13 @@ def _generate(options: argparse.Namespace) -> None:
     platform = load_platform(options)
     with tracing(platform, options):
         generated, result = generate_and_run(
-            checkpoint, prompt, _plan(options), platform, golden=options.golden
+            checkpoint,
+            prompt,
+            _plan(options),
+            platform,
+            golden=options.golden,
+            formats=options.formats,
+            cores=options.cores,
         )
     mask, first = checkpoint.spec.mask_id, generated.prompt_length
     files = []
