@@ -89,6 +89,18 @@ struct HitRun {
     void look(std::uint64_t banks, Tick now) {
         bank = -1;
         next = kNeverTick;
+        if (banks == 0) return;
+        // The oldest is ready nearly always, and then nothing else matters.
+        int oldest = __builtin_ctzll(banks);
+        for (std::uint64_t rest = banks & (banks - 1); rest != 0; rest &= rest - 1) {
+            const int b = __builtin_ctzll(rest);
+            oldest = earlier(orders[b], orders[oldest]) ? b : oldest;
+        }
+        if (times.ready(oldest) <= now) {
+            bank = oldest;
+            order = orders[oldest];
+            return;
+        }
         for (; banks != 0; banks &= banks - 1) {
             const int b = __builtin_ctzll(banks);
             // A younger one is no candidate, ready or not.
@@ -224,7 +236,7 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
         if (pick.bank < 0) continue;
         bool better = best_pc < 0 || active;
         if (best_pc >= 0 && active == best_active) {
-            better = active ? pick.arrival < best.arrival ||
+            better = active ? earlier(pick.arrival, best.arrival) ||
                                   (pick.arrival == best.arrival && earlier(pick.order, best.order))
                             : earlier(pick.order, best.order);
         }
@@ -247,6 +259,7 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
 void Channel::issue_column(int pc, int bank, bool active, Tick t,
                            std::vector<Completion>& completions) {
     const std::uint32_t columns_before = queues_.bank(pc, bank).columns;
+    const bool write = active ? (queues_.masks(pc).active_write >> bank & 1) != 0 : mode_ == kWrite;
     Entry entry = active ? queues_.take_active(pc, bank) : Entry(queues_.take_hit(pc, bank, mode_));
     count_first_command(entry, counts_.row_hits);
     const BankQueues::Masks& masks = queues_.masks(pc);
@@ -254,7 +267,7 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     const bool held = (masks.active & bit) != 0;
     const bool wanted = ((masks.hit[kRead] | masks.hit[kWrite]) & bit) != 0;
     const bool close = !held && row_policy_.auto_precharge(columns_before, wanted);
-    if (entry.kind == kRead) {
+    if (!write) {
         timing_.read(pc, bank, t, close);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;

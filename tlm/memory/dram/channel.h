@@ -45,9 +45,7 @@ class Channel {
             ++counts_.refused;
             return Accepted::no;
         }
-        const bool leads = queues_.push(
-            {unit, request.tag, now, 0, where.row, -1, static_cast<std::uint16_t>(request.bytes),
-             static_cast<std::uint8_t>(pc), static_cast<std::uint8_t>(bank), kind, false});
+        const bool leads = queues_.push(pc, bank, kind, unit, where.row, request, now);
         if (leads && kind == mode_) lead(pc, bank, where.row, now);
         if (owed_.empty() && mode_would_flip()) next_ = now + 1;
         return request.write ? Accepted::posted : Accepted::queued;
