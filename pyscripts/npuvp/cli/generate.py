@@ -26,7 +26,7 @@ from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.model.tokenizer import Tokenizer, TokenizerError
 from npuvp.plan import CACHES, REVISIONS, GenerationPlan
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_plan", "plan_of"]
 
 _PLAN = {
     "gen_length": (int, "tokens to generate (128)"),
@@ -37,7 +37,8 @@ _PLAN = {
 }
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """The options of a generation plan."""
     group = parser.add_argument_group("generation plan")
     for name, (kind, text) in _PLAN.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
@@ -45,7 +46,8 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--revision", choices=REVISIONS, help="published code (fast-dllm-2026)")
 
 
-def _plan(options: argparse.Namespace) -> GenerationPlan:
+def plan_of(options: argparse.Namespace) -> GenerationPlan:
+    """The plan that the options say."""
     names = {field.name for field in fields(GenerationPlan)}
     given = {
         name: value for name, value in vars(options).items() if name in names and value is not None
@@ -59,7 +61,7 @@ def _compile(options: argparse.Namespace) -> None:
     compilation = compile_generation(
         checkpoint,
         platform.description(),
-        _plan(options),
+        plan_of(options),
         prompt_length=options.prompt_length,
         batch=options.batch,
     )
@@ -113,7 +115,7 @@ def _generate(options: argparse.Namespace) -> None:
     platform = load_platform(options)
     with tracing(platform, options):
         generated, result = generate_and_run(
-            checkpoint, prompt, _plan(options), platform, golden=options.golden
+            checkpoint, prompt, plan_of(options), platform, golden=options.golden
         )
     mask, first = checkpoint.spec.mask_id, generated.prompt_length
     files = []
@@ -174,7 +176,7 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
     parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
     parser.add_argument("--dump-ir", metavar="FOLDER", help="listings of every pass")
-    _add_plan(parser)
+    add_plan(parser)
     parser = add_command(
         commands,
         "generate",
@@ -189,5 +191,5 @@ def add_commands(commands: Subparsers) -> None:
     group.add_argument("--tokens", metavar="FILE.npy", help="token ids (B, P) or (P,)")
     add_platform(parser)
     parser.add_argument("--golden", action="store_true", help="the NumPy golden machine, no clock")
-    _add_plan(parser)
+    add_plan(parser)
     add_traces(parser)
