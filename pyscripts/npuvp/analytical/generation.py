@@ -8,6 +8,7 @@ from typing import Any
 from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call, Phases
 from npuvp.analytical.schedule import Work
+from npuvp.area import Area
 from npuvp.compiler.build import build
 from npuvp.compiler.control import Memory, most_calls, plan_faults
 from npuvp.compiler.errors import CompileError
@@ -65,7 +66,7 @@ class GenerationEstimate:
         cycles: All calls.
         time: Seconds.
         energy: Joules, static power included.
-        area_mm2: By component of a core, and ``total`` of all cores.
+        area: Of the platform.
         calls: By kind.
         tokens: That are generated, all rows of the batch.
         matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken.
@@ -76,7 +77,7 @@ class GenerationEstimate:
     cycles: float
     time: float
     energy: float
-    area_mm2: Mapping[str, float]
+    area: Area
     calls: list[CallEstimate]
     tokens: int
     matrix_utilisation: float
@@ -108,7 +109,7 @@ class GenerationEstimate:
             "tokens": self.tokens,
             "tokens_per_s": self.tokens / self.time,
             "tokens_per_j": self.tokens / self.energy,
-            "area_mm2": dict(self.area_mm2),
+            "area_mm2": self.area.summary(),
             "matrix_utilisation": self.matrix_utilisation,
             "vector_utilisation": self.vector_utilisation,
             "bandwidth": self.bandwidth,
@@ -241,13 +242,11 @@ def estimate(
             vector += times * phase.vector * phase.cycles
         calls.append(CallEstimate(kind, times, found))
     seconds = cycles / hardware.clock_hz
-    area = dict(hardware.energy.area_mm2)
-    area["total"] = hardware.cores * sum(area.values())
     return GenerationEstimate(
         cycles=cycles,
         time=seconds,
         energy=dynamic + hardware.energy.static_watts * seconds,
-        area_mm2=area,
+        area=hardware.area,
         calls=calls,
         tokens=batch * plan.gen_length,
         matrix_utilisation=matrix / cycles,
