@@ -12,9 +12,10 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.build import build, fuse
 from npuvp.compiler.control import LOG_WORDS, Control, Memory, most_calls, plan_faults
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.head import Forward
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.phases import Phases
+from npuvp.compiler.sampler import Sampler
 from npuvp.firmware import DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
@@ -156,18 +157,11 @@ def compile_generation(
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
     shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
-    layout = Layout(spec, shape, geometry)
-    memory = Memory(geometry, shape, plan)
+    sampler = Sampler.of(plan, spec)
+    layout = Layout(spec, shape, geometry, sampler.edited)
+    memory = Memory(geometry, shape, plan, sampler)
     asm = Assembly()
-    phases = Phases(
-        asm,
-        layout,
-        memory.tokens,
-        memory.maxima,
-        memory.sums,
-        memory.candidates,
-        plan.cfg_scale,
-    )
+    phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
     control = Control(asm, phases, spec, plan, shape, memory)
     control.program(padding is not None)
     firmware = assemble(asm.text)

@@ -153,6 +153,7 @@ class Layout:
     """Addresses in HBM.
 
     Attributes:
+        edited: Tokens whose logits the sampler hides.
         regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
         layer_base, layer_stride: Bytes; layer i begins at layer_base + i * layer_stride.
@@ -161,6 +162,7 @@ class Layout:
     spec: ModelSpec
     shape: Shape
     geometry: Geometry
+    edited: tuple[int, ...] = ()
     regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -178,7 +180,7 @@ class Layout:
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
             "key_mask": 2 * width * shape.batch * self.key_tiles,
-            "vocab_mask": 2 * width,
+            "vocab_mask": 2 * width * (1 + len(self.edited)),
             "rotation": 2 * width * width,
             "cosine": 2 * width * tokens,
             "sine": 2 * width * tokens,
@@ -232,8 +234,10 @@ class Layout:
         keys[:, : shape.length] = 1
         if padding is not None:
             keys[:, : shape.prompt] = padding
-        vocab = np.zeros(width, np.float32)
-        vocab[: self.spec.vocab % width or width] = 1
+        vocab = np.zeros((1 + len(self.edited), width), np.float32)
+        vocab[0, : self.spec.vocab % width or width] = 1
+        for row, token in enumerate(self.edited, 1):
+            vocab[row] = np.arange(width) != token % width
         return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab)]
 
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:

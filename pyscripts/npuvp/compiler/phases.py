@@ -1,4 +1,4 @@
-"""The phases of a forward call, each as a routine over tiles of rows.
+"""The phases of a forward call before the head, each as a routine over tiles of rows.
 
 Between phases activations are in HBM, so that no phase depends on the number of tokens for its
 footprint. Rows are position-major over the batch (row = position * B + b): what a call computes,
@@ -17,7 +17,6 @@ from npuvp.compiler.linear import (
     BLOCK,
     GROUP,
     PANEL,
-    PANELS,
     W_BLOCK,
     W_PANEL,
     X_BLOCK,
@@ -53,36 +52,23 @@ class Phases:
         asm: Where to.
         layout: Of memory.
         tokens_at: Words of INT SRAM from here on are free for token ids.
-        confidences: FP SRAM and INT SRAM addresses of the maxima, sums and candidates of the head.
-        guidance: Scale of classifier-free guidance; 0: none.
     """
 
-    def __init__(
-        self,
-        asm: Assembly,
-        layout: Layout,
-        tokens_at: int,
-        maxima: int,
-        sums: int,
-        candidates: int,
-        guidance: float = 0.0,
-    ):
+    def __init__(self, asm: Assembly, layout: Layout, tokens_at: int):
         self.asm = asm
         self.layout = layout
         self.geometry: Geometry = layout.geometry
         self.tiles = Tiles(asm, layout.geometry)
         self.tokens_at = tokens_at
-        self.maxima, self.sums, self.candidates = maxima, sums, candidates
-        self.guidance = guidance
 
     # Helpers
 
     def _address(self, register: str, name: str) -> None:
         self.asm(f"LIA {register}, {self.layout.addresses[name]}, {A}, {B}")
 
-    def _float(self, register: str, value: float) -> None:
-        self.asm.li(A, _bits(value))
-        self.asm(f"S_SET_FP {register}, {A}")
+    def _float(self, register: str, value: float, scratch: str = A) -> None:
+        self.asm.li(scratch, _bits(value))
+        self.asm(f"S_SET_FP {register}, {scratch}")
 
     def _fence(self) -> None:
         self.asm("C_FENCE 0xFFFF")
@@ -536,161 +522,3 @@ class Phases:
 
         self.tiles.over_tiles(rows, State.ROWS, tile)
         self._fence()
-
-    def head(self) -> None:
-        """For every sampled row: running maximum with its token, and the sum of exponentials. The
-        logits of a chunk of the vocabulary are used where they are made and never stored.
-
-        The state of position i of row b of the batch is word b * SPAN + i.
-        """
-        asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        width = geometry.width
-        blocks = -(-spec.hidden // width)
-        rows = self._tile_rows("head", blocks + 1, blocks + 3)
-        if self.guidance:
-            # The rows with and without the prompt must be in one tile.
-            whole = math.lcm(geometry.group, shape.batch)
-            room = (geometry.vector_rows - blocks - 3) // (blocks + 1)
-            rows = min(room // whole, -(-rows // whole)) * whole
-            if rows == 0:
-                raise CompileError(
-                    [
-                        f"phase head: {whole} rows (groups of {geometry.group}, guided positions "
-                        f"of {shape.batch}) do not fit in Vector SRAM"
-                    ]
-                )
-        memory = self._vector()
-        x = self._tile(memory, "x", rows, spec.hidden)
-        y = self._rows(memory, "logits", rows)
-        weight = self._rows(memory, "final_norm", blocks)
-        square = self._rows(memory, "squares", 1)
-        seen = self._rows(memory, "vocabulary mask", 1)
-        lowest = self._rows(memory, "row of -inf", 1)
-        self._address(_GLOBAL, "final_norm")
-        self._load_norm(_GLOBAL, 0, weight)
-        self._address(_GLOBAL, "vocab_mask")
-        asm.li(A, seen)
-        asm.li(B, 1)
-        self.tiles.memory_rows(2 * width, width)
-        asm(f"H_LD_V {A}, gp0, {_GLOBAL}, {B}, 1")
-        self._float("f5", -math.inf)
-        asm.li(A, width)
-        asm.li(B, lowest)
-        asm(f"V_SHFT_V {B}, {B}, {A}", f"V_ADD_VF {B}, {B}, f5")
-        self._address(_GLOBAL, "x")
-        self._address(_OFFSETS, "head")
-        # Rows of the call to skip, and how many there are.
-        asm.load(A, State.LOW)
-        asm.load(B, State.FIRST)
-        asm(f"S_SUB_INT {A}, {A}, {B}")
-        asm.scaled(A, A, shape.batch)
-        asm.store(A, State.ROW)
-        asm.load(A, State.SPAN)
-        asm.scaled(B, A, shape.batch)
-        asm.store(B, State.HEAD_ROWS)
-        # Nothing seen yet.
-        asm.scaled(GROUP, A, shape.samples)
-        asm.li(A, 0)
-        with asm.repeat(GROUP):
-            asm(f"S_ST_FP f5, {A}, {self.maxima}", f"S_ST_FP f0, {A}, {self.sums}")
-            asm(f"S_ST_INT gp0, {A}, {self.candidates}")
-            asm.add(A, A, 1)
-
-        word, row_of_batch, token, span, index = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
-        hidden, samples = PANEL, BLOCK
-
-        def statistics(columns: int) -> None:
-            # Word and batch row of the tile's first row.
-            asm.load(A, State.TILE)
-            asm.load(span, State.SPAN)
-            asm.li(word, 0)
-            if shape.batch > 1:
-                asm.li(B, shape.batch)
-                again, done = asm.new_label("position"), asm.new_label("position_done")
-                asm.label(again)
-                asm(f"C_BLTU {A}, {B}, {done}")
-                asm(f"S_SUB_INT {A}, {A}, {B}")
-                asm.add(word, word, 1)
-                asm(f"C_JUMP {again}")
-                asm.label(done)
-                asm(f"MV {row_of_batch}, {A}", f"S_MUL_INT {A}, {A}, {span}")
-                asm(f"S_ADD_INT {word}, {word}, {A}")
-            else:
-                asm(f"MV {word}, {A}")
-            asm.load(token, State.COLUMN)
-            if self.guidance:
-                asm.li(samples, shape.samples)
-                self._float("f4", self.guidance + 1)
-                asm.li(hidden, y + shape.samples * width)
-
-            def row() -> None:
-                if self.guidance:
-                    # u + (scale + 1) (c - u), in the rows with the prompt.
-                    with asm.skip_if("C_BGEU", row_of_batch, samples):
-                        row_with_prompt()
-                    asm.add(hidden, hidden, width)
-                    step()
-                else:
-                    row_with_prompt()
-                    step()
-
-            def row_with_prompt() -> None:
-                if self.guidance:
-                    asm(
-                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {hidden}",
-                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
-                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {hidden}",
-                    )
-                if columns < width:
-                    asm.li(A, seen)
-                    asm.li(B, lowest)
-                    asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
-                asm(
-                    f"S_LD_FP f1, {word}, {self.maxima}",
-                    f"S_LD_FP f2, {word}, {self.sums}",
-                    f"S_LD_INT {index}, {word}, {self.candidates}",
-                    "S_ADD_FP f3, f1, f0",
-                    f"V_RED_MAX_IDX {index}, {X_GROUP}, {token}, f1",
-                    "S_SUB_FP f3, f3, f1",
-                    "S_EXP_FP f3, f3",
-                    "S_MUL_FP f2, f2, f3",
-                    f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0",
-                    f"V_EXP_V {X_GROUP}, {X_GROUP}, 0",
-                    f"V_RED_SUM f2, {X_GROUP}",
-                    f"S_ST_FP f1, {word}, {self.maxima}",
-                    f"S_ST_FP f2, {word}, {self.sums}",
-                    f"S_ST_INT {index}, {word}, {self.candidates}",
-                )
-
-            def step() -> None:
-                if shape.batch > 1:
-                    # The next row is the same position of the next row of the batch.
-                    asm(f"S_ADD_INT {word}, {word}, {span}")
-                    asm.add(row_of_batch, row_of_batch, 1)
-                    asm.li(A, shape.batch)
-                    with asm.skip_if("C_BNE", row_of_batch, A):
-                        asm.li(row_of_batch, 0)
-                        asm(f"S_MUL_INT {A}, {A}, {span}", f"S_SUB_INT {word}, {word}, {A}")
-                        asm.add(word, word, 1)
-                else:
-                    asm.add(word, word, 1)
-
-            self.tiles.for_rows({X_GROUP: y}, row)
-
-        weights = Weights(_OFFSETS, 0, spec.vocab, spec.hidden)
-        panels = Panels.plan(geometry, "head", spec.hidden, spec.vocab, 0)
-
-        def tile() -> None:
-            self.tiles.move("H_LD_V", x, _GLOBAL, 0, State.TILE, State.TILE_ROWS, State.ROW)
-            self._norm(x, weight, square)
-            self.tiles.product(x, y, weights, panels, statistics, width)
-
-        self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
-        # Confidences take the place of the maxima.
-        asm.load(A, State.SPAN)
-        asm.scaled(GROUP, A, shape.samples)
-        asm.li(A, 0)
-        with asm.repeat(GROUP):
-            asm(f"S_LD_FP f1, {A}, {self.sums}", "S_RECI_FP f1, f1")
-            asm(f"S_ST_FP f1, {A}, {self.maxima}")
-            asm.add(A, A, 1)
