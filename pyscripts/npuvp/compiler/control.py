@@ -53,6 +53,10 @@ def most_calls(plan: GenerationPlan) -> int:
     return plan.blocks * per_block
 
 
+#: Values of the phase mark, by number.
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling")
+
+
 class Memory:
     """INT SRAM, FP SRAM and the rows of Vector SRAM that sampling uses.
 
@@ -285,12 +289,14 @@ class Control:
         asm, layout = self.asm, self.layout
         phases = self.phases
 
-        def phase(number: int, name: str) -> None:
+        def phase(name: str) -> None:
             asm.comment(f"phase {name}")
-            asm.li("gp1", number)
+            asm.li("gp1", PHASES.index(name))
             asm("C_MARK phase, gp1")
 
-        phase(0, "embed")
+        # The names under which traces show the phases.
+        asm(*(f".equ MARK_PHASE_{name.upper()}, {i}" for i, name in enumerate(PHASES)))
+        phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
         asm.li("gp2", layout.layer_base >> 32)
@@ -304,15 +310,15 @@ class Control:
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm(f"C_SET_ADDR_REG {LAYER}, gp2, gp1")
-        phase(1, "qkv")
+        phase("qkv")
         phases.qkv()
-        phase(2, "attention")
+        phase("attention")
         phases.attention(padded)
-        phase(3, "o")
+        phase("o")
         phases.attention_output()
-        phase(4, "gate_up")
+        phase("gate_up")
         phases.gate_up()
-        phase(5, "down")
+        phase("down")
         phases.down()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
@@ -328,7 +334,9 @@ class Control:
         asm.li("gp2", self.spec.layers)
         asm(f"C_BEQ gp1, gp2, {layers_done}", f"C_JUMP {again}")
         asm.label(layers_done)
-        phase(6, "head")
+        asm.li("gp1", 0xFFFFFFFF)  # no layer from here on
+        asm("C_MARK layer, gp1")
+        phase("head")
         phases.head()
 
     def _sample(self) -> None:
@@ -336,7 +344,7 @@ class Control:
         asm, plan, memory, width = self.asm, self.plan, self.memory, self.width
         batch, samples, length = self.shape.batch, self.shape.samples, self.shape.length
         asm.comment("sampling")
-        asm.li("gp1", 7)
+        asm.li("gp1", PHASES.index("sampling"))
         asm("C_MARK phase, gp1")
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
         asm(f"LIA a1, {self.layout.addresses['transfer_log']}, gp9, gp10")

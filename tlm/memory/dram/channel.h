@@ -54,6 +54,12 @@ class Channel {
     /// Counts so far; the times are filled in for `now`.
     Statistics statistics(Tick now) const;
 
+    /// See Backend::record_commands; `number` is this channel's.
+    void record_commands(std::vector<IssuedCommand>* to, std::uint32_t number) {
+        record_ = to;
+        number_ = number;
+    }
+
     void save(Writer& writer) const;
     void restore(Reader& reader);
 
@@ -73,6 +79,11 @@ class Channel {
     /// First tick from `t` on at which a command that needs a rising edge may issue.
     Tick align(Tick t) const { return t | edge_; }
 
+    void record(Tick t, Command command, int pc, int bank, std::uint64_t row) const {
+        if (record_)
+            record_->push_back({clock_.time(t), number_,
+                                static_cast<std::uint32_t>(pc * banks_ + bank), command, row});
+    }
     void step(Tick t, std::vector<Completion>& completions);
     void column_slot(Tick t, std::vector<Completion>& completions);
     void row_slot(Tick t);
@@ -95,6 +106,9 @@ class Channel {
     TickClock clock_;
     Tick edge_;
     int pcs_;
+    int banks_;  ///< of a pseudo-channel
+    std::vector<IssuedCommand>* record_ = nullptr;
+    std::uint32_t number_ = 0;
     int write_start_;  ///< drain when more writes wait
     int write_stop_;   ///< until fewer wait
     bool all_bank_;
