@@ -9,6 +9,7 @@ from npuvp.cli import (
     check,
     estimate,
     generate,
+    inspect,
     isa_tools,
     quantise,
     run,
@@ -29,6 +30,7 @@ _COMMANDS = (
     validate,
     quantise,
     accuracy,
+    inspect,
 )
 
 
