@@ -12,15 +12,23 @@ from numpy.typing import ArrayLike, NDArray
 from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
-from npuvp.firmware import Firmware
+from npuvp.firmware import Firmware, Tensor
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
-from npuvp.traces.session import TraceOptions, open_tracing
+from npuvp.traces.session import TraceOptions, Tracing, open_tracing
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Energy", "Result", "TraceRequest", "run_firmware"]
+__all__ = [
+    "Energy",
+    "PreparedRun",
+    "Result",
+    "TraceRequest",
+    "collect_result",
+    "prepare_run",
+    "run_firmware",
+]
 
 CLASSES = ("vector", "memory", "scalar", "control", "matrix")
 
@@ -195,6 +203,55 @@ def run_firmware(
 
     `prepare(machine)` and `finish(machine)` are called before the run and after it.
     """
+    prepared = prepare_run(
+        platform,
+        firmware,
+        inputs=inputs,
+        outputs=outputs,
+        mode=mode,
+        decisions=decisions,
+        prepare=prepare,
+    )
+    begin = time.perf_counter()
+    try:
+        prepared.machine.run(progress)
+    finally:
+        seconds = time.perf_counter() - begin
+        prepared.machine.native.hub.detach_all()
+    result = collect_result(prepared, seconds)
+    if finish is not None:
+        finish(prepared.machine)
+    return result
+
+
+@dataclass
+class PreparedRun:
+    """A loaded machine that has not begun.
+
+    Attributes:
+        machine: The machine.
+        fetch: Output tensors to read at the end.
+        mode: Data mode.
+        tracing: The open traces, which live as long as this does.
+    """
+
+    machine: Machine
+    fetch: list[Tensor]
+    mode: str
+    tracing: Tracing | None
+
+
+def prepare_run(
+    platform: "Platform",
+    firmware: Firmware | str | Path,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    outputs: Iterable[str] | None = None,
+    mode: str = "functional",
+    decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+    prepare: Any = None,
+) -> PreparedRun:
+    """Checks everything and loads a fresh machine; see `Platform.run` for arguments and errors."""
     if mode not in ("functional", "timing"):
         raise InputError(f"mode {mode!r} (allowed: functional, timing)")
     functional = mode == "functional"
@@ -216,38 +273,37 @@ def run_firmware(
         machine.native.set_decisions(core, list(taken))
     if prepare is not None:
         prepare(machine)
-    hub = machine.native.hub
     tracing = None
     if request is not None:
         request.used = True
         tracing = open_tracing(
-            hub,
+            machine.native.hub,
             request.options,
             operations=_machine.operation_names(),
             periods=[] if any(True for _ in description["hbms"]) else [description["period_ps"]],
         )
         machine.trace_files = tracing.files
-    begin = time.perf_counter()
-    try:
-        machine.run(progress)
-    finally:
-        seconds = time.perf_counter() - begin
-        hub.detach_all()
+    return PreparedRun(machine, fetch, mode, tracing)
+
+
+def collect_result(prepared: PreparedRun, seconds: float) -> Result:
+    """The result of a run that has ended, after `seconds` on this host."""
+    machine = prepared.machine
+    period = machine.description["period_ps"]
     time_ps = machine.native.end_ps
-    sources = hub.sources
-    result = Result(
-        cycles=-(-time_ps // description["period_ps"]),
+    sources = machine.native.hub.sources
+    return Result(
+        cycles=-(-time_ps // period),
         time_ps=time_ps,
-        outputs={tensor.name: machine.read_tensor(tensor) for tensor in fetch},
+        outputs={tensor.name: machine.read_tensor(tensor) for tensor in prepared.fetch},
         energy=Energy({s.path: s.dynamic_fj for s in sources}, _static_fj(sources, time_ps)),
         stats=_stats(machine, time_ps),
-        decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
+        decisions={
+            i: machine.native.decisions(i) for i in range(len(machine.description["cores"]))
+        },
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
         trace_files=dict(machine.trace_files),
         seconds=seconds,
-        mode=mode,
+        mode=prepared.mode,
     )
-    if finish is not None:
-        finish(machine)
-    return result

@@ -369,6 +369,7 @@ bool Core::execute_control(const D& d) {
         }
         case Op::c_mark: {
             const Slot slot = schedule(d, 0, 0, true);
+            marks_[static_cast<std::size_t>(d.imm) % marks_.size()] = a;
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
                            core_source_, trace::Kind::mark});
