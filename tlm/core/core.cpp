@@ -361,7 +361,7 @@ std::string Core::waiting_for() {
         case Wait::fence:
             return "DMA tags (" + dma.describe_pending() + ")";
         case Wait::host:
-            return "an answer of the host interface";
+            return "the others, to reach its cycle";
         case Wait::barrier:
         case Wait::semaphore:
             return describe_wait();

@@ -229,7 +229,8 @@ class Debugger:
         self._started()
         if checkpoint is not None:
             checkpoint.check_state("the start", checkpoint.start, self._start)
-            self._resume(position=checkpoint.position, breakpoints=False)
+            if checkpoint.position > self._raw["position"]:
+                self._resume(position=checkpoint.position, breakpoints=False)
             checkpoint.check_state("the replayed run", checkpoint.state, self.digests())
             self.stop = self._stop_of(self._raw, "restored")
 
@@ -707,7 +708,8 @@ class Debugger:
     @property
     def core(self) -> str:
         """The core that the last stop was about; assign to look at another one."""
-        return self.core_names[self._core]
+        name: str = self.core_names[self._core]
+        return name
 
     @core.setter
     def core(self, name: str) -> None:

@@ -280,7 +280,7 @@ def test_several_cores():
         stop = debugger.cont()
         assert (stop.core, debugger.core) == (second, second)
         assert debugger.registers(first)["gp5"] == 5
-        assert "waits for barrier 0 (1 of 2 cores have arrived)" in debugger.where(first)
+        assert "C_BARRIER gp0, gp2" in debugger.where(first)
         debugger.watch("int[3]", core=first)
         stop = debugger.cont()
         assert stop.changes == (f"{first}.int[3]: 0 -> 5",)
