@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp import html
 from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware, Tensor
+from npuvp.isa import load as load_isa
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
 from npuvp.traces.session import TraceOptions, Tracing, open_tracing
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Energy",
+    "Lap",
     "PreparedRun",
     "Result",
     "TraceRequest",
@@ -67,6 +70,48 @@ class Energy:
         """All energy, in joules."""
         return (sum(self.dynamic_fj.values()) + sum(self.static_fj.values())) * 1e-15
 
+    def _repr_html_(self) -> str:
+        return html.heading(
+            f"{html.quantity(self.total, 'J')} (estimate): {html.quantity(self.dynamic, 'J')} of "
+            f"events, {html.quantity(self.static, 'J')} of leakage and clocks"
+        ) + html.bars(("component", "energy"), self.by_component, "J")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What the counters of a core held at an instant of its program.
+
+    Attributes:
+        kind: ``call`` or ``phase``, a mark; ``word``, one that the host got.
+        value: Of the mark, or the word.
+        cycle: Of the core.
+        cycles_by_class: Where they went to, as in `Result.cycles_by_class`.
+        dynamic_fj: Energy of events of the whole platform, in femtojoules.
+        bytes_read, bytes_written: By the core's DMA.
+        macs: Multiply-accumulate operations of the matrix unit.
+    """
+
+    kind: str
+    value: int
+    cycle: int
+    cycles_by_class: Mapping[str, int]
+    dynamic_fj: int
+    bytes_read: int
+    bytes_written: int
+    macs: int
+
+
+_LAP_CLASSES = ("scalar", "vector", "matrix", "memory", "control")
+
+
+def _laps(native: Any, core: int) -> list[Lap]:
+    kinds = load_isa().value_sets["mark_kind"]
+    names = {kinds["phase"]: "phase", kinds["call"]: "call", 255: "word"}
+    return [
+        Lap(names[kind], value, cycle, dict(zip(_LAP_CLASSES, classes, strict=True)), *rest)
+        for kind, value, cycle, classes, *rest in native.laps(core)
+    ]
+
 
 @dataclass
 class Result:
@@ -83,6 +128,7 @@ class Result:
         decisions: Per core, what control took from data: feed it to a run in timing mode.
         host_words: (time in ps, core, word) that firmware pushed to the host.
         doorbells: (time in ps, core, code) of interrupts to the host.
+        laps: Per core, its counters at marks of calls and phases and at words to the host.
         trace_files: Written traces by kind.
         seconds: Time that the simulation took on this host.
         mode: Data mode.
@@ -96,6 +142,7 @@ class Result:
     decisions: dict[int, list[tuple[int, int]]]
     host_words: list[tuple[int, int, int]]
     doorbells: list[tuple[int, int, int]]
+    laps: list[list[Lap]] = field(default_factory=list, repr=False)
     trace_files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     mode: str = "functional"
@@ -128,6 +175,29 @@ class Result:
             "simulation_seconds": self.seconds,
             "note": "energy and power are estimates",
         }
+
+    def _repr_html_(self) -> str:
+        outputs = [
+            (name, " x ".join(map(str, array.shape)), array.dtype, array.reshape(-1)[:4].tolist())
+            for name, array in self.outputs.items()
+        ]
+        memories = [
+            (name, f"{found['bytes_read']:,}", f"{found['bytes_written']:,}",
+             html.quantity(found["bandwidth"], "B/s"), f"{100 * found['fraction_of_peak']:.1f} %")
+            for name, found in self.stats.items()
+            if "fraction_of_peak" in found
+        ]  # fmt: skip
+        parts = [
+            html.heading(
+                f"{self.cycles:,} cycles, {html.quantity(self.time, 's')} simulated ({self.mode})"
+            ),
+            html.bars(("time went to", "cycles"), self.cycles_by_class, ""),
+            self.energy._repr_html_(),
+            html.table(("memory", "bytes read", "written", "bandwidth", "of peak"), memories),
+        ]
+        if outputs:
+            parts.append(html.table(("output", "shape", "type", "begins with"), outputs))
+        return "".join(parts)
 
     def __repr__(self) -> str:
         return (
@@ -303,6 +373,7 @@ def collect_result(prepared: PreparedRun, seconds: float) -> Result:
         },
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
+        laps=[_laps(machine.native, i) for i in range(len(machine.description["cores"]))],
         trace_files=dict(machine.trace_files),
         seconds=seconds,
         mode=prepared.mode,

@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import check, debug, generate, isa_tools, run, sample
+from npuvp.cli import accuracy, check, debug, estimate, generate, isa_tools, run, sample, validate
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, debug, sample, generate)
+_COMMANDS = (check, isa_tools, run, debug, sample, generate, estimate, validate, accuracy)
 
 
 def _parser() -> argparse.ArgumentParser:
