@@ -15,9 +15,14 @@ from npuvp._core import trace as _trace
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware, Tensor
 from npuvp.isa import load as load_isa
+from npuvp.isa.disassembler import instruction_text
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
+from npuvp.traces.names import mark_names
+from npuvp.traces.power_summary import PowerSummary, power_summary
+from npuvp.traces.profile import Profile, make_profile
 from npuvp.traces.session import TraceOptions, Tracing, open_tracing
+from npuvp.traces.waveform import Waveform
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -132,6 +137,9 @@ class Result:
         trace_files: Written traces by kind.
         seconds: Time that the simulation took on this host.
         mode: Data mode.
+        profile: Where time, traffic and energy went, if the run was to be profiled.
+        power: Mean and highest power per component, if a power trace was written.
+        notes: What the user should know of the traces, such as a limit that was reached.
     """
 
     cycles: int
@@ -146,6 +154,9 @@ class Result:
     trace_files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     mode: str = "functional"
+    profile: Profile | None = None
+    power: PowerSummary | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def time(self) -> float:
@@ -171,7 +182,9 @@ class Result:
             "energy_static_j": self.energy.static,
             "average_power_w": self.energy.total / self.time if self.time_ps else 0.0,
             "stats": self.stats,
+            "power": None if self.power is None else self.power.summary(),
             "traces": {kind: str(path) for kind, path in self.trace_files.items()},
+            "notes": self.notes,
             "simulation_seconds": self.seconds,
             "note": "energy and power are estimates",
         }
@@ -257,6 +270,19 @@ def _stats(machine: Machine, time_ps: int) -> dict[str, Any]:
     return stats
 
 
+def _listings(machine: Machine) -> dict[str, list[str]]:
+    """Text of every instruction, per core; cores that run the same program share it."""
+    texts: dict[int, list[str]] = {}
+    found = {}
+    for index, core in enumerate(machine.description["cores"]):
+        text = machine.firmware.text(index)
+        if text is not None:
+            if id(text) not in texts:
+                texts[id(text)] = [instruction_text(w, pc) for pc, w in enumerate(text.words)]
+            found[core["name"]] = texts[id(text)]
+    return found
+
+
 def run_firmware(
     platform: "Platform",
     firmware: Firmware | str | Path,
@@ -287,7 +313,7 @@ def run_firmware(
         prepared.machine.run(progress)
     finally:
         seconds = time.perf_counter() - begin
-        prepared.machine.native.hub.detach_all()
+        prepared.close_traces()
     result = collect_result(prepared, seconds)
     if finish is not None:
         finish(prepared.machine)
@@ -303,12 +329,22 @@ class PreparedRun:
         fetch: Output tensors to read at the end.
         mode: Data mode.
         tracing: The open traces, which live as long as this does.
+        wave: What becomes of the waveform at the end.
+        notes: What the user should know about the traces, once they are closed.
     """
 
     machine: Machine
     fetch: list[Tensor]
     mode: str
     tracing: Tracing | None
+    wave: Waveform | None
+    notes: list[str] = field(default_factory=list)
+
+    def close_traces(self) -> None:
+        """Nothing is recorded any more, and what was recorded is complete on disk."""
+        self.machine.native.hub.detach_all()
+        if self.wave is not None and self.tracing is not None:
+            self.notes += self.wave.close(self.tracing, self.machine)
 
 
 def prepare_run(
@@ -344,25 +380,35 @@ def prepare_run(
     if prepare is not None:
         prepare(machine)
     tracing = None
+    wave = None
     if request is not None:
         request.used = True
+        wave = Waveform(request.options)
         tracing = open_tracing(
             machine.native.hub,
-            request.options,
+            wave.options,
             operations=_machine.operation_names(),
+            commands=_machine.command_names() if wave.shows_commands else (),
+            marks=mark_names(firmware),
+            listings=_listings(machine) if request.options.log is not None else None,
             periods=[] if any(True for _ in description["hbms"]) else [description["period_ps"]],
+            firmware=firmware,
+            memories=[
+                (memory["parameters"]["base"], memory["parameters"]["size"])
+                for memory in description["hbms"]
+            ],
         )
-        machine.trace_files = tracing.files
-    return PreparedRun(machine, fetch, mode, tracing)
+        machine.trace_files = wave.files(tracing)
+    return PreparedRun(machine, fetch, mode, tracing, wave)
 
 
 def collect_result(prepared: PreparedRun, seconds: float) -> Result:
     """The result of a run that has ended, after `seconds` on this host."""
-    machine = prepared.machine
+    machine, tracing = prepared.machine, prepared.tracing
     period = machine.description["period_ps"]
     time_ps = machine.native.end_ps
     sources = machine.native.hub.sources
-    return Result(
+    result = Result(
         cycles=-(-time_ps // period),
         time_ps=time_ps,
         outputs={tensor.name: machine.read_tensor(tensor) for tensor in prepared.fetch},
@@ -377,4 +423,10 @@ def collect_result(prepared: PreparedRun, seconds: float) -> Result:
         trace_files=dict(machine.trace_files),
         seconds=seconds,
         mode=prepared.mode,
+        notes=list(prepared.notes),
     )
+    if tracing is not None and tracing.power is not None:
+        result.power = power_summary(tracing.power, time_ps)
+    if tracing is not None and tracing.profile is not None:
+        result.profile = make_profile(tracing.profile.data(), machine, result)
+    return result

@@ -30,6 +30,10 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
     return faults
 
 
+#: Values of the phase mark, by number.
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling")
+
+
 class Control(Selection):
     """Emits the generation around the phases."""
 
@@ -197,12 +201,14 @@ class Control(Selection):
         asm, layout = self.asm, self.layout
         phases = self.phases
 
-        def phase(number: int, name: str) -> None:
+        def phase(name: str) -> None:
             asm.comment(f"phase {name}")
-            asm.li("gp1", number)
+            asm.li("gp1", PHASES.index(name))
             asm("C_MARK phase, gp1")
 
-        phase(0, "embed")
+        # The names under which traces show the phases.
+        asm(*(f".equ MARK_PHASE_{name.upper()}, {i}" for i, name in enumerate(PHASES)))
+        phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
         asm.li("gp2", layout.layer_base >> 32)
@@ -216,16 +222,16 @@ class Control(Selection):
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm(f"C_SET_ADDR_REG {LAYER}, gp2, gp1")
-        phase(1, "qkv")
+        phase("qkv")
         phases.qkv()
         phases.calibrate()
-        phase(2, "attention")
+        phase("attention")
         phases.attention(padded)
-        phase(3, "o")
+        phase("o")
         phases.attention_output()
-        phase(4, "gate_up")
+        phase("gate_up")
         phases.gate_up()
-        phase(5, "down")
+        phase("down")
         phases.down()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
@@ -241,7 +247,9 @@ class Control(Selection):
         asm.li("gp2", self.spec.layers)
         asm(f"C_BEQ gp1, gp2, {layers_done}", f"C_JUMP {again}")
         asm.label(layers_done)
-        phase(6, "head")
+        asm.li("gp1", 0xFFFFFFFF)  # no layer from here on
+        asm("C_MARK layer, gp1")
+        phase("head")
         phases.head()
 
     def _log(self) -> None:

@@ -248,7 +248,7 @@ class Debugger:
     def close(self) -> None:
         """Gives the run up where it stands; traces are complete up to there."""
         self._native.abandon()
-        self._prepared.machine.native.hub.detach_all()
+        self._prepared.close_traces()
 
     # The run
 
@@ -319,7 +319,7 @@ class Debugger:
             self._seconds += time.perf_counter() - begin
         self._core = self._raw["core"]
         if self._raw["outcome"] is not None:
-            self.machine.native.hub.detach_all()
+            self._prepared.close_traces()
             if self._raw["outcome"] == _machine.Outcome.finished:
                 self._result = collect_result(self._prepared, self._seconds)
 
