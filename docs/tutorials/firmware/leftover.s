@@ -9,18 +9,16 @@
     LIA a1, x, gp1
     H_LD_V gp0, gp0, a1, gp2, 0 ; rows 0..3 of Vector SRAM, tag 0
     LI gp4, 64                  ; elements of a row
-    LI gp8, 0x3f800000
-    S_SET_FP f3, gp8            ; the smallest sum that counts: 1.0
     C_LOOP_START gp3, ROWS
 row:
     C_MARK op, gp6
     V_RED_SUM f1, gp5           ; f1 += sum of the row at gp5
-    S_CMP_FP gp7, f1, f3, lt
+    S_CMP_FP gp7, f1, f0, eq
     C_BNE gp7, gp0, next
     S_RECI_FP f2, f1
     V_MUL_VF gp5, gp5, f2, 0
 next:
-    S_SUB_FP f1, f1, f1
+    S_LD_FP f1, gp0, 12         ; 0
     S_ADD_INT gp5, gp5, gp4
     S_ADDI_INT gp6, gp6, 1
     C_LOOP_END gp3
