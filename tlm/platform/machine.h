@@ -77,6 +77,7 @@ class Probe {
 struct MachineDescription {
     std::string name;
     std::uint64_t period_ps = 1000;
+    std::uint64_t watchdog_ps = 0;  ///< a run without progress for so long ends; 0: never
     std::uint64_t core_window = 0;
     std::vector<CoreDescription> cores;
     std::vector<MemoryDescription> memories;
@@ -96,7 +97,8 @@ struct MachineDescription {
     Probe* probe = nullptr;            ///< outlives the machine's construction
 };
 
-enum class Outcome : std::uint8_t { finished, trapped, deadlocked, interrupted, failed };
+/// `deadlocked`: nothing can happen any more; `stalled`: the watchdog saw no progress.
+enum class Outcome : std::uint8_t { finished, trapped, deadlocked, stalled, interrupted, failed };
 
 /// One elaborated platform in a simulation context of its own; it runs once.
 class Machine {
@@ -140,6 +142,8 @@ class Machine {
     struct Foreign;
     struct Running;
 
+    bool stopped() const;
+    bool simulate();
     std::unique_ptr<noc::Interconnect> make_interconnect();
     void bind(tlm::tlm_base_initiator_socket<>& initiator);
     void bind(tlm::tlm_base_target_socket_b<>& target);
