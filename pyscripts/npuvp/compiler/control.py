@@ -223,10 +223,14 @@ class Control(Selection):
         phases.attention(padded)
         phase(3, "o")
         phases.attention_output()
-        phase(4, "gate_up")
-        phases.gate_up()
-        phase(5, "down")
-        phases.down()
+        if self.spec.moe is None:
+            phase(4, "gate_up")
+            phases.gate_up()
+            phase(5, "down")
+            phases.down()
+        else:
+            phase(4, "experts")
+            phases.experts()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm.li("gp3", layout.layer_stride)

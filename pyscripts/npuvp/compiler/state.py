@@ -51,4 +51,8 @@ class State(IntEnum):
     """Dream: what a step left to the next; with a threshold."""
     LAST = 34
     """Dream: steps in all."""
+    EXPERT = 35
+    """Mixture of experts: the expert that is being worked on."""
+    EXPERT_AT = 36
+    """Bytes from the first expert's matrix to its own; the same for all of its matrices."""
     FREE = 40
