@@ -1,6 +1,5 @@
 """From a model's specification to the operations of a forward call, and their fusion."""
 
-from npuvp.compiler.errors import CompileError
 from npuvp.compiler.ir import Kind, Operation, Phase, Program, Value
 from npuvp.model.spec import ModelSpec
 
@@ -8,18 +7,7 @@ __all__ = ["build", "fuse"]
 
 
 def build(spec: ModelSpec) -> Program:
-    """The operations of one forward call.
-
-    Raises:
-        CompileError: Parts of the architecture that are not supported.
-    """
-    faults = [
-        f"{what}: not supported by the compiler"
-        for what, present in (("attention that is causal between blocks", spec.block is not None),)
-        if present
-    ]
-    if faults:
-        raise CompileError(faults)
+    """The operations of one forward call."""
     q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
     x = Value("x", spec.hidden)
     n, m, y = Value("n", spec.hidden), Value("m", spec.hidden), Value("y", spec.hidden)

@@ -184,8 +184,16 @@ class Forward(Experts):
             asm(f"S_ST_INT gp0, {A}, {self.candidates}")
             asm.add(A, A, 1)
         if self.sampler.temperature:
-            bits = int(np.float32(self.sampler.temperature).view(np.uint32))
-            asm.csr("rng_scale", bits)
+            asm.li(A, int(np.float32(self.sampler.temperature).view(np.uint32)))
+            if self.layout.shape.block:
+                # A token behind a finished block or prompt is greedy at any temperature: only
+                # kinds 3 and 4 are calls within a block.
+                asm.load(B, State.KIND)
+                asm.add(B, B, -3)
+                asm.li(GROUP, 2)
+                with asm.skip_if("C_BLTU", B, GROUP):
+                    asm.li(A, 0)
+            asm.csr_from("rng_scale", A)
             asm.load(A, State.CALL)
             asm.csr_from("rng_counter2", A)
 

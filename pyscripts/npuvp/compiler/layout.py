@@ -94,6 +94,8 @@ class Shape:
         length: L = P + G.
         calls: Most forward calls that can happen.
         span: Positions that are usually sampled at once, K.
+        block: Length of the blocks between which attention is causal; 0: there are none.
+        unseen: Positions at the beginning that no call sees.
     """
 
     batch: int
@@ -102,6 +104,13 @@ class Shape:
     length: int
     calls: int
     span: int
+    block: int = 0
+    unseen: int = 0
+
+    @property
+    def key_masks(self) -> int:
+        """Masks of keys: one for every row of the batch, or one for every number of blocks."""
+        return self.length // self.block if self.block else self.batch
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,7 @@ class Layout:
             "canvas_log": 4 * tokens * shape.calls,
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
-            "key_mask": 2 * width * shape.batch * self.key_rows,
+            "key_mask": 2 * width * shape.key_masks * self.key_rows,
             "vocab_mask": 2 * width * (1 + len(self.edited)),
             "rotation": 2 * self.geometry.mlen**2,
         }
@@ -425,8 +434,12 @@ class Layout:
             padding: Which prompt tokens are seen, shape (batch, P); None: all.
         """
         width, shape = self.geometry.width, self.shape
-        keys = np.zeros((shape.batch, self.key_rows * width), np.float32)
+        keys = np.zeros((shape.key_masks, self.key_rows * width), np.float32)
         keys[:, : shape.length] = 1
+        if shape.block:
+            ends = (1 + np.arange(shape.key_masks)) * shape.block
+            key = np.arange(keys.shape[1])
+            keys[:] = (key < ends[:, None]) & (key >= shape.unseen)
         if padding is not None:
             keys[:, : shape.prompt] = padding
         vocab = np.zeros((1 + len(self.edited), width), np.float32)

@@ -55,4 +55,8 @@ class State(IntEnum):
     """Mixture of experts: the expert that is being worked on."""
     EXPERT_AT = 36
     """Bytes from the first expert's matrix to its own; the same for all of its matrices."""
+    FRESH = 37
+    """Block diffusion: position from which the block is searched for the end token."""
+    LIMIT = 38
+    """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
     FREE = 40

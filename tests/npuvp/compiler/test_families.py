@@ -15,7 +15,7 @@ from npuvp.plan import GenerationPlan
 from npuvp.reference_model import reference_generate
 
 DATA = Path(__file__).parents[2] / "data" / "dllm_others"
-CASES = sorted(path.name for path in DATA.iterdir() if path.is_dir() and path.name[:2] != "v2")
+CASES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
 
 
 def load(name: str, **changes: Any) -> tuple[Any, GenerationPlan, list[list[int]], Any]:
@@ -64,10 +64,32 @@ def test_dream_as_in_the_reference(name: str, changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "prompt", "changes"),
+    [
+        ("v2_plain", 3, {}),
+        ("v2_plain", 7, {"threshold": 0.9}),
+        ("v2_plain", 11, {"temperature": 0.4, "seed": 2}),
+        ("v2_plain", 11, {"sub_block": 1}),
+        ("v2_plain", 11, {"sub_block": 2, "sub_block_cache": True, "gen_length": 8}),
+        ("v2_sub_block_cache", 16, {"temperature": 0.4, "threshold": 0.5, "seed": 1}),
+        ("v2_stop", 5, {}),
+    ],
+)
+def test_block_diffusion_as_in_the_reference(
+    name: str, prompt: int, changes: dict[str, Any]
+) -> None:
+    model, plan, tokens, _ = load(name, **changes)
+    shown = [tokens[0][:prompt]]
+    made = vp.generate(model, shown, plan, platform(32, 8))
+    same_results(made, reference_generate(model, plan, shown))
+
+
+@pytest.mark.parametrize(
     ("name", "changes"),
     [
         ("dream_dual_thr", {"gen_length": 4, "block_length": 4, "steps": 2}),
         ("moe_b1_blocks", {"gen_length": 4, "block_length": 4, "steps": 2}),
+        ("v2_sub_block_cache", {"gen_length": 8, "temperature": 1.0, "seed": 3}),
     ],
 )
 def test_in_the_golden_machine(name: str, changes: dict[str, Any]) -> None:
@@ -77,7 +99,7 @@ def test_in_the_golden_machine(name: str, changes: dict[str, Any]) -> None:
     same_results(made, vp.generate(model, prompt, plan, machine, golden=True))
 
 
-@pytest.mark.parametrize("name", ["dream_margin", "dream_dual_thr", "moe_b2_cfg"])
+@pytest.mark.parametrize("name", ["dream_margin", "dream_dual_thr", "moe_b2_cfg", "v2_plain"])
 def test_several_cores_write_the_same(name: str) -> None:
     model, plan, prompt, mask = load(name)
     machine = Platform("two cores")
