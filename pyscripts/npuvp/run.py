@@ -13,6 +13,7 @@ from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware
+from npuvp.isa import load as load_isa
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
 from npuvp.traces.session import TraceOptions, open_tracing
@@ -20,7 +21,7 @@ from npuvp.traces.session import TraceOptions, open_tracing
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Energy", "Result", "TraceRequest", "run_firmware"]
+__all__ = ["Energy", "Lap", "Result", "TraceRequest", "run_firmware"]
 
 CLASSES = ("vector", "memory", "scalar", "control", "matrix")
 
@@ -60,6 +61,42 @@ class Energy:
         return (sum(self.dynamic_fj.values()) + sum(self.static_fj.values())) * 1e-15
 
 
+@dataclass(frozen=True)
+class Lap:
+    """What the counters of a core held at an instant of its program.
+
+    Attributes:
+        kind: ``call`` or ``phase``, a mark; ``word``, one that the host got.
+        value: Of the mark, or the word.
+        cycle: Of the core.
+        cycles_by_class: Where they went to, as in `Result.cycles_by_class`.
+        dynamic_fj: Energy of events of the whole platform, in femtojoules.
+        bytes_read, bytes_written: By the core's DMA.
+        macs: Multiply-accumulate operations of the matrix unit.
+    """
+
+    kind: str
+    value: int
+    cycle: int
+    cycles_by_class: Mapping[str, int]
+    dynamic_fj: int
+    bytes_read: int
+    bytes_written: int
+    macs: int
+
+
+_LAP_CLASSES = ("scalar", "vector", "matrix", "memory", "control")
+
+
+def _laps(native: Any, core: int) -> list[Lap]:
+    kinds = load_isa().value_sets["mark_kind"]
+    names = {kinds["phase"]: "phase", kinds["call"]: "call", 255: "word"}
+    return [
+        Lap(names[kind], value, cycle, dict(zip(_LAP_CLASSES, classes, strict=True)), *rest)
+        for kind, value, cycle, classes, *rest in native.laps(core)
+    ]
+
+
 @dataclass
 class Result:
     """What a run gave.
@@ -75,6 +112,7 @@ class Result:
         decisions: Per core, what control took from data: feed it to a run in timing mode.
         host_words: (time in ps, core, word) that firmware pushed to the host.
         doorbells: (time in ps, core, code) of interrupts to the host.
+        laps: Per core, its counters at marks of calls and phases and at words to the host.
         trace_files: Written traces by kind.
         seconds: Time that the simulation took on this host.
         mode: Data mode.
@@ -88,6 +126,7 @@ class Result:
     decisions: dict[int, list[tuple[int, int]]]
     host_words: list[tuple[int, int, int]]
     doorbells: list[tuple[int, int, int]]
+    laps: list[list[Lap]] = field(default_factory=list, repr=False)
     trace_files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     mode: str = "functional"
@@ -244,6 +283,7 @@ def run_firmware(
         decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
+        laps=[_laps(machine.native, i) for i in range(len(description["cores"]))],
         trace_files=dict(machine.trace_files),
         seconds=seconds,
         mode=mode,

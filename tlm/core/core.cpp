@@ -59,6 +59,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_shr_int:
         case Op::s_itof:
         case Op::s_set_fp:
+        case Op::s_rand_fp:
         case Op::c_host_push:
         case Op::c_mark:
         case Op::c_halt:
@@ -66,6 +67,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_st_int:
             return field == Field::rd;
         case Op::v_red_max_idx:
+        case Op::v_red_max_rand:
             return field == Field::rs2 || field == Field::rd;
         case Op::v_cmp_int:
             return field == Field::rs2;
@@ -429,6 +431,13 @@ Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool 
     retire(d, issue, issue, issue + interval, issue + latency,
            energy_.operation_fj[timing] + energy_.element_fj[timing] * elements);
     return {issue, issue + latency};
+}
+
+void Core::record_lap(std::uint32_t kind, std::uint32_t value) {
+    std::uint64_t spent = 0;
+    for (const trace::Source& source : hub_.sources()) spent += source.dynamic_fj;
+    laps_.push_back({kind, value, next_issue_, class_cycles_, spent, dma.bytes_read(),
+                     dma.bytes_written(), macs_});
 }
 
 void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,

@@ -81,6 +81,19 @@ struct Environment {
     std::function<std::string(std::uint64_t)> owner_of;  ///< text for a global address
 };
 
+/// Counters of a core at an instant of its program.
+struct Lap {
+    static constexpr std::uint32_t host_word = 255;
+    std::uint32_t kind;  ///< of the mark (isa::MarkKind), or host_word
+    std::uint32_t value;
+    std::uint64_t cycle;
+    std::array<std::uint64_t, 5> class_cycles;  ///< as Core::cycles_by_class
+    std::uint64_t dynamic_fj;                   ///< of the whole platform
+    std::uint64_t bytes_read;
+    std::uint64_t bytes_written;
+    std::uint64_t macs;
+};
+
 /// Fetch, in-order issue, scoreboard and the scalar, vector and matrix units with their SRAMs. It
 /// runs ahead of the kernel on its own cycle count, and stops where it has to wait or where its
 /// quantum ends. Everything that a waiting core needs to go on is in its members.
@@ -106,6 +119,8 @@ class Core : public sc_core::sc_module {
     std::uint64_t instructions() const { return instructions_; }
     std::uint32_t exit_code() const { return exit_code_; }
     const std::array<std::uint64_t, 5>& cycles_by_class() const { return class_cycles_; }
+    /// What the counters held at every mark of a call or a phase and at every word to the host.
+    const std::vector<Lap>& laps() const { return laps_; }
     const std::vector<std::uint64_t>& counts_by_operation() const { return op_counts_; }
     std::uint64_t local_cycle() const { return next_issue_; }
     std::uint32_t pc() const { return pc_; }
@@ -163,6 +178,7 @@ class Core : public sc_core::sc_module {
     void retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uint64_t unit_end,
                 std::uint64_t done, std::uint64_t spent_fj);
     Ready registers_ready(const D& d) const;
+    void record_lap(std::uint32_t kind, std::uint32_t value);
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
     void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                             std::uint64_t unit_end);
@@ -183,6 +199,7 @@ class Core : public sc_core::sc_module {
     bool execute_sampling(const D& d);
     template <bool functional>
     bool execute_topk(const D& d);
+    std::vector<float> with_noise(const std::vector<float>& logits, std::uint32_t first);
     bool execute_sync(const D& d);
 
     // execute_matrix.cpp
@@ -300,7 +317,8 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 32> csr_{};
+    std::array<std::uint32_t, 64> csr_{};
+    std::vector<Lap> laps_;
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;
     LazyArray<std::uint8_t> vector_;

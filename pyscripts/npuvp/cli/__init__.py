@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import check, generate, isa_tools, run, sample
+from npuvp.cli import accuracy, check, generate, isa_tools, run, sample
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, sample, generate)
+_COMMANDS = (check, isa_tools, run, sample, generate, accuracy)
 
 
 def _parser() -> argparse.ArgumentParser:

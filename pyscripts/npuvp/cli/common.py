@@ -19,6 +19,7 @@ __all__ = [
     "add_command",
     "add_platform",
     "add_traces",
+    "joules",
     "load_platform",
     "print_json",
     "print_result",
@@ -141,7 +142,8 @@ def print_json(data: Any) -> None:
     print()
 
 
-def _joules(value: float) -> str:
+def joules(value: float) -> str:
+    """An energy with the unit that suits its size."""
     for unit, size in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
         if value >= size:
             return f"{value / size:.2f} {unit}"
@@ -160,11 +162,11 @@ def print_result(result: Result, files: list[Path]) -> None:
     for name, n in classes.items():
         print(f"  {name:<14}{n:>14,}  {100 * n / total:5.1f} %")
     watts = result.energy.total / result.time if result.time_ps else 0.0
-    print(f"energy (estimate) {_joules(result.energy.total)}, on average {watts:.3f} W")
+    print(f"energy (estimate) {joules(result.energy.total)}, on average {watts:.3f} W")
     parts = sorted(result.energy.by_component.items(), key=lambda item: -item[1])
-    for name, joules in parts:
-        if joules > 0:
-            share = 100 * joules / result.energy.total
-            print(f"  {name:<14}{_joules(joules):>14}  {share:5.1f} %")
+    for name, part in parts:
+        if part > 0:
+            share = 100 * part / result.energy.total
+            print(f"  {name:<14}{joules(part):>14}  {share:5.1f} %")
     for path in files:
         print(f"written: {path}")

@@ -14,9 +14,10 @@ from npuvp.compiler.build import build, fuse
 from npuvp.compiler.control import LOG_WORDS, Control, Memory, most_calls, plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
+from npuvp.compiler.head import Forward
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.phases import Phases
+from npuvp.compiler.sampler import Sampler
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
@@ -184,23 +185,15 @@ def compile_generation(
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
     shape = Shape(rows, batch, prompt_length, length, most_calls(plan), plan.block_length)
-    layout = Layout(spec, shape, geometry, numbers, plan.kv_format, cores)
-    memory = Memory(geometry, shape, plan)
+    sampler = Sampler.of(plan, spec)
+    layout = Layout(spec, shape, geometry, sampler.edited, numbers, plan.kv_format, cores)
+    memory = Memory(geometry, shape, plan, sampler, cores)
     texts: list[str] = []
     for core in range(cores):
         asm = Assembly()
         if present > 1:
             asm.lines.append(f".core {core}")
-        phases = Phases(
-            asm,
-            layout,
-            memory.tokens,
-            memory.maxima,
-            memory.sums,
-            memory.candidates,
-            plan.cfg_scale,
-            core,
-        )
+        phases = Forward(asm, layout, memory, sampler, core)
         control = Control(asm, phases, spec, plan, shape, memory)
         control.program(padding is not None)
         texts.append(asm.text)

@@ -6,8 +6,10 @@ import numpy as np
 
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Allocator, Geometry, Shape
-from npuvp.compiler.phases import LAYER, Phases
+from npuvp.compiler.phases import LAYER
+from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.state import State
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
@@ -33,15 +35,6 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
         faults.append(
             f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026"
         )
-    for name, default in (
-        ("temperature", 0.0),
-        ("remasking", "low_confidence"),
-        ("logits_eos_inf", False),
-        ("confidence_eos_eot_inf", False),
-    ):
-        value = getattr(plan, name)
-        if value != default:
-            faults.append(f"{name}: {value!r}, the compiler supports {default!r} only")
     return faults
 
 
@@ -59,9 +52,18 @@ class Memory:
         geometry: Of the core.
         shape: Of the generation.
         plan: What to generate.
+        sampler: What becomes of logits.
+        cores: That share the work.
     """
 
-    def __init__(self, geometry: Geometry, shape: Shape, plan: GenerationPlan):
+    def __init__(
+        self,
+        geometry: Geometry,
+        shape: Shape,
+        plan: GenerationPlan,
+        sampler: Sampler,
+        cores: int = 1,
+    ):
         words = Allocator("INT SRAM", geometry.int_words)
         words.take("state", State.FREE)
         self.base = words.take("quota of every step", shape.samples)
@@ -70,7 +72,9 @@ class Memory:
         least = plan.block_length
         # Tokens of a row of the batch, and candidates of all rows.
         room = (geometry.int_words - words.used) // (shape.samples + 1)
-        self.span = min(wanted, room, geometry.fp_words // (2 * shape.samples))
+        # With several cores, room for a row of the batch of what another core has found.
+        per_position = len(sampler.words) * shape.samples + (cores > 1)
+        self.span = min(wanted, room, geometry.fp_words // per_position)
         if self.span < least:
             raise CompileError(
                 [
@@ -81,7 +85,10 @@ class Memory:
             )
         self.tokens = words.take("tokens", self.span)
         self.candidates = words.take("candidates", shape.samples * self.span)
-        self.maxima, self.sums = 0, shape.samples * self.span
+        self.words = {
+            name: index * shape.samples * self.span for index, name in enumerate(sampler.words)
+        }
+        self.gathered = len(sampler.words) * shape.samples * self.span
         self.mask_rows = -(-self.span // geometry.width)
 
 
@@ -97,7 +104,7 @@ class Control:
     def __init__(
         self,
         asm: Assembly,
-        phases: Phases,
+        phases: Forward,
         spec: ModelSpec,
         plan: GenerationPlan,
         shape: Shape,
@@ -119,6 +126,9 @@ class Control:
         """The whole text."""
         asm, plan = self.asm, self.plan
         asm.comment("generation: blocks from left to right")
+        if self.phases.sampler.draws:
+            asm.csr("rng_key0", plan.seed & 0xFFFFFFFF)
+            asm.csr("rng_key1", plan.seed >> 32)
         for word in (State.BLOCK, State.CALL):
             asm.store("gp0", word)
         asm.li("gp1", self.shape.prompt)
@@ -378,7 +388,7 @@ class Control:
             with asm.skip_if("C_BGEU", "gp9", "gp8"):
                 asm.add("gp7", "gp7", 1)
         asm(f"S_MUL_INT gp8, {row}, {span}")
-        asm.add("gp9", "gp8", memory.maxima)
+        asm.add("gp9", "gp8", memory.words["maxima"])
         asm.li("gp10", self.transfer)
         asm(f"V_TOPK_FP gp10, gp9, gp6, gp7, {span}")
         if plan.threshold is not None:
@@ -479,7 +489,7 @@ class Control:
         asm.li("gp8", self.masks)
         asm(f"V_COUNT gp9, gp8, {span}")
         asm(f"S_MUL_INT gp10, gp1, {span}")
-        asm.add("gp10", "gp10", memory.maxima)
+        asm.add("gp10", "gp10", memory.words["maxima"])
         asm.li("gp11", int(np.float32(plan.factor).view(np.uint32)))
         asm("S_SET_FP f4, gp11")
         asm.li("gp11", int(np.float32(1).view(np.uint32)))

@@ -66,9 +66,9 @@ class Emitter:
     def _address(self, register: str, name: str) -> None:
         self.asm(f"LIA {register}, {self.layout.addresses[name]}, {A}, {B}")
 
-    def _float(self, register: str, value: float) -> None:
-        self.asm.li(A, int(np.float32(value).view(np.uint32)))
-        self.asm(f"S_SET_FP {register}, {A}")
+    def _float(self, register: str, value: float, scratch: str = A) -> None:
+        self.asm.li(scratch, int(np.float32(value).view(np.uint32)))
+        self.asm(f"S_SET_FP {register}, {scratch}")
 
     def _end(self) -> None:
         """The end of a phase: what it stored is in memory, on all cores."""

@@ -168,6 +168,7 @@ class Layout:
     """Addresses in HBM.
 
     Attributes:
+        edited: Tokens whose logits the sampler hides.
         formats: Of classes of tensors.
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
@@ -181,6 +182,7 @@ class Layout:
     spec: ModelSpec
     shape: Shape
     geometry: Geometry
+    edited: tuple[int, ...] = ()
     formats: Formats = field(default_factory=Formats)
     kv_format: str = "bf16"
     cores: int = 1
@@ -201,7 +203,7 @@ class Layout:
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
             "key_mask": 2 * width * shape.batch * self.key_rows,
-            "vocab_mask": 2 * width,
+            "vocab_mask": 2 * width * (1 + len(self.edited)),
             "rotation": 2 * self.geometry.mlen**2,
         }
         for name, size in sizes.items():
@@ -218,7 +220,8 @@ class Layout:
             room = 2 * self.geometry.vector_rows * width
             self.addresses["activations"] = memory.take("activations", self.cores * room)
         if self.cores > 1:
-            size = self.cores * self.statistics_bytes
+            # Every word of `Sampler`, and the candidates.
+            size = self.cores * 4 * 7 * self.statistics_words
             self.addresses["statistics"] = memory.take("statistics", size)
         if spec.tied_head:
             self.addresses["head"] = self.addresses["embedding"]
@@ -260,7 +263,7 @@ class Layout:
             yield Stored("fresh_keys", 0, kv_columns), tokens
             yield Stored("fresh_values", 0, kv_columns), tokens
         if self.stores_logits:
-            yield self.logits, self.whole_positions
+            yield self.logits, self.whole_positions(0)
 
     def _tables_of_a_layer(self) -> Iterator[tuple[Stored, int]]:
         spec, formats, shape = self.spec, self.formats, self.shape
@@ -354,9 +357,11 @@ class Layout:
         columns = -(-self.spec.vocab // block) * block
         return Stored("logits", 0, columns, ELEMENTS[self.formats.logits], block)
 
-    @property
-    def whole_positions(self) -> int:
+    def whole_positions(self, extra: int) -> int:
         """Rows of a tile of the head that holds all rows of each of its positions.
+
+        Args:
+            extra: Rows of Vector SRAM that the head takes beside tile, logits and norm.
 
         Raises:
             CompileError: Not even the smallest fits.
@@ -364,7 +369,7 @@ class Layout:
         geometry, batch = self.geometry, self.shape.batch
         blocks = -(-self.spec.hidden // geometry.width)
         whole = math.lcm(geometry.group, batch)
-        room = (geometry.vector_rows - blocks - 3) // (blocks + 1) // whole
+        room = (geometry.vector_rows - blocks - extra) // (blocks + 1) // whole
         if room == 0:
             raise CompileError(
                 [
@@ -375,9 +380,9 @@ class Layout:
         return min(room, -(-self.shape.span * batch // whole)) * whole
 
     @property
-    def statistics_bytes(self) -> int:
-        """Of the sums and candidates of a core."""
-        return 8 * self.shape.samples * self.shape.length
+    def statistics_words(self) -> int:
+        """Words of an array with one for every sampled position."""
+        return self.shape.samples * self.shape.length
 
     # Contents
 
@@ -392,8 +397,10 @@ class Layout:
         keys[:, : shape.length] = 1
         if padding is not None:
             keys[:, : shape.prompt] = padding
-        vocab = np.zeros(width, np.float32)
-        vocab[: self.spec.vocab % width or width] = 1
+        vocab = np.zeros((1 + len(self.edited), width), np.float32)
+        vocab[0, : self.spec.vocab % width or width] = 1
+        for row, token in enumerate(self.edited, 1):
+            vocab[row] = np.arange(width) != token % width
         return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab)]
 
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp.compiler.account import call_energies, phase_uses
 from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
 from npuvp.compiler.formats import Formats
@@ -38,6 +39,7 @@ def read_calls(
     outputs: dict[str, NDArray[Any]],
     before: NDArray[np.int32],
     times: list[int] | None = None,
+    energies: list[float] | None = None,
 ) -> list[CallRecord]:
     """Records of the calls from the firmware's logs.
 
@@ -46,6 +48,7 @@ def read_calls(
         outputs: Its output tensors.
         before: Canvas at the start, (B, L).
         times: Cycle at which each call ended; None without a clock.
+        energies: Joules of each call likewise.
     """
     records = []
     last = 0
@@ -69,6 +72,7 @@ def read_calls(
                 canvas_after=after,
                 transfer=outputs["transfer_log"][index] != 0,
                 cycles=cycles,
+                energy=None if energies is None else energies[index],
             )
         )
         before = after
@@ -159,6 +163,7 @@ def generate_and_run(
         shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
     inputs = {"tokens": shown.T}
     times: list[int] | None = None
+    energies: list[float] | None = None
     result: Result | None = None
     try:
         if golden:
@@ -171,11 +176,16 @@ def generate_and_run(
             outputs = result.outputs
             period = description["period_ps"]
             times = [time // period for time, _, _ in result.host_words]
+            energies = call_energies(result, period)
     except Trap as trap:
         for code, reason in TRAPS.items():
             if f"code {code}" in str(trap) and trap.message == "firmware trap":
                 raise GenerationError(reason) from trap
         raise
-    calls = read_calls(compilation, outputs, canvas, times)
+    calls = read_calls(compilation, outputs, canvas, times, energies)
     final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
-    return GenerationResult(final, calls, length), result
+    if result is None:
+        return GenerationResult(final, calls, length), None
+    phases = phase_uses(result, description["period_ps"])
+    generated = GenerationResult(final, calls, length, result.time, result.energy.total, phases)
+    return generated, result

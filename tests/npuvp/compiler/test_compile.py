@@ -70,10 +70,7 @@ def test_phases_hold_every_operation_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"temperature": 1.0}, "temperature: 1.0"),
-        ({"remasking": "random"}, "remasking: 'random'"),
         ({"kv_format": "mxint8", "cache": "none"}, "keys in mxint8 with cache 'none'"),
-        ({"revision": "llada", "cache": "none", "logits_eos_inf": True}, "logits_eos_inf: True"),
     ],
 )
 def test_unsupported_plans_are_named(changes: dict[str, Any], message: str) -> None:

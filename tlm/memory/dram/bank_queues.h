@@ -82,15 +82,68 @@ class BankQueues {
     const Entry& entry(int index) const { return entries_[index]; }
 
     /// True if the request now leads its bank's hits or misses, so that a decision may change.
-    bool push(const Entry& entry);
+    /// Order and link of the entry are set here.
+    bool push(const Entry& entry) {
+        const std::int16_t index = free_;
+        Entry& e = entries_[index];
+        free_ = e.next;
+        e = entry;
+        e.next = -1;
+        e.order = arrivals_++;
+        ++size_[e.kind];
+        if (e.kind == kWrite) ++writes_at_[bucket(e.unit)];
+        Bank& b = at(e.pc, e.bank);
+        List& list = b.lists[e.kind];
+        const bool hits = ((masks_[e.pc].open >> e.bank) & 1) != 0 && b.row == e.row;
+        std::int16_t& head = hits ? list.hit_head : list.miss_head;
+        std::int16_t& tail = hits ? list.hit_tail : list.miss_tail;
+        const bool first = head < 0;
+        if (first) {
+            head = index;
+        } else {
+            entries_[tail].next = index;
+        }
+        tail = index;
+        if (first) refresh_masks(e.pc, e.bank, e.kind);
+        return first;
+    }
     /// A write to `unit` waits (writes whose row is already activated do not count).
-    bool write_waits(int pc, int bank, std::uint64_t unit) const;
+    bool write_waits(int pc, int bank, std::uint64_t unit) const {
+        return size_[kWrite] != 0 && writes_at_[bucket(unit)] != 0 && finds_write(pc, bank, unit);
+    }
 
     /// The oldest miss of `kind` opens its row and leaves its queue.
     int activate(int pc, int bank, Kind kind);
     void close(int pc, int bank);
-    /// Removes the oldest hit / the request that activated the row, and counts a column access.
-    Entry take_hit(int pc, int bank, Kind kind);
+    /// Removes the oldest hit / the request that activated the row, and counts a column access. The
+    /// entry may be read until the next `push`.
+    const Entry& take_hit(int pc, int bank, Kind kind) {
+        Bank& b = at(pc, bank);
+        List& list = b.lists[kind];
+        const int index = list.hit_head;
+        const Entry& taken = entries_[index];
+        const std::int16_t next = taken.next;
+        list.hit_head = next;
+        --size_[kind];
+        if (kind == kWrite) --writes_at_[bucket(taken.unit)];
+        ++b.columns;
+        Masks& masks = masks_[pc];
+        const std::uint64_t bit = std::uint64_t{1} << bank;
+        if (next < 0) {
+            list.hit_tail = -1;
+            masks.hit[kind] &= ~bit;
+            masks.hit_first[kind] &= ~bit;
+        } else {
+            hit_orders_[kind][pc * banks_per_pc_ + bank] = entries_[next].order;
+            // Hits only grow younger, so a miss that came first stays first.
+            if ((masks.hit_first[kind] & bit) != 0 &&
+                entries_[next].arrival > entries_[list.miss_head].arrival) {
+                masks.hit_first[kind] &= ~bit;
+            }
+        }
+        release(index);
+        return taken;
+    }
     Entry take_active(int pc, int bank);
 
     void save(Writer& writer) const;
@@ -99,7 +152,11 @@ class BankQueues {
   private:
     Bank& at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
     void append(std::int16_t& head, std::int16_t& tail, int index);
-    void release(int index);
+    void release(int index) {
+        entries_[index].next = free_;
+        free_ = static_cast<std::int16_t>(index);
+    }
+    bool finds_write(int pc, int bank, std::uint64_t unit) const;
     void refresh_masks(int pc, int bank, Kind kind);
     static std::size_t bucket(std::uint64_t unit) {
         return static_cast<std::size_t>((unit * 0x9E3779B97F4A7C15ULL) >> 56);

@@ -45,20 +45,15 @@ void DramBackend::note(std::size_t channel) {
 bool DramBackend::send(const Request& request) {
     check_request(request, access_bytes_, capacity_);
     const std::uint64_t unit = request.address >> access_shift_;
+    const std::uint32_t number = mapping_.channel(unit);
+    Channel& channel = *channels_[number];
     // A caller that is refused tries again and again: that has to be cheap.
-    if (channels_[mapping_.channel(unit)]->refuses(request.write ? kWrite : kRead)) return false;
-    const Coordinates where = mapping_.locate(unit);
-    switch (channels_[where.channel]->send(where, unit, request, tick_)) {
-        case Channel::Accepted::no:
-            return false;
-        case Channel::Accepted::forwarded:
-            decided_.push_back({request.tag, clock_.time(tick_ + 1)});
-            break;
-        case Channel::Accepted::queued:
-        case Channel::Accepted::posted:
-            break;
-    }
-    note(where.channel);
+    if (channel.refuses(request.write ? kWrite : kRead)) return false;
+    const Channel::Accepted accepted = channel.send(mapping_.locate(unit), unit, request, tick_);
+    if (accepted == Channel::Accepted::no) return false;
+    if (accepted == Channel::Accepted::forwarded)
+        decided_.push_back({request.tag, clock_.time(tick_ + 1)});
+    if (channel.next() != next_[number] || wake_[number] == kNeverTick) note(number);
     return true;
 }
 

@@ -51,6 +51,17 @@ Pick FrFcfs::oldest_active(int pc, Tick now) const {
     return pick;
 }
 
+Tick FrFcfs::active_ready(int pc) const {
+    Tick ready = kNeverTick;
+    const BankQueues::Masks& m = queues_.masks(pc);
+    for (std::uint64_t banks = m.active; banks != 0; banks &= banks - 1) {
+        const int bank = __builtin_ctzll(banks);
+        ready = std::min(ready, (m.active_write >> bank & 1) == 0 ? timing_.read_ready(pc, bank)
+                                                                  : timing_.write_ready(pc, bank));
+    }
+    return ready;
+}
+
 Pick FrFcfs::hit_column(int pc, Kind kind, Tick now) const {
     return oldest_ready(queues_.masks(pc).hit[kind], now,
                         kind == kRead ? timing_.reads(pc) : timing_.writes(pc),

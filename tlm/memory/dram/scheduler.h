@@ -37,6 +37,10 @@ struct Watch {
         ready &= ~(std::uint64_t{1} << bank);
         if (pick.bank == bank) pick.bank = -1;
     }
+    void forget_all(std::uint64_t banks) {
+        ready &= ~banks;
+        if (pick.bank >= 0 && (banks >> pick.bank & 1) != 0) pick.bank = -1;
+    }
     void reset(Tick from) {
         look = pick.next = from;
         pick.bank = -1;
@@ -57,6 +61,8 @@ class FrFcfs {
         return queues_.masks(pc).active == 0 ? Pick{} : oldest_active(pc, now);
     }
     Pick hit_column(int pc, Kind kind, Tick now) const;
+    /// No column command for a request that has activated its row is ready earlier.
+    Tick active_ready(int pc) const;
     Pick activate(int pc, Kind kind, Tick now) const;
     /// Brings `watch` up to date. A bank that may be closed stays so until it gets a command, which
     /// its owner reports with `forget`; so times are compared once and then only orders.

@@ -1,0 +1,1 @@
+"""The analytical path: latency, energy, area and utilisation in closed form."""
