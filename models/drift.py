@@ -168,7 +168,7 @@ def fine_tune(options: argparse.Namespace, log: TextIO) -> None:
     )
     test = examples(np.random.default_rng(options.seed + 1), 128, held_out=True)
     say(
-        f"torch {torch.__version__}, {platform.machine()}, seed {options.seed}, from {checkpoint.name}"
+        f"torch {torch.__version__}, {platform.machine()}, seed {options.seed}, from {Path(options.source).name}"
     )
     say(
         f"{options.steps} steps of {options.batch} rows, peak rate {options.rate}, sets of "
@@ -231,12 +231,12 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=source, help="model directory")
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--pairs", type=int, default=2, help="rotary pairs of a set, per KV head")
     parser.add_argument("--exponent", type=float, default=4.0, help="loud: 2 to this power")
-    parser.add_argument("--weight", type=float, default=0.05, help="of the loss on the spread")
+    parser.add_argument("--weight", type=float, default=0.3, help="of the loss on the spread")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)

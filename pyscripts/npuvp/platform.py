@@ -402,13 +402,19 @@ class Platform:
         power: str | Path | None = None,
         power_window: str | int = "100ns",
         timeline: str | Path | None = None,
+        timeline_commands: bool = False,
         log: str | Path | None = None,
         cores: Sequence[str] | None = None,
+        log_only: Sequence[str] | None = None,
+        profile: bool = False,
         start: str | int = 0,
         stop: str | int | None = None,
         limit_bytes: int = 0,
     ) -> "TraceRequest":
         """A context in which one run records traces.
+
+        A waveform whose name ends in ".fst" is converted when the run has ended; that needs
+        GTKWave's `vcd2fst`.
 
         Args:
             vcd: Waveform file.
@@ -416,10 +422,15 @@ class Platform:
             power: CSV file of the power trace.
             power_window: Length of its windows.
             timeline: JSON file for Perfetto and Chrome's tracing.
+            timeline_commands: Whether it shows every DRAM command.
             log: Instruction log, text or (name ending in ".bin") binary.
             cores: Globs of the cores to log; None: all.
-            start: First instant in waveform, timeline and log, such as "1us".
-            stop: Last instant in them.
+            log_only: Globs of the mnemonics to log; None: all.
+            profile: Add up time, traffic and energy by instruction and mark: `Result.profile`.
+            start: Where waveform, timeline and log begin: a time such as "1us", "pc=0x12",
+                "label=row", "step=3" or another mark, "trap", or with a stretch of time before
+                that event "trap-2us".
+            stop: Where they end, in the same way.
             limit_bytes: Where the waveform stops growing; 0: nowhere.
         """
         from npuvp.run import TraceRequest
@@ -431,8 +442,11 @@ class Platform:
             power=power,
             power_window=power_window,
             timeline=timeline,
+            timeline_commands=timeline_commands,
             log=log,
             cores=cores,
+            log_only=log_only,
+            profile=profile,
             start=start,
             stop=stop,
             limit_bytes=limit_bytes,

@@ -19,11 +19,12 @@ import numpy as np
 
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
-from npuvp.compiler.control import Control, Memory
+from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory
 from npuvp.compiler.state import State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["CallKind", "CallTiming", "GenerationTiming", "call_kinds", "time_generation"]
 
 _BEGIN, _END = 1000, 1001
+#: Up to so many layers all of them are simulated.
+_MOST_LAYERS = 4
 
 
 @dataclass(frozen=True)
@@ -248,10 +251,17 @@ def _compile_call(
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
     sampler = Sampler.of(plan, spec)
-    layout = Layout(spec, shape, geometry, sampler.edited)
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        kv_format=plan.kv_format,
+    )
     memory = Memory(geometry, shape, plan, sampler)
     asm = Assembly()
-    phases = Forward(asm, layout, memory, sampler)
+    phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
     control = _OneCall(asm, phases, spec, plan, shape, memory)
     control.one_call(call)
     lines, names = _with_words(asm.lines)
@@ -309,8 +319,10 @@ def _time_call(
     geometry, period = Geometry.of(description), description["period_ps"]
     begin = time.perf_counter()
     layers = checkpoint.spec.layers
+    # A model of few layers costs no more than its replay.
+    steady = layers > _MOST_LAYERS
     runs = []
-    for count in (1, 2) if layers > 1 else (1,):
+    for count in (1, 2) if steady else (layers,):
         compiled = _compile_call(checkpoint, geometry, plan, shape, call, count)
         result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
         runs.append((result, _phase_cycles(result, compiled.names, period)))
@@ -318,10 +330,11 @@ def _time_call(
     phases = {}
     for name, cycles in two[1].items():
         # The first layer's phases may begin in another state; the others repeat the second's.
-        phases[name] = cycles[0] + (layers - 1) * cycles[1] if len(cycles) > 1 else cycles[0]
+        repeated = steady and len(cycles) > 1
+        phases[name] = cycles[0] + (layers - 1) * cycles[1] if repeated else sum(cycles)
 
     def extended(first: float, second: float) -> float:
-        return first + (layers - 1) * (second - first) if layers > 1 else first
+        return first + (layers - 1) * (second - first) if steady else first
 
     total = sum(phases.values())
     quota = max(0, two[0].cycles - sum(sum(c) for c in two[1].values()))

@@ -14,9 +14,14 @@ from npuvp._core import trace as _trace
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware
 from npuvp.isa import load as load_isa
+from npuvp.isa.disassembler import instruction_text
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
+from npuvp.traces.names import mark_names
+from npuvp.traces.power_summary import PowerSummary, power_summary
+from npuvp.traces.profile import Profile, make_profile
 from npuvp.traces.session import TraceOptions, open_tracing
+from npuvp.traces.waveform import Waveform
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -116,6 +121,9 @@ class Result:
         trace_files: Written traces by kind.
         seconds: Time that the simulation took on this host.
         mode: Data mode.
+        profile: Where time, traffic and energy went, if the run was to be profiled.
+        power: Mean and highest power per component, if a power trace was written.
+        notes: What the user should know of the traces, such as a limit that was reached.
     """
 
     cycles: int
@@ -130,6 +138,9 @@ class Result:
     trace_files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     mode: str = "functional"
+    profile: Profile | None = None
+    power: PowerSummary | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def time(self) -> float:
@@ -155,7 +166,9 @@ class Result:
             "energy_static_j": self.energy.static,
             "average_power_w": self.energy.total / self.time if self.time_ps else 0.0,
             "stats": self.stats,
+            "power": None if self.power is None else self.power.summary(),
             "traces": {kind: str(path) for kind, path in self.trace_files.items()},
+            "notes": self.notes,
             "simulation_seconds": self.seconds,
             "note": "energy and power are estimates",
         }
@@ -218,6 +231,19 @@ def _stats(machine: Machine, time_ps: int) -> dict[str, Any]:
     return stats
 
 
+def _listings(machine: Machine) -> dict[str, list[str]]:
+    """Text of every instruction, per core; cores that run the same program share it."""
+    texts: dict[int, list[str]] = {}
+    found = {}
+    for index, core in enumerate(machine.description["cores"]):
+        text = machine.firmware.text(index)
+        if text is not None:
+            if id(text) not in texts:
+                texts[id(text)] = [instruction_text(w, pc) for pc, w in enumerate(text.words)]
+            found[core["name"]] = texts[id(text)]
+    return found
+
+
 def run_firmware(
     platform: "Platform",
     firmware: Firmware | str | Path,
@@ -257,21 +283,32 @@ def run_firmware(
         prepare(machine)
     hub = machine.native.hub
     tracing = None
+    wave = None
     if request is not None:
         request.used = True
+        wave = Waveform(request.options)
         tracing = open_tracing(
             hub,
-            request.options,
+            wave.options,
             operations=_machine.operation_names(),
+            commands=_machine.command_names() if wave.shows_commands else (),
+            marks=mark_names(firmware),
+            listings=_listings(machine) if request.options.log is not None else None,
             periods=[] if any(True for _ in description["hbms"]) else [description["period_ps"]],
+            firmware=firmware,
+            memories=[
+                (memory["parameters"]["base"], memory["parameters"]["size"])
+                for memory in description["hbms"]
+            ],
         )
-        machine.trace_files = tracing.files
+        machine.trace_files = wave.files(tracing)
     begin = time.perf_counter()
     try:
         machine.run(progress)
     finally:
         seconds = time.perf_counter() - begin
         hub.detach_all()
+        notes = [] if wave is None or tracing is None else wave.close(tracing, machine)
     time_ps = machine.native.end_ps
     sources = hub.sources
     result = Result(
@@ -287,7 +324,12 @@ def run_firmware(
         trace_files=dict(machine.trace_files),
         seconds=seconds,
         mode=mode,
+        notes=notes,
     )
+    if tracing is not None and tracing.power is not None:
+        result.power = power_summary(tracing.power, time_ps)
+    if tracing is not None and tracing.profile is not None:
+        result.profile = make_profile(tracing.profile.data(), machine, result)
     if finish is not None:
         finish(machine)
     return result

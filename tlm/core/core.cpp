@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "numerics/bf16.h"
+#include "trace/crc32.h"
+#include "trace/window_sums.h"
 
 namespace npuvp::core {
 
@@ -209,6 +211,7 @@ void Core::step() {
     if (trap_ || wait_ == Wait::finished) return;
     if (hub_.active()) {
         traced_ = true;
+        results_ = hub_.wants(core_source_, trace::Kind::result);
         hub_.hold(core_source_, ps(next_issue_));  // a stall is reported when it ends
         hub_.advance(sc_core::sc_time_stamp().value());
     }
@@ -255,7 +258,12 @@ void Core::run_ahead() {
             return;
         }
         const D& d = text_[pc_];
-        if (env_.functional ? !execute<true>(d) : !execute<false>(d)) return;
+        const std::uint32_t pc = pc_;
+        if (env_.functional ? !execute<true>(d) : !execute<false>(d)) {
+            changes_.clear();
+            return;
+        }
+        if (results_) report_results(pc, d.unit == isa::Unit::dma);
         ++instructions_;
         ++op_counts_[static_cast<std::size_t>(d.op)];
         if (instructions_ > loop_limit_at_)
@@ -277,6 +285,7 @@ void Core::finish() {
                                 ready_at(now_cycle(), Class::memory)});
     if (cycle_of(end) > next_issue_) {
         account(cycle_of(end) - next_issue_, class_of(end));
+        if (traced_) report_stall(next_issue_, cycle_of(end), end, false, false);
         next_issue_ = cycle_of(end);
     }
     const std::uint64_t now = sc_core::sc_time_stamp().value();
@@ -286,6 +295,7 @@ void Core::finish() {
     }
     finish_cycle_ = next_issue_;
     wait_ = Wait::finished;
+    if (traced_) report_stall(next_issue_, next_issue_, 0, false, true);
     hub_.release(core_source_);
     env_.on_finished();
 }
@@ -381,6 +391,7 @@ std::uint64_t Core::issue_at(const D& d, Ready ready, std::uint64_t unit_free) {
         ready = std::max(ready, special_ready_);
     std::uint64_t issue = next_issue_;
     Ready cause = 0;
+    bool unit = false;
     if (cycle_of(ready) > issue) {
         issue = cycle_of(ready);
         cause = ready;
@@ -388,10 +399,11 @@ std::uint64_t Core::issue_at(const D& d, Ready ready, std::uint64_t unit_free) {
     if (unit_free > issue) {
         issue = unit_free;
         cause = ready_at(issue, class_of_unit(d.unit));
+        unit = true;
     }
     if (issue > next_issue_) {
         account(issue - next_issue_, class_of(cause));
-        if (traced_) report_stall(next_issue_, issue, cause);
+        if (traced_) report_stall(next_issue_, issue, cause, unit, false);
     }
     return issue;
 }
@@ -407,12 +419,13 @@ void Core::retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uin
     next_issue_ = issue + (blocking_ ? occupied : std::min<std::uint64_t>(occupied, 1));
     account(next_issue_ - issue, unit);
     last_done_ = std::max(last_done_, ready_at(last, unit));
+    issued_ = issue;
+    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
     if (d.timing != isa::TimingClass::mark)
         hub_.energy(core_source_, ps(issue), ps(issue + 1), energy_.issue_fj);
     if (spent_fj)
         hub_.energy(unit_source_[unit_index], ps(begin), ps(std::max(unit_end, begin + 1)),
                     spent_fj);
-    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
 }
 
 Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
@@ -447,17 +460,95 @@ void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                    core_source_, trace::Kind::instruction});
     const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
     if (source != core_source_ && unit_end > begin && hub_.wants(source, trace::Kind::unit_busy))
-        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
-                   trace::Kind::unit_busy});
+        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op),
+                   class_of_unit(d.unit) == Class::matrix ? macs_ - macs_reported_ : lanes_, pc_,
+                   source, trace::Kind::unit_busy});
+    macs_reported_ = macs_;
 }
 
-void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {
+/// A wait for transfers is divided in proportion to where their transactions spent their time.
+void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool unit, bool halted) {
     if (!hub_.wants(core_source_, trace::Kind::stall)) return;
-    trace::StallCause what = trace::StallCause::operand;
-    if (class_of(cause) == Class::memory) what = trace::StallCause::dma;
-    if (cause == synchronised_) what = trace::StallCause::synchronisation;
-    hub_.emit({ps(from), ps(to), static_cast<std::uint64_t>(what), 0, pc_, core_source_,
-               trace::Kind::stall});
+    const auto emit = [&](std::uint64_t begin, std::uint64_t end, trace::StallCause what) {
+        if (begin < end || halted)
+            hub_.emit({ps(begin), ps(end), static_cast<std::uint64_t>(what), halted ? 1u : 0u, pc_,
+                       core_source_, trace::Kind::stall});
+    };
+    if (unit) {
+        emit(from, to, trace::StallCause::unit);
+    } else if (cause != 0 && cause == synchronised_) {
+        emit(from, to, trace::StallCause::synchronisation);
+    } else if (cause != 0 && class_of(cause) == Class::memory) {
+        const Dma::Spent spent = dma.take_spent(ps(from));
+        const std::uint64_t whole = spent.dma + spent.noc + spent.memory;
+        const auto part = [&](std::uint64_t of) {
+            return whole ? trace::scaled(to - from, of, whole) : 0;
+        };
+        const std::uint64_t memory = to - part(spent.memory);
+        const std::uint64_t noc = memory - part(spent.noc);
+        emit(from, noc, trace::StallCause::dma);
+        emit(noc, memory, trace::StallCause::noc);
+        emit(memory, to, trace::StallCause::memory);
+    } else {
+        emit(from, to, trace::StallCause::operand);
+    }
+}
+
+void Core::note_change(Space space, std::uint64_t first, std::uint64_t count) {
+    switch (space) {
+        case Space::vector:
+            changes_.push_back({trace::Place::vector_rows, first, count});
+            break;
+        case Space::fp:
+            changes_.push_back({trace::Place::fp_words, first, count});
+            break;
+        case Space::integer:
+            changes_.push_back({trace::Place::int_words, first, count});
+            break;
+        case Space::matrix:  // only transfers write it
+            break;
+    }
+}
+
+/// What the last instruction wrote, except what timing mode does not know. Transfers write later.
+void Core::report_results(std::uint32_t pc, bool transfer) {
+    for (const Change& change : changes_) {
+        if (transfer) break;
+        std::uint64_t value = 0;
+        const void* words = nullptr;
+        bool known = env_.functional;
+        switch (change.place) {
+            case trace::Place::gp:
+                value = gp_[change.first];
+                known = !((gp_taint_ >> change.first) & 1u);
+                break;
+            case trace::Place::fp:
+                value = numerics::float_bits(fp_[change.first]);
+                break;
+            case trace::Place::fp_words:
+                words = fp_sram_.data() + change.first;
+                break;
+            case trace::Place::int_words:
+                words = int_sram_.data() + change.first;
+                known = true;
+                for (std::uint64_t i = 0; i < change.count; ++i)
+                    known = known && !int_tainted(change.first + i);
+                break;
+            default:
+                value =
+                    change.count << 32 | trace::crc32(row(change.first), change.count * row_bytes_);
+                break;
+        }
+        if (words && change.count == 1)
+            std::memcpy(&value, words, 4);
+        else if (words)
+            value = change.count << 32 | trace::crc32(words, change.count * 4);
+        if (!known) continue;
+        hub_.emit({ps(issued_), ps(issued_), value,
+                   static_cast<std::uint64_t>(change.place) << 32 | change.first, pc, core_source_,
+                   trace::Kind::result});
+    }
+    changes_.clear();
 }
 
 }  // namespace npuvp::core

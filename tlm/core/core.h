@@ -182,7 +182,9 @@ class Core : public sc_core::sc_module {
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
     void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                             std::uint64_t unit_end);
-    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause);
+    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool unit, bool halted);
+    void report_results(std::uint32_t pc, bool transfer);
+    void note_change(Space space, std::uint64_t first, std::uint64_t count);
     std::uint64_t ps(std::uint64_t cycle) const { return cycle * env_.period_ps; }
     std::uint64_t now_cycle() const;  ///< kernel time in cycles, rounded up
     bool wait_for(Wait reason) {
@@ -310,6 +312,13 @@ class Core : public sc_core::sc_module {
     std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
     std::uint16_t sram_source_;
     bool traced_ = false;
+    bool results_ = false;  ///< a sink wants what instructions write
+    struct Change {
+        trace::Place place;
+        std::uint64_t first, count;
+    };
+    std::vector<Change> changes_;  ///< of the instruction that executes, where results_
+    std::uint64_t issued_ = 0;     ///< when it issued
 
     // architectural state
     std::vector<D> text_;
@@ -371,6 +380,7 @@ class Core : public sc_core::sc_module {
     std::uint32_t sync_count_ = 0;  ///< how many of it
     std::uint64_t window_free_ps_ = 0;
     std::uint64_t macs_ = 0;
+    std::uint64_t macs_reported_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
     std::uint64_t instructions_ = 0;
     std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps

@@ -97,6 +97,19 @@ class Dma : public sc_core::sc_module {
     std::uint64_t bytes_written() const { return bytes_written_; }
     std::uint64_t descriptors() const { return next_id_ - 1; }
 
+    /// Where transactions spent their time, in ps: at the ports, on the interconnect, in memory.
+    struct Spent {
+        std::uint64_t dma = 0, noc = 0, memory = 0;
+    };
+    /// Of those that ended after `since_ps`; forgets all that ended so far. Kept while a run is
+    /// traced.
+    Spent take_spent(std::uint64_t since_ps);
+    /// Tells sinks which instruction started a descriptor.
+    void report_start(std::uint64_t id, std::uint64_t time_ps, std::uint32_t pc) {
+        hub_.emit({time_ps, time_ps, pc, 0, static_cast<std::uint32_t>(id), source_,
+                   trace::Kind::descriptor});
+    }
+
   private:
     SC_HAS_PROCESS(Dma);
 
@@ -115,12 +128,15 @@ class Dma : public sc_core::sc_module {
         std::uint32_t bytes;
         bool write;
         tlm::tlm_response_status status;
+        std::uint64_t response_ps;
+        std::uint64_t memory_ps;  ///< in the memory; known while a run is traced
         bool operator>(const InFlight& other) const { return done_ps > other.done_ps; }
     };
 
     void wake();
     void hold_trace();  ///< descriptors are reported when they are done
     bool issue_bursts(Active& active);
+    void note_ended(const InFlight& burst);
     tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                        sc_core::sc_time& delay);
     void answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps);
@@ -151,6 +167,11 @@ class Dma : public sc_core::sc_module {
     std::uint64_t next_id_ = 1;
     std::uint64_t bytes_read_ = 0;
     std::uint64_t bytes_written_ = 0;
+    struct Ended {
+        std::uint64_t end_ps;
+        Spent spent;
+    };
+    std::vector<Ended> ended_;
     sc_core::sc_event wake_;
 };
 

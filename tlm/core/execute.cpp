@@ -46,6 +46,7 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
                     bool tainted) {
     if (index == 0) return;
     gp_[index] = value;
+    if (results_) changes_.push_back({trace::Place::gp, index, 1});
     const Class by = d.unit == isa::Unit::vector    ? Class::vector
                      : d.unit == isa::Unit::control ? Class::control
                                                     : Class::scalar;
@@ -60,6 +61,7 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
 void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
     if (index == 0) return;
     fp_[index] = value;
+    if (results_) changes_.push_back({trace::Place::fp, index, 1});
     const Ready ready = ready_at(slot.done, by);
     fp_ready_[index] = ready;
     registers_ready_ = std::max(registers_ready_, ready);

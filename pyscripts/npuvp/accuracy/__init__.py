@@ -18,9 +18,18 @@ from npuvp.model.spec import ModelError
 from npuvp.plan import GenerationPlan
 
 if TYPE_CHECKING:
-    from npuvp.accuracy.evaluate import Progress, Score
+    from npuvp.accuracy.evaluate import Evaluator, Progress, Score
 
-__all__ = ["DEFAULT_PLAN", "Scheme", "SchemeError", "Task", "TaskError", "evaluate", "need_torch"]
+__all__ = [
+    "DEFAULT_PLAN",
+    "Scheme",
+    "SchemeError",
+    "Task",
+    "TaskError",
+    "evaluate",
+    "evaluator_of",
+    "need_torch",
+]
 
 DEFAULT_PLAN = GenerationPlan(gen_length=16, block_length=8, steps=8, cache="dual")
 """What the shipped models are scored with: two tokens a step, two warm passes."""
@@ -69,6 +78,20 @@ def evaluate(
     Raises:
         SchemeError, TaskError, ModelError, InputFault, ValueError: What does not fit.
     """
+    evaluator = evaluator_of(model, tasks, schemes, plan=plan, limit=limit, block=block)
+    return {scheme.name: evaluator.score(scheme, progress) for scheme in evaluator.schemes}
+
+
+def evaluator_of(
+    model: str | Path,
+    tasks: str | Path | Sequence[Task] | None = None,
+    schemes: str | Sequence[str] = DEFAULT_SCHEMES,
+    *,
+    plan: GenerationPlan = DEFAULT_PLAN,
+    limit: int | None = None,
+    block: int | None = None,
+) -> "Evaluator":
+    """What `evaluate` scores with; arguments and faults as there."""
     wanted = Scheme.parse_all(schemes)
     if limit is not None and limit < 1:
         raise TaskError(f"limit: {limit}, allowed: 1 or more")
@@ -83,5 +106,4 @@ def evaluate(
     need_torch()
     from npuvp.accuracy.evaluate import Evaluator
 
-    evaluator = Evaluator(checkpoint, plan, tasks[:limit], wanted, block)
-    return {scheme.name: evaluator.score(scheme, progress) for scheme in wanted}
+    return Evaluator(checkpoint, plan, tasks[:limit], wanted, block)

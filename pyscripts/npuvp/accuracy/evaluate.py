@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from npuvp.accuracy.caches import Pair, Treatment
+from npuvp.accuracy.conversions import factors
 from npuvp.accuracy.model import Observer, TorchModel, Weights
 from npuvp.accuracy.sampling import start
 from npuvp.accuracy.schemes import Scheme, SchemeError
@@ -222,10 +223,18 @@ class Evaluator:
             generation.commit(logits)
         return generation.final()
 
+    def observe(
+        self, scheme: Scheme, plan: GenerationPlan, prompts: int, observer: Observer
+    ) -> None:
+        """Generates under another plan from the first prompts, one length, for what is seen."""
+        rows = self._groups[0].prompts[:prompts]
+        model = self.model(scheme, observer)
+        generation = start(self.spec, plan, rows, scheme.sampling)
+        while (call := generation.next_call()) is not None:
+            generation.commit(model(call))
+
     def _static(self, rounding: str) -> list[Pair]:
         """Factors found offline: each channel's largest magnitude in any pass of a BF16 run."""
-        from npuvp.accuracy.conversions import factors
-
         if rounding not in self._fixed:
             largest: dict[int, Pair] = {}
 
@@ -272,7 +281,7 @@ class Evaluator:
         """See `Score.logits_error`."""
         squares = count = 0.0
         seen: list[NDArray[np.float32]] = []
-        other = self.model(scheme)
+        other: TorchModel
 
         def compare(call: ForwardCall, logits: NDArray[np.float32]) -> None:
             nonlocal squares, count

@@ -10,8 +10,9 @@
 ======================= ============================================================================
 
 FORMAT is mxint8, mxint4, mxfp8, mxfp8_e4m3, mxfp8_e5m2, mxfp6, mxfp6_e2m3, mxfp6_e3m2, mxfp4 or
-mxfp4_e2m1; after a method it may be left out and is then mxint4. Factors are powers of two, or BF16
-numbers where ``-bf16`` follows: ``baos-mxfp4-bf16``.
+mxfp4_e2m1. With a format, factors are powers of two, or BF16 numbers where ``-bf16`` follows
+(``baos-mxfp4-bf16``): the names of a plan's `kv_format`. Without one, a method stands for what was
+found best: MXINT4 and BF16 factors, ``baos-mxint4-bf16``.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ FORMATS = {
     "mxfp4_e2m1": "mxfp4_e2m1",
 }
 """Microscaling formats that a cache can hold, by the names that are accepted."""
-DEFAULT_SCHEMES = "bf16,mxint8,mxfp6,mxint4,mxfp4,static,rotation,baos,baos-mxfp4"
+DEFAULT_SCHEMES = "bf16,mxint8,mxfp6,mxint4,mxfp4,static,rotation,baos,baos-mxint4,baos-mxfp4"
 
 
 class SchemeError(ValueError):
@@ -93,17 +94,20 @@ class Scheme:
         if head == "sampling" and len(rest) == 1 and rest[0] in PRECISIONS:
             return cls(name, sampling=PRECISIONS[PRECISIONS.index(rest[0])])
         if head in METHODS:
+            method = METHODS[METHODS.index(head)]
+            if not rest:
+                return cls(name, "mxint4", method, "bf16")
             rounded: Literal["pow2", "bf16"] = "pow2"
-            if head != "rotation" and rest and rest[-1] == "bf16":
+            if method != "rotation" and rest[1:] == ["bf16"]:
                 rounded = "bf16"
-                rest = rest[:-1]
-            if not rest or (len(rest) == 1 and rest[0] in FORMATS):
-                element = FORMATS[rest[0] if rest else "mxint4"]
-                return cls(name, element, METHODS[METHODS.index(head)], rounded)
+                rest = rest[:1]
+            if len(rest) == 1 and rest[0] in FORMATS:
+                return cls(name, FORMATS[rest[0]], method, rounded)
         raise SchemeError(
             [
                 f"{name!r}: no such scheme, allowed: bf16; a format ({', '.join(FORMATS)}); "
-                f"{', '.join(METHODS)}, each with '-' and a format or without; "
+                f"{', '.join(METHODS)}, alone, with '-' and a format, or (static, baos) with "
+                "'-bf16' behind that; "
                 f"{', '.join('sampling-' + p for p in PRECISIONS)}"
             ]
         )

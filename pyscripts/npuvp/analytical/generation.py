@@ -8,11 +8,13 @@ from typing import Any
 from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call, Phases
 from npuvp.analytical.schedule import Work
+from npuvp.area import Area
 from npuvp.compiler.build import build
-from npuvp.compiler.control import Memory, most_calls, plan_faults
+from npuvp.compiler.control import plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Layout, Shape
 from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory, Schedule
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 from npuvp.replay import CallKind, call_kinds
@@ -65,7 +67,7 @@ class GenerationEstimate:
         cycles: All calls.
         time: Seconds.
         energy: Joules, static power included.
-        area_mm2: By component of a core, and ``total`` of all cores.
+        area: Of the platform.
         calls: By kind.
         tokens: That are generated, all rows of the batch.
         matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken.
@@ -76,7 +78,7 @@ class GenerationEstimate:
     cycles: float
     time: float
     energy: float
-    area_mm2: Mapping[str, float]
+    area: Area
     calls: list[CallEstimate]
     tokens: int
     matrix_utilisation: float
@@ -108,7 +110,7 @@ class GenerationEstimate:
             "tokens": self.tokens,
             "tokens_per_s": self.tokens / self.time,
             "tokens_per_j": self.tokens / self.energy,
-            "area_mm2": dict(self.area_mm2),
+            "area_mm2": self.area.summary(),
             "matrix_utilisation": self.matrix_utilisation,
             "vector_utilisation": self.vector_utilisation,
             "bandwidth": self.bandwidth,
@@ -205,9 +207,19 @@ def estimate(
         raise CompileError(faults)
     _supported(spec)
     rows = 2 * batch if plan.cfg_scale else batch
-    shape = Shape(rows, batch, prompt_length, length, most_calls(plan), plan.block_length)
-    Layout(spec, shape, geometry)  # says what does not fit
-    memory = Memory(geometry, shape, plan, Sampler.of(plan, spec))
+    schedule = Schedule.of(plan)
+    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
+    sampler = Sampler.of(plan, spec)
+    # Says what does not fit.
+    Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        kv_format=plan.kv_format,
+    )
+    memory = Memory(geometry, shape, plan, sampler)
     elements = geometry.vector_rows * geometry.width
     earlier = max(1, min(memory.span, length, elements // batch))
     calls = []
@@ -241,13 +253,11 @@ def estimate(
             vector += times * phase.vector * phase.cycles
         calls.append(CallEstimate(kind, times, found))
     seconds = cycles / hardware.clock_hz
-    area = dict(hardware.energy.area_mm2)
-    area["total"] = hardware.cores * sum(area.values())
     return GenerationEstimate(
         cycles=cycles,
         time=seconds,
         energy=dynamic + hardware.energy.static_watts * seconds,
-        area_mm2=area,
+        area=hardware.area,
         calls=calls,
         tokens=batch * plan.gen_length,
         matrix_utilisation=matrix / cycles,

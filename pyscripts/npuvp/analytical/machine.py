@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
-from npuvp.energy import load_energy
 
 __all__ = ["Classes", "EnergyFigures", "Hardware", "MemoryFigures", "hardware_of"]
 
@@ -125,7 +125,6 @@ class EnergyFigures:
     read_byte: float
     write_byte: float
     static_watts: float
-    area_mm2: Mapping[str, float] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +148,7 @@ class Hardware:
         writeout: The same of a write-out.
         matrix_table: Whether the timing table alone counts.
         classes: Costs of the instructions.
-        memory, energy: Figures.
+        memory, energy, area: Figures.
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
@@ -168,6 +167,7 @@ class Hardware:
     classes: Classes
     memory: MemoryFigures
     energy: EnergyFigures = field(repr=False)
+    area: Area = field(repr=False)
     vector_rows: int = 0
     imem_words: int = 0
     prefetch_rows: int = 16
@@ -210,6 +210,15 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     memory = description["hbms"][0]
     p, config = memory["parameters"], memory["config"]
     port_bits = core["dma_port_bits"] // 8
+    port_bytes = float(core["dma_ports"] * port_bits)
+    hops = 0.0
+    if description["noc"] is not None:
+        # Request and response cross the mesh; a node's link carries a flit per cycle.
+        p_noc = description["noc"]["parameters"]
+        (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
+        distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
+        hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
+        port_bytes = min(port_bytes, float(p_noc["flit_bytes"]))
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
     efficiency = 1.0
@@ -231,8 +240,8 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     return MemoryFigures(
         bytes_per_cycle=bandwidth * efficiency / clock,
         peak_bytes_per_cycle=bandwidth / clock,
-        latency=latency_s * clock,
-        port_bytes=float(core["dma_ports"] * port_bits),
+        latency=latency_s * clock + hops,
+        port_bytes=port_bytes,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
@@ -240,14 +249,13 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     )
 
 
-def _energy(description: Mapping[str, Any], clock: float) -> EnergyFigures:
+def _energy(description: Mapping[str, Any]) -> EnergyFigures:
     from npuvp.machine import energy_coefficients
 
     coefficients = energy_coefficients(description)
     core = description["cores"][0]
     memory = description["hbms"][0]
     e, m = coefficients[core["name"]], coefficients[memory["name"]]
-    area = load_energy(description["platform"]["energy"]).core(core["parameters"], clock).area_mm2
     watts = m["static_watts"]
     read, write = float(m["read_byte_fj"]), float(m["write_byte_fj"])
     if m["by_command"]:
@@ -272,7 +280,6 @@ def _energy(description: Mapping[str, Any], clock: float) -> EnergyFigures:
         read_byte=read,
         write_byte=write,
         static_watts=watts + cores * sum(e["static_watts"].values()),
-        area_mm2=area,
     )
 
 
@@ -309,7 +316,8 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         matrix_table=p["matrix_timing"] == "table",
         classes=Classes(costs, p["issue"] == "blocking"),
         memory=_memory(description, clock),
-        energy=_energy(description, clock),
+        energy=_energy(description),
+        area=area_of(description),
         vector_rows=p["vector_sram_bytes"] // (p["vlen"] * unit),
         imem_words=p["imem_words"],
         prefetch_rows=p["prefetch_v_rows"],

@@ -182,7 +182,7 @@ class Phases:
         row_bytes = BF16_BYTES * min(inputs, g.width)
         pieces = panel.rows * panel.blocks
         weight_pitch = BF16_BYTES * inputs
-        load = h.memory.load(pieces, row_bytes, weight_pitch)
+        load = h.memory.load(pieces, row_bytes, weight_pitch) + prefetch.cycles
         streaming = h.memory.streaming(pieces, row_bytes, pitch=weight_pitch)
         loads, compute, stores = epilogue
         total = Work()

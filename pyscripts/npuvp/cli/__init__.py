@@ -4,12 +4,34 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import accuracy, check, generate, isa_tools, run, sample
+from npuvp.cli import (
+    accuracy,
+    check,
+    estimate,
+    generate,
+    inspect,
+    isa_tools,
+    quantise,
+    run,
+    sample,
+    validate,
+)
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, sample, generate, accuracy)
+_COMMANDS = (
+    check,
+    isa_tools,
+    run,
+    sample,
+    generate,
+    estimate,
+    validate,
+    quantise,
+    accuracy,
+    inspect,
+)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,11 +1,13 @@
 """`npuvp accuracy`."""
 
 import argparse
+import os
 from dataclasses import fields, replace
+from pathlib import Path
 
 from tqdm import tqdm
 
-from npuvp.accuracy import DEFAULT_PLAN, evaluate, need_torch
+from npuvp.accuracy import DEFAULT_PLAN, evaluator_of, need_torch
 from npuvp.accuracy.schemes import DEFAULT_SCHEMES, Scheme
 from npuvp.accuracy.tasks import find_tasks, read_tasks
 from npuvp.cli.common import Subparsers, add_command, print_json
@@ -40,39 +42,48 @@ def _accuracy(options: argparse.Namespace) -> None:
     need_torch()
     import torch
 
+    from npuvp.accuracy.outliers import measure_outliers, plot_outliers, table_of_outliers
     from npuvp.accuracy.report import plot, table
 
     if options.threads is not None:
         if options.threads < 1:
             raise ValueError(f"threads: {options.threads}, allowed: 1 or more")
         torch.set_num_threads(options.threads)
-    count = len(tasks) if options.limit is None else min(max(options.limit, 0), len(tasks))
+    evaluator = evaluator_of(
+        options.model,
+        tasks,
+        [scheme.name for scheme in schemes],
+        plan=plan,
+        limit=options.limit,
+        block=options.block,
+    )
+    count = evaluator.prompts
     with tqdm(total=count * len(schemes), unit="prompt", leave=False, disable=None, delay=2) as bar:
 
         def progress(name: str, done: int) -> None:
             bar.set_description(name)
             bar.update(done)
 
-        scores = evaluate(
-            options.model,
-            tasks,
-            [scheme.name for scheme in schemes],
-            plan=plan,
-            limit=options.limit,
-            block=options.block,
-            progress=progress,
-        )
+        scores = {s.name: evaluator.score(s, progress) for s in schemes}
+    # A path below the working directory reads better, and the same on any machine.
+    path = Path(os.path.relpath(path))
     title = (
         f"{options.model}: {count} prompts of {path}, {plan.gen_length} tokens in blocks of "
         f"{plan.block_length}, {plan.steps} steps, cache {plan.cache}"
     )
-    file = plot(scores, options.plot, title) if options.plot else None
+    files = [plot(scores, options.plot, title)] if options.plot else []
+    loudness = None
+    if options.outliers:
+        loudness = measure_outliers(evaluator)
+        files.append(plot_outliers(loudness, options.outliers, f"{options.model}: channels of K"))
     if options.json:
         print_json({name: score.data() for name, score in scores.items()})
         return
     print(title)
     print(table(scores))
-    if file is not None:
+    if loudness is not None:
+        print(table_of_outliers(loudness))
+    for file in files:
         print(f"written: {file}")
 
 
@@ -102,6 +113,11 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N tasks")
     parser.add_argument("--block", type=int, help="channels that share a scale (32, or the head)")
     parser.add_argument("--plot", metavar="FILE", help="picture of the scores (PNG)")
+    parser.add_argument(
+        "--outliers",
+        metavar="FILE",
+        help="measure how loud channels of K and V are over the steps, and draw K (PNG)",
+    )
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
     group = parser.add_argument_group("generation plan")

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from npuvp.baos import kv_block
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, Control, Memory, most_calls, plan_faults
+from npuvp.compiler.control import LOG_WORDS, Control, plan_faults
+from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.head import Forward
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory, Schedule
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
@@ -76,8 +78,10 @@ class Compilation:
             CompileError: Not a plan with quotas.
         """
         plan = self.plan
-        if plan.threshold is not None or plan.factor is not None:
-            raise CompileError(["threshold or factor: the number of calls depends on the data"])
+        if plan.revision == "dream" or plan.threshold is not None or plan.factor is not None:
+            raise CompileError(
+                ["threshold, factor or Dream: the number of calls depends on the data"]
+            )
         return {core: self._decisions(core) for core in range(self.layout.cores)}
 
     def _decisions(self, core: int) -> list[tuple[int, int]]:
@@ -184,17 +188,30 @@ def compile_generation(
     rows = 2 * batch if plan.cfg_scale else batch
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
-    shape = Shape(rows, batch, prompt_length, length, most_calls(plan), plan.block_length)
+    schedule = Schedule.of(plan)
+    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
     sampler = Sampler.of(plan, spec)
-    layout = Layout(spec, shape, geometry, sampler.edited, numbers, plan.kv_format, cores)
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        dream_positions(padding, length) if plan.revision == "dream" else None,
+        dream_numbers(plan, shape) if plan.revision == "dream" else {},
+        sampler.edited,
+        len(sampler.words) + 1,
+        numbers,
+        plan.kv_format,
+        cores,
+    )
     memory = Memory(geometry, shape, plan, sampler, cores)
     texts: list[str] = []
     for core in range(cores):
         asm = Assembly()
         if present > 1:
             asm.lines.append(f".core {core}")
-        phases = Forward(asm, layout, memory, sampler, core)
-        control = Control(asm, phases, spec, plan, shape, memory)
+        phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates, core)
+        made = DreamControl if plan.revision == "dream" else Control
+        control = made(asm, phases, spec, plan, shape, memory)
         control.program(padding is not None)
         texts.append(asm.text)
     text = "".join(texts)

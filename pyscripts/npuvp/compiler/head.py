@@ -1,15 +1,13 @@
-"""The head: logits a chunk of the vocabulary at a time.
+"""The head: statistics of logits, a chunk of the vocabulary at a time.
 
 On one core with logits in BF16 a chunk is used where it is made and never stored. Otherwise every
 core stores its columns of the logits, in their format, and then goes through the whole vocabulary
-for its positions, in the order in which one core would.
+for its positions, in the same order as one core would.
 
 For every sampled position the firmware keeps a running maximum, the sum of exponentials relative to
 it, the token and what else the sampler needs; at the end of the vocabulary a score comes of them.
 The state of position i of row b of the batch is word b * SPAN + i.
 """
-
-from typing import Protocol
 
 import numpy as np
 
@@ -38,35 +36,19 @@ from npuvp.compiler.phases import Phases
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.state import State
 
-__all__ = ["NO_TOKEN", "Forward", "Places"]
+__all__ = ["NO_TOKEN", "Forward"]
 
 NO_TOKEN = 0xFFFFFFFF
 """Word 0 of the counter of a draw that concerns a position (see npuvp.generation.random)."""
 _LEAST = -1e30
 """A logit that no model makes, and whose difference to any other is finite."""
 
-_GROWING = ("maxima", "best", "second")
-"""Words that only grow; they begin at that least logit."""
+_MAXIMA = ("maxima", "best", "second")
+"""Arrays that begin at `_LEAST`; all others begin at 0."""
 
 # Registers of a row's statistics, beside those of the product.
 WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
 HIDDEN, SAMPLES, SPARE = PANEL, BLOCK, X_BLOCK
-
-
-class Places(Protocol):
-    """Addresses in the SRAMs of the words of sampling.
-
-    Attributes:
-        tokens: INT SRAM, room for the tokens of a row of the batch.
-        candidates: INT SRAM, a token for every sampled position of every row.
-        words: FP SRAM, every array of `Sampler.words`.
-        gathered: FP SRAM, a row of the batch of such an array; with several cores.
-    """
-
-    tokens: int
-    candidates: int
-    words: dict[str, int]
-    gathered: int
 
 
 class Forward(Phases):
@@ -75,22 +57,29 @@ class Forward(Phases):
     Args:
         asm: Where to.
         layout: Of memory.
-        places: Where statistics and tokens are in FP SRAM and INT SRAM.
+        tokens_at: Words of INT SRAM from here on are free for token ids.
         sampler: What becomes of the logits.
+        words: FP SRAM address of every array of `Sampler.words`, and of ``arrived``, where words of
+            other cores arrive, if there are any.
+        candidates: INT SRAM address of the tokens.
         core: For which of the cores that share the work.
     """
 
     def __init__(
-        self, asm: Assembly, layout: Layout, places: Places, sampler: Sampler, core: int = 0
+        self,
+        asm: Assembly,
+        layout: Layout,
+        tokens_at: int,
+        sampler: Sampler,
+        words: dict[str, int],
+        candidates: int,
+        core: int = 0,
     ):
-        super().__init__(asm, layout, places.tokens, core)
+        super().__init__(asm, layout, tokens_at, core)
         self.sampler = sampler
-        self.words, self.candidates = places.words, places.candidates
-        self.gathered = places.gathered
-        # First row and number of rows that statistics concern.
-        self.rows_from, self.rows_of = State.TILE, State.TILE_ROWS
-        if layout.stores_logits:
-            self.rows_from, self.rows_of = State.OFFSET, State.REMAINING
+        self.words = {name: words[name] for name in sampler.words}
+        self.arrived = words.get("arrived", 0)
+        self.candidates = candidates
         self.width = layout.geometry.width
         # Addresses of the head's rows of Vector SRAM.
         self.logits = self.seen = self.lowest = self.ones = self.spare = 0
@@ -98,14 +87,13 @@ class Forward(Phases):
     def head(self) -> None:
         """Statistics of all sampled positions, then their scores in place of the maxima."""
         asm, spec = self.asm, self.layout.spec
-        geometry, shape, width = self.geometry, self.layout.shape, self.width
+        geometry, shape, width, layout = self.geometry, self.layout.shape, self.width, self.layout
         blocks = -(-spec.hidden // width)
-        edited = len(self.layout.edited)
-        extra = 3 + edited + (2 if self.sampler.score in ("margin", "entropy") else 0)
-        rows = self._tile_rows("head", blocks + 1, blocks + extra)
-        if self.sampler.guidance or self.layout.stores_logits:
+        edited = len(layout.edited)
+        rows = self._tile_rows("head", blocks + 1, blocks + layout.head_rows)
+        if self.sampler.guidance or layout.stores_logits:
             # The rows with and without the prompt, or all of a position, must be in one tile.
-            rows = self.layout.whole_positions(extra)
+            rows = layout.whole_positions
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         self.logits = self._rows(memory, "logits", rows)
@@ -113,7 +101,7 @@ class Forward(Phases):
         square = self._rows(memory, "squares", 1)
         self.seen = self._rows(memory, "vocabulary masks", 1 + edited)
         self.lowest = self._rows(memory, "row of no logits", 1)
-        if extra > 3 + edited:
+        if self.sampler.score in ("margin", "entropy"):
             self.ones = self._rows(memory, "row of ones", 1)
             self.spare = self._rows(memory, "spare row", 1)
         self._address(GLOBAL, "final_norm")
@@ -126,9 +114,11 @@ class Forward(Phases):
         self._constant_row(self.lowest, _LEAST)
         if self.ones:
             self._constant_row(self.ones, 1.0)
-        self._address(GLOBAL, "x")
+        if spec.logit_shift:
+            self._repeat_first_position()
+        self._address(GLOBAL, "head_input")
         self._address(OTHER, "head")
-        if self.layout.stores_logits:
+        if layout.stores_logits:
             self._address("a3", "logits")
         # Rows of the call to skip, and how many there are.
         asm.load(A, State.LOW)
@@ -140,36 +130,45 @@ class Forward(Phases):
         asm.scaled(B, A, shape.batch)
         asm.store(B, State.HEAD_ROWS)
         self._clear()
-        first, tokens = self.share(spec.vocab, self.layout.logits.block)
-        weights = Weights(OTHER, self.layout.stored["head"], tokens, first)
+        first_token, tokens = self.share(spec.vocab, layout.logits.block)
+        weights = Weights(OTHER, layout.stored["head"], tokens, first_token)
         panels = Panels.plan(geometry, "head", spec.hidden, tokens, 0)
 
         def tile() -> None:
             self.tiles.move(
-                "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
+                "H_LD_V", x, GLOBAL, layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
             )
             self._norm(x, weight, square)
             self._quantise(x)
-            if not self.layout.stores_logits:
+            if not layout.stores_logits:
                 self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
                 return
             self.tiles.product(
-                x,
-                self.logits,
-                weights,
-                panels,
-                lambda columns: self._move_logits("H_ST_V", columns, 0),
+                x, self.logits, weights, panels, lambda columns: self._logits("H_ST_V", columns, 0),
                 width,
-            )
+            )  # fmt: skip
             self._end()
             self._through_logits(rows)
             self.meet()
 
         self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
-        if self.layout.cores > 1:
+        if layout.cores > 1:
             self._gather_statistics()
         if self.leads:
             self._scores()
+
+    def _repeat_first_position(self) -> None:
+        """A position is predicted by the row before it, the first of a call by itself: its row
+        again in front of all rows."""
+        asm, x = self.asm, self.layout.stored["x"]
+        if self.leads:
+            self._address(GLOBAL, "x")
+            self._address(OTHER, "head_input")
+            asm.csr("dma_rows", 1)
+            asm.csr("dma_pitch", 0)
+            asm.csr("dma_len", self.layout.shape.batch * x.pitch)
+            asm(f"H_COPY {OTHER}, gp0, {GLOBAL}, gp0, 1")
+        self._end()
 
     def _constant_row(self, at: int, value: float) -> None:
         asm = self.asm
@@ -187,7 +186,7 @@ class Forward(Phases):
         asm.li(A, 0)
         with asm.repeat(GROUP):
             for name, at in self.words.items():
-                value = "f5" if name in _GROWING else "f0"
+                value = "f5" if name in _MAXIMA else "f0"
                 asm(f"S_ST_FP {value}, {A}, {at}")
             asm(f"S_ST_INT gp0, {A}, {self.candidates}")
             asm.add(A, A, 1)
@@ -197,25 +196,25 @@ class Forward(Phases):
             asm.load(A, State.CALL)
             asm.csr_from("rng_counter2", A)
 
-    # Logits that are stored
+    # By way of memory: other formats, several cores
 
-    def _move_logits(self, operation: str, columns: int, row: int) -> None:
+    def _logits(self, operation: str, columns: int, row: int) -> None:
         """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
         into Vector SRAM: of as many as REMAINING says)."""
-        asm, logits = self.asm, self.layout.stored["logits"]
+        asm, stored = self.asm, self.layout.stored["logits"]
         asm.load(A, State.COLUMN)
-        asm.scaled(A, A, logits.bits)
+        asm.scaled(A, A, stored.bits)
         asm.li(B, 3)
         asm(f"S_SHR_INT {A}, {A}, {B}")
-        asm.add(A, A, row * logits.pitch)
+        asm.add(A, A, row * stored.pitch)
         asm.load(B, State.TILE_ROWS if operation == "H_ST_V" else State.REMAINING)
         asm.li(X_BLOCK, self.logits)
-        self.tiles.memory_rows(logits, columns)
+        self.tiles.memory_rows(stored, columns)
         asm(f"{operation} {X_BLOCK}, {A}, a3, {B}, 2")
 
     def _through_logits(self, rows: int) -> None:
         """The statistics of this core's positions of the tile, over the whole vocabulary."""
-        asm, width, batch = self.asm, self.geometry.width, self.layout.shape.batch
+        asm, width, batch = self.asm, self.width, self.layout.shape.batch
         full, rest = divmod(self.layout.spec.vocab, width)
         first, most = self.share(rows, batch)
         behind = asm.new_label("no_positions")
@@ -232,7 +231,7 @@ class Forward(Phases):
         asm.store("gp0", State.COLUMN)
 
         def chunk(columns: int) -> None:
-            self._move_logits("H_LD_V", columns, first)
+            self._logits("H_LD_V", columns, first)
             self._statistics(columns)
             asm.load(A, State.COLUMN)
             asm.add(A, A, width)
@@ -246,51 +245,51 @@ class Forward(Phases):
         asm.label(behind)
 
     def _gather_statistics(self) -> None:
-        """What all cores have found, on the one that samples. A position's words are as they were
-        cleared on every core but the one that had it, so that the larger of two, or their sum, is
-        what that one has."""
+        """What all cores know of their positions, on the one that samples: every word is as it was
+        in the beginning but on the core that had the position, so that the larger one, or the sum,
+        is its word."""
         asm, layout, samples = self.asm, self.layout, self.layout.shape.samples
-        part, slot = layout.statistics_words, 4 * layout.statistics_words * (len(self.words) + 1)
-        asm(f"LIA a3, {layout.addresses['statistics']}, {A}, {B}")
-        asm.csr("dma_format", 9)
-        asm.csr("dma_pitch", 0)
+        array, slot = 4 * samples * layout.shape.length, layout.statistics_bytes
+        names = list(self.words)
+        self._address("a3", "statistics")
+        asm.load(A, State.SPAN)
+        asm.scaled(A, A, samples)
+        self._words(A)
         asm.li(GROUP, 1)
         if not self.leads:
-            asm.load(A, State.SPAN)
-            asm.scaled(A, A, samples)
-            asm.csr_from("dma_len", A)
-            for index, place in enumerate(self.words.values()):
-                asm.li(X_BLOCK, place)
-                asm.li(B, self.core * slot + 4 * part * index)
+            for index, name in enumerate(names):
+                asm.li(X_BLOCK, self.words[name])
+                asm.li(B, self.core * slot + index * array)
                 asm(f"H_ST_FP {X_BLOCK}, {B}, a3, {GROUP}, 1")
             asm.li(X_BLOCK, self.candidates)
-            asm.li(B, self.core * slot + 4 * part * len(self.words))
+            asm.li(B, self.core * slot + len(names) * array)
             asm(f"H_ST_INT {X_BLOCK}, {B}, a3, {GROUP}, 1")
         self._end()
         if not self.leads:
             return
-        asm.load(A, State.SPAN)
-        asm.csr_from("dma_len", A)
         asm.li(B, slot)
         with asm.loop(CHUNKS, layout.cores - 1):
-            for index, (name, place) in enumerate(self.words.items()):
-                combine = "S_MAX_FP" if name in _GROWING else "S_ADD_FP"
-                asm.add(Y_GROUP, B, 4 * part * index)
-                asm.li(X_BLOCK, place)
-                with asm.loop(PANELS, samples):
-                    asm.csr("dma_format", 9)
-                    asm.li(W_BLOCK, self.gathered)
-                    asm(f"H_LD_FP {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
-                    asm.load(A, State.SPAN)
-                    asm.scaled(W_PANEL, A, 4)
-                    asm(f"S_ADD_INT {Y_GROUP}, {Y_GROUP}, {W_PANEL}")
-                    with asm.repeat(A):
-                        asm(f"S_LD_FP f1, {X_BLOCK}, 0", f"S_LD_FP f2, {W_BLOCK}, 0")
-                        asm(f"{combine} f1, f1, f2", f"S_ST_FP f1, {X_BLOCK}, 0")
-                        asm.add(W_BLOCK, W_BLOCK, 1)
-                        asm.add(X_BLOCK, X_BLOCK, 1)
-            asm.add(Y_GROUP, B, 4 * part * len(self.words))
-            asm.li(X_BLOCK, self.candidates)
+            for index, name in enumerate(names):
+                asm.load(A, State.SPAN)
+                asm.scaled(A, A, samples)
+                self._words(A)
+                asm.li(GROUP, 1)
+                asm.li(X_BLOCK, self.arrived)
+                asm.add(Y_GROUP, B, index * array)
+                asm(f"H_LD_FP {X_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
+                asm.li(X_BLOCK, 0)
+                combine = "S_MAX_FP" if name in _MAXIMA else "S_ADD_FP"
+                with asm.repeat(A):
+                    asm(f"S_LD_FP f1, {X_BLOCK}, {self.words[name]}")
+                    asm(f"S_LD_FP f2, {X_BLOCK}, {self.arrived}")
+                    asm(f"{combine} f1, f1, f2", f"S_ST_FP f1, {X_BLOCK}, {self.words[name]}")
+                    asm.add(X_BLOCK, X_BLOCK, 1)
+            # Candidates, a row of the batch at a time: that is the room there is for tokens.
+            asm.load(A, State.SPAN)
+            self._words(A)
+            asm.li(GROUP, 1)
+            asm.add(Y_GROUP, B, len(names) * array)
+            asm.li(X_BLOCK, 0)
             with asm.loop(PANELS, samples):
                 asm.li(W_BLOCK, self.tokens_at)
                 asm(f"H_LD_INT {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
@@ -298,19 +297,30 @@ class Forward(Phases):
                 asm.scaled(W_PANEL, A, 4)
                 asm(f"S_ADD_INT {Y_GROUP}, {Y_GROUP}, {W_PANEL}")
                 with asm.repeat(A):
-                    asm(f"S_LD_INT {W_PANEL}, {W_BLOCK}, 0", f"S_LD_INT {Y_PANEL}, {X_BLOCK}, 0")
+                    asm(f"S_LD_INT {W_PANEL}, {W_BLOCK}, 0")
+                    asm(f"S_LD_INT {Y_PANEL}, {X_BLOCK}, {self.candidates}")
                     asm(f"S_ADD_INT {Y_PANEL}, {Y_PANEL}, {W_PANEL}")
-                    asm(f"S_ST_INT {Y_PANEL}, {X_BLOCK}, 0")
+                    asm(f"S_ST_INT {Y_PANEL}, {X_BLOCK}, {self.candidates}")
                     asm.add(W_BLOCK, W_BLOCK, 1)
                     asm.add(X_BLOCK, X_BLOCK, 1)
             asm.add(B, B, slot)
+
+    def _words(self, count: str) -> None:
+        """Says that `count` words of 32 bits are moved."""
+        asm = self.asm
+        asm.csr("dma_format", 9)
+        asm.csr("dma_pitch", 0)
+        asm.csr_from("dma_len", count)
 
     # A chunk of the vocabulary
 
     def _statistics(self, columns: int) -> None:
         asm, shape, sampler = self.asm, self.layout.shape, self.sampler
         # Word and batch row of the first row.
-        asm.load(A, self.rows_from)
+        first, count = State.TILE, State.TILE_ROWS
+        if self.layout.stores_logits:
+            first, count = State.OFFSET, State.REMAINING
+        asm.load(A, first)
         asm.load(SPAN, State.SPAN)
         asm.li(WORD, 0)
         if shape.batch > 1:
@@ -348,7 +358,7 @@ class Forward(Phases):
                 self._row(columns)
             self._next_row()
 
-        self.tiles.for_rows({X_GROUP: self.logits}, row, self.rows_of)
+        self.tiles.for_rows({X_GROUP: self.logits}, row, count)
 
     def _next_row(self) -> None:
         """The next row is the same position of the next row of the batch."""

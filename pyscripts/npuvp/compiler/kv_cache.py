@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from npuvp.baos import TINY
-from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER, Emitter
+from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.linear import (
@@ -26,6 +26,7 @@ from npuvp.compiler.linear import (
     Panels,
     Tile,
 )
+from npuvp.compiler.projections import Projections
 from npuvp.compiler.state import State
 
 __all__ = ["KeysAndValues"]
@@ -33,13 +34,16 @@ __all__ = ["KeysAndValues"]
 _FRESH = {"keys": "a4", "values": "a5"}
 
 
-class KeysAndValues(Emitter):
+class KeysAndValues(Projections):
     """Emits the phases between the residual stream and the output of attention."""
 
     def _check_heads(self) -> None:
         head, mlen = self.layout.spec.head_dim, self.geometry.mlen
+        faults = self._projection_faults()
         if mlen % head:
-            raise CompileError([f"head_dim: {head}, allowed: a divisor of mlen = {mlen}"])
+            faults.append(f"head_dim: {head}, allowed: a divisor of mlen = {mlen}")
+        if faults:
+            raise CompileError(faults)
 
     def qkv(self) -> None:
         """q, and the rows of the call in the cache of keys and values, from x."""
@@ -48,7 +52,7 @@ class KeysAndValues(Emitter):
         blocks = -(-spec.hidden // width)
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         batch = layout.shape.batch if layout.smoothed_cache else 0
-        rows = self._tile_rows("qkv", blocks + 4, blocks + 1 + batch)
+        rows = self._tile_rows("qkv", blocks + 4, blocks + 1 + batch + self.projection_rows)
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         y = self._rows(memory, "chunk", rows)
@@ -58,6 +62,7 @@ class KeysAndValues(Emitter):
         weight = self._rows(memory, "attn_norm", blocks)
         square = self._rows(memory, "squares", 1)
         inverse = self._rows(memory, "inverse factors", batch) if batch else 0
+        extra = self._rows(memory, "biases, norms of heads", self.projection_rows)
         self._check_heads()
         taken = mlen  # the rotation's tile
         self._load_norm(LAYER, "attn_norm", weight)
@@ -103,6 +108,7 @@ class KeysAndValues(Emitter):
             self.tiles.for_rows(pointers, row)
 
         def query(columns: int) -> None:
+            self._finish("q", y, columns, extra)
             rope(columns)
             self.tiles.move_chunk("H_ST_V", y, columns, "a3", layout.stored["q"])
 
@@ -110,6 +116,7 @@ class KeysAndValues(Emitter):
             cache = layout.stored[role]
 
             def store(columns: int) -> None:
+                self._finish(role[0], y, columns, extra)
                 if role == "keys":
                     rope(columns)
                 if not layout.quantised_cache:

@@ -168,7 +168,10 @@ class Layout:
     """Addresses in HBM.
 
     Attributes:
+        positions: Rotary positions (batch, L); None: 0..L - 1.
+        numbers: Small tables of float32 that the sampler reads, by name.
         edited: Tokens whose logits the sampler hides.
+        statistics: Words that the head keeps of every position.
         formats: Of classes of tensors.
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
@@ -182,7 +185,10 @@ class Layout:
     spec: ModelSpec
     shape: Shape
     geometry: Geometry
+    positions: NDArray[np.int32] | None = None
+    numbers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     edited: tuple[int, ...] = ()
+    statistics: int = 3
     formats: Formats = field(default_factory=Formats)
     kv_format: str = "bf16"
     cores: int = 1
@@ -206,11 +212,15 @@ class Layout:
             "vocab_mask": 2 * width * (1 + len(self.edited)),
             "rotation": 2 * self.geometry.mlen**2,
         }
+        sizes |= {name: 4 * len(table) for name, table in self.numbers.items()}
         for name, size in sizes.items():
             self.addresses[name] = memory.take(name, size)
         faults: list[str] = []
         for table, rows in self._tables_of_the_model():
             self._place(table, rows, memory, faults)
+        self.addresses["head_input"] = self.addresses["x"]
+        if spec.logit_shift:
+            self.addresses["x"] += self.shape.batch * self.stored["x"].pitch
         if formats.activations != "bf16":
             faults += [
                 fault
@@ -220,8 +230,7 @@ class Layout:
             room = 2 * self.geometry.vector_rows * width
             self.addresses["activations"] = memory.take("activations", self.cores * room)
         if self.cores > 1:
-            # Every word of `Sampler`, and the candidates.
-            size = self.cores * 4 * 7 * self.statistics_words
+            size = self.cores * self.statistics_bytes
             self.addresses["statistics"] = memory.take("statistics", size)
         if spec.tied_head:
             self.addresses["head"] = self.addresses["embedding"]
@@ -255,7 +264,9 @@ class Layout:
                     f"{formats.embedding!r}"
                 ]
             )
-        yield Stored("x", 0, spec.hidden), tokens
+        # A position is predicted by the row before it: one position more in front.
+        ahead = self.shape.batch if spec.logit_shift else 0
+        yield Stored("x", 0, spec.hidden), tokens + ahead
         yield Stored("q", 0, q_columns), tokens
         yield Stored("o", 0, q_columns), tokens
         yield Stored("gated", 0, spec.mlp), tokens
@@ -263,13 +274,18 @@ class Layout:
             yield Stored("fresh_keys", 0, kv_columns), tokens
             yield Stored("fresh_values", 0, kv_columns), tokens
         if self.stores_logits:
-            yield self.logits, self.whole_positions(0)
+            yield self.logits, self.whole_positions
 
     def _tables_of_a_layer(self) -> Iterator[tuple[Stored, int]]:
         spec, formats, shape = self.spec, self.formats, self.shape
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         yield Stored("attn_norm", 0, spec.hidden), 1
         yield Stored("mlp_norm", 0, spec.hidden), 1
+        for role, columns in (("q", q_columns), ("k", kv_columns), ("v", kv_columns)):
+            if spec.qkv_bias:
+                yield Stored(f"{role}_bias", 0, columns), 1
+            if spec.qk_norm and role != "v":
+                yield Stored(f"{role}_norm", 0, self.geometry.width), 1
         weights = ELEMENTS[formats.weights]
         for role, outputs, inputs in (
             ("q", q_columns, spec.hidden),
@@ -357,11 +373,9 @@ class Layout:
         columns = -(-self.spec.vocab // block) * block
         return Stored("logits", 0, columns, ELEMENTS[self.formats.logits], block)
 
-    def whole_positions(self, extra: int) -> int:
+    @property
+    def whole_positions(self) -> int:
         """Rows of a tile of the head that holds all rows of each of its positions.
-
-        Args:
-            extra: Rows of Vector SRAM that the head takes beside tile, logits and norm.
 
         Raises:
             CompileError: Not even the smallest fits.
@@ -369,7 +383,7 @@ class Layout:
         geometry, batch = self.geometry, self.shape.batch
         blocks = -(-self.spec.hidden // geometry.width)
         whole = math.lcm(geometry.group, batch)
-        room = (geometry.vector_rows - blocks - extra) // (blocks + 1) // whole
+        room = (geometry.vector_rows - blocks - self.head_rows) // (blocks + 1) // whole
         if room == 0:
             raise CompileError(
                 [
@@ -380,9 +394,14 @@ class Layout:
         return min(room, -(-self.shape.span * batch // whole)) * whole
 
     @property
-    def statistics_words(self) -> int:
-        """Words of an array with one for every sampled position."""
-        return self.shape.samples * self.shape.length
+    def head_rows(self) -> int:
+        """Rows of Vector SRAM that the head takes beside tiles and the weights of the norm."""
+        return 5 + len(self.edited)
+
+    @property
+    def statistics_bytes(self) -> int:
+        """Of what the head of a core keeps of all positions."""
+        return 4 * self.statistics * self.shape.samples * self.shape.length
 
     # Contents
 
@@ -401,7 +420,11 @@ class Layout:
         vocab[0, : self.spec.vocab % width or width] = 1
         for row, token in enumerate(self.edited, 1):
             vocab[row] = np.arange(width) != token % width
-        return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab)]
+        numbers = [
+            DataSegment("hbm", self.addresses[name], "raw8", table.astype("<f4").tobytes())
+            for name, table in self.numbers.items()
+        ]
+        return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab), *numbers]
 
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Addresses and contents of everything that is large: weights and rotary tables."""
@@ -418,6 +441,14 @@ class Layout:
             base = self.layer_base + layer * self.layer_stride
             for role in ("attn_norm", "mlp_norm"):
                 yield base + self.offsets[role], _bytes(checkpoint.tensor(role, layer))
+            for role in ("q_bias", "k_bias", "v_bias"):
+                if spec.qkv_bias:
+                    yield base + self.offsets[role], _bytes(checkpoint.tensor(role, layer))
+            for role in ("q_norm", "k_norm"):
+                if spec.qk_norm:
+                    heads = self.geometry.width // spec.head_dim
+                    tiled = np.tile(checkpoint.tensor(role, layer), heads)
+                    yield base + self.offsets[role], _bytes(tiled)
             for role in ("q", "k", "v", "o", "gate", "up", "down"):
                 yield from self._matrix(base, f"weights.{role}", checkpoint, role, layer)
 
@@ -439,25 +470,33 @@ class Layout:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())
 
     def _rotation(self) -> NDArray[np.float32]:
-        """y = x . transpose(R) swaps the halves of every head: y[c] = x[c + h/2]; the sign of the
-        lower half is in the table of sines."""
-        width, half = self.geometry.mlen, self.spec.head_dim // 2
+        """y = x . transpose(R) swaps the halves of the rotated channels of every head: y[c] =
+        x[c + r/2]; the sign of the lower half is in the table of sines."""
+        width, half = self.geometry.mlen, self.spec.rotary_dim // 2
         rotation = np.zeros((width, width), np.float32)
         lane = np.arange(width)
-        rotation[lane, lane + np.where(lane % (2 * half) < half, half, -half)] = 1
+        channel = lane % self.spec.head_dim
+        lane, channel = lane[channel < 2 * half], channel[channel < 2 * half]
+        rotation[lane, lane + np.where(channel < half, half, -half)] = 1
         return rotation
 
     def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cosine and signed sine of every position and lane, rows as the tokens stand."""
-        spec, width = self.spec, self.geometry.width
-        half = spec.head_dim // 2
+        spec, shape = self.spec, self.shape
+        half = spec.rotary_dim // 2
         exponent = np.arange(0, 2 * half, 2, dtype=np.float32) / np.float32(2 * half)
         inverse = np.float32(1) / np.power(np.float32(spec.rope_theta), exponent)
-        position = np.repeat(np.arange(self.shape.length, dtype=np.float32), self.shape.batch)
+        positions = self.positions
+        if positions is None:
+            positions = np.tile(np.arange(shape.length, dtype=np.int32), (shape.batch, 1))
+        position = positions.T.reshape(-1).astype(np.float32)
         angle = position[:, None] * inverse.astype(np.float32)
-        lane = np.arange(width)
-        sign = np.where(lane % (2 * half) < half, np.float32(-1), np.float32(1))
-        return np.cos(angle)[:, lane % half], np.sin(angle)[:, lane % half] * sign
+        channel = np.arange(self.geometry.width) % spec.head_dim
+        sign = np.where(channel < half, np.float32(-1), np.float32(1))
+        turned = channel < 2 * half
+        cosine = np.where(turned, np.cos(angle)[:, channel % half], np.float32(1))
+        sine = np.where(turned, np.sin(angle)[:, channel % half] * sign, np.float32(0))
+        return cosine, sine
 
 
 def _bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -32,7 +32,13 @@ class Phases(KeysAndValues):
         core: For which of the cores that share the work.
     """
 
-    def __init__(self, asm: Assembly, layout: Layout, tokens_at: int, core: int = 0):
+    def __init__(
+        self,
+        asm: Assembly,
+        layout: Layout,
+        tokens_at: int,
+        core: int = 0,
+    ):
         super().__init__(asm, layout, core)
         self.tokens_at = tokens_at
 

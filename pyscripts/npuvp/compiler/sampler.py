@@ -9,7 +9,11 @@ from npuvp.plan import GenerationPlan
 __all__ = ["Sampler", "Score"]
 
 Score = Literal["probability", "margin", "entropy", "uniform"]
-_DREAM_SCORES: dict[str, Score] = {"topk_margin": "margin", "entropy": "entropy"}
+_DREAM_SCORES: dict[str, Score] = {
+    "origin": "uniform",
+    "topk_margin": "margin",
+    "entropy": "entropy",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Sampler:
                 plan.temperature,
                 1 / plan.temperature if plan.temperature else 1.0,
                 _DREAM_SCORES.get(plan.dream_algorithm, "probability"),
-                ranking_temperature=plan.alg_temp or 0.0,
+                ranking_temperature=_ranking_temperature(plan),
             )
         outcast: tuple[int, ...] = ()
         if plan.confidence_eos_eot_inf:
@@ -84,3 +88,9 @@ class Sampler:
     def draws(self) -> bool:
         """Whether anything is random."""
         return bool(self.temperature or self.ranking_temperature) or self.score == "uniform"
+
+
+def _ranking_temperature(plan: GenerationPlan) -> float:
+    """Only a fixed number of positions is drawn, those above a threshold are all taken."""
+    fixed = plan.dream_algorithm not in ("origin", "confidence_threshold")
+    return (plan.alg_temp or 0.0) if fixed else 0.0

@@ -41,7 +41,7 @@ void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
     put(masks.hit[kind], hit);
     put(masks.miss[kind], miss);
     put(masks.hit_first[kind],
-        hit && miss && entries_[list.hit_head].arrival <= entries_[list.miss_head].arrival);
+        hit && miss && !earlier(entries_[list.miss_head].arrival, entries_[list.hit_head].arrival));
 }
 
 bool BankQueues::finds_write(int pc, int bank, std::uint64_t unit) const {

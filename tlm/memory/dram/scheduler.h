@@ -7,11 +7,11 @@ namespace npuvp::memory::dram {
 
 /// What a scheduler found for one command class of one pseudo-channel.
 struct Pick {
-    int bank = -1;            ///< -1: nothing is ready
-    std::uint32_t order = 0;  ///< of the request behind the pick
-    Tick arrival = 0;
-    bool more = false;       ///< others are ready too
-    Tick next = kNeverTick;  ///< first tick at which one that was not ready may be
+    int bank = -1;              ///< -1: nothing is ready
+    std::uint32_t order = 0;    ///< of the request behind the pick
+    std::uint32_t arrival = 0;  ///< the same request's, where that is looked at
+    bool more = false;          ///< others are ready too
+    Tick next = kNeverTick;     ///< first tick at which one that was not ready may be
 };
 
 /// When a command class of one pseudo-channel has to be looked at, and what the last look found. A
