@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
-from npuvp.firmware import Firmware
+from npuvp.firmware import Firmware, Tensor
 from npuvp.isa import load as load_isa
 from npuvp.isa.disassembler import instruction_text
 from npuvp.machine import Machine
@@ -20,13 +20,22 @@ from npuvp.tensors import checked_inputs, checked_outputs
 from npuvp.traces.names import mark_names
 from npuvp.traces.power_summary import PowerSummary, power_summary
 from npuvp.traces.profile import Profile, make_profile
-from npuvp.traces.session import TraceOptions, open_tracing
+from npuvp.traces.session import TraceOptions, Tracing, open_tracing
 from npuvp.traces.waveform import Waveform
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Energy", "Lap", "Result", "TraceRequest", "run_firmware"]
+__all__ = [
+    "Energy",
+    "Lap",
+    "PreparedRun",
+    "Result",
+    "TraceRequest",
+    "collect_result",
+    "prepare_run",
+    "run_firmware",
+]
 
 CLASSES = ("vector", "memory", "scalar", "control", "matrix")
 
@@ -260,6 +269,65 @@ def run_firmware(
 
     `prepare(machine)` and `finish(machine)` are called before the run and after it.
     """
+    prepared = prepare_run(
+        platform,
+        firmware,
+        inputs=inputs,
+        outputs=outputs,
+        mode=mode,
+        decisions=decisions,
+        prepare=prepare,
+    )
+    begin = time.perf_counter()
+    try:
+        prepared.machine.run(progress)
+    finally:
+        seconds = time.perf_counter() - begin
+        prepared.close_traces()
+    result = collect_result(prepared, seconds)
+    if finish is not None:
+        finish(prepared.machine)
+    return result
+
+
+@dataclass
+class PreparedRun:
+    """A loaded machine that has not begun.
+
+    Attributes:
+        machine: The machine.
+        fetch: Output tensors to read at the end.
+        mode: Data mode.
+        tracing: The open traces, which live as long as this does.
+        wave: What becomes of the waveform at the end.
+        notes: What the user should know about the traces, once they are closed.
+    """
+
+    machine: Machine
+    fetch: list[Tensor]
+    mode: str
+    tracing: Tracing | None
+    wave: Waveform | None
+    notes: list[str] = field(default_factory=list)
+
+    def close_traces(self) -> None:
+        """Nothing is recorded any more, and what was recorded is complete on disk."""
+        self.machine.native.hub.detach_all()
+        if self.wave is not None and self.tracing is not None:
+            self.notes += self.wave.close(self.tracing, self.machine)
+
+
+def prepare_run(
+    platform: "Platform",
+    firmware: Firmware | str | Path,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    outputs: Iterable[str] | None = None,
+    mode: str = "functional",
+    decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+    prepare: Any = None,
+) -> PreparedRun:
+    """Checks everything and loads a fresh machine; see `Platform.run` for arguments and errors."""
     if mode not in ("functional", "timing"):
         raise InputError(f"mode {mode!r} (allowed: functional, timing)")
     functional = mode == "functional"
@@ -281,14 +349,13 @@ def run_firmware(
         machine.native.set_decisions(core, list(taken))
     if prepare is not None:
         prepare(machine)
-    hub = machine.native.hub
     tracing = None
     wave = None
     if request is not None:
         request.used = True
         wave = Waveform(request.options)
         tracing = open_tracing(
-            hub,
+            machine.native.hub,
             wave.options,
             operations=_machine.operation_names(),
             commands=_machine.command_names() if wave.shows_commands else (),
@@ -302,34 +369,34 @@ def run_firmware(
             ],
         )
         machine.trace_files = wave.files(tracing)
-    begin = time.perf_counter()
-    try:
-        machine.run(progress)
-    finally:
-        seconds = time.perf_counter() - begin
-        hub.detach_all()
-        notes = [] if wave is None or tracing is None else wave.close(tracing, machine)
+    return PreparedRun(machine, fetch, mode, tracing, wave)
+
+
+def collect_result(prepared: PreparedRun, seconds: float) -> Result:
+    """The result of a run that has ended, after `seconds` on this host."""
+    machine, tracing = prepared.machine, prepared.tracing
+    period = machine.description["period_ps"]
     time_ps = machine.native.end_ps
-    sources = hub.sources
+    sources = machine.native.hub.sources
     result = Result(
-        cycles=-(-time_ps // description["period_ps"]),
+        cycles=-(-time_ps // period),
         time_ps=time_ps,
-        outputs={tensor.name: machine.read_tensor(tensor) for tensor in fetch},
+        outputs={tensor.name: machine.read_tensor(tensor) for tensor in prepared.fetch},
         energy=Energy({s.path: s.dynamic_fj for s in sources}, _static_fj(sources, time_ps)),
         stats=_stats(machine, time_ps),
-        decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
+        decisions={
+            i: machine.native.decisions(i) for i in range(len(machine.description["cores"]))
+        },
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
-        laps=[_laps(machine.native, i) for i in range(len(description["cores"]))],
+        laps=[_laps(machine.native, i) for i in range(len(machine.description["cores"]))],
         trace_files=dict(machine.trace_files),
         seconds=seconds,
-        mode=mode,
-        notes=notes,
+        mode=prepared.mode,
+        notes=list(prepared.notes),
     )
     if tracing is not None and tracing.power is not None:
         result.power = power_summary(tracing.power, time_ps)
     if tracing is not None and tracing.profile is not None:
         result.profile = make_profile(tracing.profile.data(), machine, result)
-    if finish is not None:
-        finish(machine)
     return result

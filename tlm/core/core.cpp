@@ -162,6 +162,7 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
                          static_cast<std::uint32_t>(cost.per_element)});
     op_counts_.resize(isa::op_count);
     gp_writer_.fill(-1);
+    marks_.fill(-1);
     csr(isa::Csr::stride) = 1;
     csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
     csr(isa::Csr::dma_block) = 32;
@@ -231,7 +232,10 @@ void Core::step() {
         wait_ = Wait::none;
     }
     try {
-        run_ahead();
+        if (observer_)
+            run_ahead<true>();
+        else
+            run_ahead<false>();
     } catch (const Trap& trap) {
         raise(trap, pc_ < text_.size());
     }
@@ -247,6 +251,7 @@ void Core::step() {
     }
 }
 
+template <bool observed>
 void Core::run_ahead() {
     // Instructions of no cost must not keep the kernel from ever running again.
     constexpr std::uint64_t most_instructions = 1'000'000;
@@ -255,8 +260,12 @@ void Core::run_ahead() {
     while (next_issue_ < horizon && instructions_ < stop_at) {
         if (pc_ >= text_.size()) {
             halt(0);
+            if constexpr (observed) observer_->after(*this, pc_);
             return;
         }
+        [[maybe_unused]] const std::uint32_t at = pc_;
+        if constexpr (observed)
+            if (!observer_->before(*this)) return;
         const D& d = text_[pc_];
         const std::uint32_t pc = pc_;
         if (env_.functional ? !execute<true>(d) : !execute<false>(d)) {
@@ -270,9 +279,11 @@ void Core::run_ahead() {
             throw Trap{"more than " + std::to_string(p_.max_loop_instructions) +
                            " instructions in one iteration of a loop",
                        "loop of C_LOOP_START at pc " + std::to_string(oldest_loop().start)};
+        if constexpr (observed)
+            if (!observer_->after(*this, at)) return;
         if (wait_ != Wait::none) return;
     }
-    if (env_.interrupted && *env_.interrupted) sc_core::sc_pause();
+    if (!observed && env_.interrupted && *env_.interrupted) sc_core::sc_pause();
 }
 
 void Core::halt(std::uint32_t code) {
@@ -332,6 +343,7 @@ void Core::raise(const Trap& trap, bool has_instruction) {
 }
 
 void Core::dma_done(Descriptor& descriptor) {
+    if (observer_) observer_->transferred(*this, descriptor);
     if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
     switch (wait_) {
         case Wait::dma_range:
@@ -361,7 +373,7 @@ std::string Core::waiting_for() {
         case Wait::fence:
             return "DMA tags (" + dma.describe_pending() + ")";
         case Wait::host:
-            return "an answer of the host interface";
+            return "the others, to reach its cycle";
         case Wait::barrier:
         case Wait::semaphore:
             return describe_wait();

@@ -385,6 +385,7 @@ bool Core::execute_control(const D& d) {
             if (d.imm == static_cast<std::int32_t>(isa::MarkKind::call) ||
                 d.imm == static_cast<std::int32_t>(isa::MarkKind::phase))
                 record_lap(static_cast<std::uint32_t>(d.imm), a);
+            marks_[static_cast<std::size_t>(d.imm) % marks_.size()] = a;
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
                            core_source_, trace::Kind::mark});

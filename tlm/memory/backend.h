@@ -105,9 +105,10 @@ class Backend {
     /// @throws std::invalid_argument if the request crosses an access or lies outside the memory.
     virtual bool send(const Request& request) = 0;
 
-    /// Offers a run of accesses of one channel until one is refused or `most` are accepted: in order
-    /// of address, those of [first.address, end) that go to the channel of the first. `first.bytes`
-    /// is not looked at: each access reaches to the end of its aligned unit, or of the run.
+    /// Offers a run of accesses of one channel until one is refused or `most` are accepted: in
+    /// order of address, those of [first.address, end) that go to the channel of the first.
+    /// `first.bytes` is not looked at: each access reaches to the end of its aligned unit, or of
+    /// the run.
     virtual Sent send_run(const Request& first, std::uint64_t end, std::uint32_t most);
 
     /// Earliest time after `now()` at which anything can happen without a further send (a command

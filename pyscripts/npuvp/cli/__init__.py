@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from npuvp.cli import (
     accuracy,
     check,
+    debug,
     estimate,
     generate,
     inspect,
@@ -31,6 +32,7 @@ _COMMANDS = (
     quantise,
     accuracy,
     inspect,
+    debug,
 )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Subparsers",
     "add_command",
     "add_platform",
+    "add_run_inputs",
     "add_traces",
     "joules",
     "load_platform",
@@ -63,6 +64,22 @@ def add_platform(parser: argparse.ArgumentParser, positional: bool = False) -> N
         metavar="KEY=VALUE",
         help="override a parameter, such as core.vlen=512; may be repeated",
     )
+
+
+def add_run_inputs(parser: argparse.ArgumentParser) -> None:
+    """What a program gets before it runs: `--load`, `--input`, `--define`."""
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="SPACE[@ADDR]=FILE",
+        help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
+        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"
+    )
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE")
 
 
 def load_platform(options: argparse.Namespace) -> Platform:
