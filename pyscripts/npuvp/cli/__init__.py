@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import check, estimate, generate, isa_tools, run, sample, validate
+from npuvp.cli import check, estimate, generate, isa_tools, run, sample, sweep, validate
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, sample, generate, estimate, validate)
+_COMMANDS = (check, isa_tools, run, sample, generate, estimate, validate, sweep)
 
 
 def _parser() -> argparse.ArgumentParser:
