@@ -79,7 +79,8 @@ def _peak(values: dict[str, Any]) -> float:
     if values["backend"] == "ideal":
         return float(values["bandwidth"])
     preset = load_preset(values["preset"])
-    return float(preset.stack_bandwidth / preset.channels * values["channels"] * values["stacks"])
+    per_channel = preset.stack_bandwidth / preset.channels
+    return float(per_channel * values["channels"] * values["stacks"])
 
 
 def _points(

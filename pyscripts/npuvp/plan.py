@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "ALGORITHMS",
     "CACHES",
     "KV_FORMATS",
     "REVISIONS",
@@ -33,7 +34,7 @@ REVISIONS = tuple(_CACHES)
 _PLAIN_KV = ("bf16", "mxint8", "mxfp8_e4m3", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4", "mxint4")
 _SMOOTHED_KV = tuple(f"baos-{name}" for name in _PLAIN_KV if name != "bf16")
 KV_FORMATS = (*_PLAIN_KV, *_SMOOTHED_KV, *(f"{name}-bf16" for name in _SMOOTHED_KV))
-_DREAM_WHOLE = ("origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold")
+ALGORITHMS = ("origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold")
 _DREAM_BLOCKS = ("entropy", "confidence_threshold")
 
 
@@ -189,7 +190,7 @@ class GenerationPlan:
         choice("remasking", ("low_confidence", "random"))
         choice("kv_format", KV_FORMATS)
         if self.algorithm is not None:
-            choice("algorithm", _DREAM_WHOLE)
+            choice("algorithm", ALGORITHMS)
         if self.threshold is not None:
             good = _is_number(self.threshold) and 0 <= self.threshold <= 1
             check("threshold", good, "None or 0..1")

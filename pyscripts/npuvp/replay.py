@@ -21,8 +21,9 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control, Memory
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.phases import Phases
+from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.state import State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
@@ -248,12 +249,11 @@ def _compile_call(
     layers: int,
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
-    layout = Layout(spec, shape, geometry)
-    memory = Memory(geometry, shape, plan)
+    sampler = Sampler.of(plan, spec)
+    layout = Layout(spec, shape, geometry, sampler.edited)
+    memory = Memory(geometry, shape, plan, sampler)
     asm = Assembly()
-    phases = Phases(
-        asm, layout, memory.tokens, memory.maxima, memory.sums, memory.candidates, plan.cfg_scale
-    )
+    phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
     control = _OneCall(asm, phases, spec, plan, shape, memory)
     control.one_call(call)
     lines, names = _with_words(asm.lines)

@@ -13,6 +13,7 @@ from npuvp.compiler.build import build
 from npuvp.compiler.control import Memory, most_calls, plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Layout, Shape
+from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 from npuvp.replay import CallKind, call_kinds
@@ -207,7 +208,7 @@ def estimate(
     rows = 2 * batch if plan.cfg_scale else batch
     shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
     Layout(spec, shape, geometry)  # says what does not fit
-    memory = Memory(geometry, shape, plan)
+    memory = Memory(geometry, shape, plan, Sampler.of(plan, spec))
     elements = geometry.vector_rows * geometry.width
     earlier = max(1, min(memory.span, length, elements // batch))
     calls = []
