@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.linear import Panels
 from npuvp.model.spec import ModelSpec
@@ -71,21 +72,29 @@ class Phases:
 
     # Pieces
 
-    def _tiles(self, per_row: int, fixed: int, rows: float) -> list[tuple[int, int]]:
-        """(rows, how many such tiles) of a number of rows."""
-        g = self.geometry
-        most = self.call.length * self.call.batch
-        tile = (g.vector_rows - fixed) // per_row // g.group * g.group
-        tile = min(tile, -(-most // g.group) * g.group)
-        full, rest = divmod(int(rows), max(tile, 1))
-        return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
+    def _tile_rows(self, name: str, per_row: int, fixed: int) -> int:
+        """Rows of the largest tile that fits in Vector SRAM.
 
-    def _pitch(self, per_row: int, fixed: int) -> int:
-        """Elements from one column block of a tile to the next."""
+        Raises:
+            CompileError: None fits.
+        """
         g = self.geometry
-        most = self.call.length * self.call.batch
         tile = (g.vector_rows - fixed) // per_row // g.group * g.group
-        return min(tile, -(-most // g.group) * g.group) * g.width
+        if tile < g.group:
+            raise CompileError(
+                [
+                    f"phase {name}: {per_row} rows per token for {g.group} tokens and {fixed} more "
+                    f"take {per_row * g.group + fixed} rows of {g.width}, Vector SRAM has "
+                    f"{g.vector_rows}"
+                ]
+            )
+        most = self.call.length * self.call.batch
+        return min(tile, -(-most // g.group) * g.group)
+
+    def _tiles(self, tile: int, rows: int) -> list[tuple[int, int]]:
+        """(rows, how many such tiles) of a number of rows."""
+        full, rest = divmod(rows, tile)
+        return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         """A load that is waited for."""
@@ -284,13 +293,18 @@ class Phases:
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
         spec, g, call = self.spec, self.geometry, self.call
+        if g.width % spec.head_dim:
+            raise CompileError(
+                [f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {g.width}"]
+            )
         blocks = -(-spec.hidden // g.width)
         total = self._load(1, BF16_BYTES * spec.hidden)
         rotation = self._load(g.width, BF16_BYTES * g.width)
         total.add(rotation)
         q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        pitch = self._pitch(blocks + 4, blocks + 1)
-        for rows, times in self._tiles(blocks + 4, blocks + 1, call.count * call.batch):
+        most = self._tile_rows("qkv", blocks + 4, blocks + 1)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
             tables = self._load(2 * rows, BF16_BYTES * g.width)
             tile.cycles += tables.cycles - self.hardware.memory.latency
@@ -320,6 +334,18 @@ class Phases:
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
         tiles = -(-call.length // width)
+        if 2 * tiles * width > g.matrix_rows:
+            raise CompileError(
+                [
+                    f"keys and values of a head, {call.length} x {head}: {2 * tiles} tiles, Matrix "
+                    f"SRAM has {g.matrix_rows // width}"
+                ]
+            )
+        taken = g.group * (2 + tiles) + tiles + 1
+        if taken > g.vector_rows:
+            raise CompileError(
+                [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
+            )
         masked = 1 if call.length % width else 0
         total = Work()
         if masked:
@@ -376,8 +402,9 @@ class Phases:
         blocks = -(-inputs // g.width)
         columns = min(spec.hidden, g.width)
         total = Work()
-        pitch = self._pitch(blocks + 2, 0)
-        for rows, times in self._tiles(blocks + 2, 0, call.count * call.batch):
+        most = self._tile_rows(name, blocks + 2, 0)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, inputs)
             if not self.hardware.classes.blocking:  # the first panel follows at once
                 tile.cycles -= self.hardware.memory.latency
@@ -404,8 +431,9 @@ class Phases:
         blocks = -(-spec.hidden // g.width)
         columns = min(spec.mlp, g.width)
         total = self._load(1, BF16_BYTES * spec.hidden)
-        pitch = self._pitch(blocks + 2, blocks + 1)
-        for rows, times in self._tiles(blocks + 2, blocks + 1, call.count * call.batch):
+        most = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
             tile.add(self._norm(rows, blocks, pitch))
             store = self._chunk(rows, columns, spec.mlp, True)
@@ -425,9 +453,10 @@ class Phases:
         total = self._load(1, BF16_BYTES * spec.hidden)
         total.add(self._load(1, BF16_BYTES * g.width))
         total.add(body(h, "fm fm im int int br", call.span * call.samples))
-        pitch = self._pitch(blocks + 1, blocks + 3)
+        most = self._tile_rows("head", blocks + 1, blocks + 3)
+        pitch = most * g.width
         done = 0
-        for rows, times in self._tiles(blocks + 1, blocks + 3, rows_in_all):
+        for rows, times in self._tiles(most, rows_in_all):
             tile = self._move(rows, spec.hidden)
             tile.add(self._norm(rows, blocks, pitch))
             text = "fm fm im fp vmaxi1. fp. fexp. fp. vadd2. vexp2. vsum1. fm. fm im int" + (
