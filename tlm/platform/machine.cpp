@@ -272,7 +272,7 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
 bool Machine::stopped() const {
     bool failed = false;
     for (const auto& f : foreign_) failed = failed || f->error;
-    return running_ == 0 || trapped_ || interrupted || failed;
+    return running_ == 0 || trapped_ || interrupted || given_up_ || failed;
 }
 
 /// Runs to the end; false where the watchdog has ended it. Time passes in pieces as long as the
@@ -319,6 +319,11 @@ Outcome Machine::run() {
     if (interrupted) return Outcome::interrupted;
     if (stalled) return Outcome::stalled;
     return running_ ? Outcome::deadlocked : Outcome::finished;
+}
+
+void Machine::give_up() {
+    given_up_ = true;
+    sc_core::sc_pause();
 }
 
 void Machine::step_aside() {
