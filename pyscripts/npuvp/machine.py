@@ -154,17 +154,24 @@ class Machine(LoadedMachine):
                 stop()
         if outcome == _machine.Outcome.interrupted:
             raise KeyboardInterrupt
+        error = self.error_of(outcome)
+        if error is not None:
+            raise error
+
+    def error_of(self, outcome: Any) -> RunError | None:
+        """What to raise for the outcome of a run; None for one that finished."""
         if outcome == _machine.Outcome.trapped:
-            raise self._trap()
+            return self._trap()
         if outcome == _machine.Outcome.deadlocked:
-            raise DeadlockError(self._deadlock("nothing can happen any more"))
+            return DeadlockError(self._deadlock("nothing can happen any more"))
         if outcome == _machine.Outcome.stalled:
             limit = format_quantity("time", self.description["platform"]["watchdog"])
-            raise DeadlockError(
+            return DeadlockError(
                 self._deadlock(f"no core has made progress for {limit} (the platform's `watchdog`)")
             )
         if outcome != _machine.Outcome.finished:
-            raise RunError(f"the run ended as {outcome}")
+            return RunError(f"the run ended as {outcome}")
+        return None
 
     def _trap(self) -> Trap:
         for index in range(len(self.description["cores"])):

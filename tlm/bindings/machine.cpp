@@ -1,6 +1,7 @@
 #include "platform/machine.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -274,6 +275,14 @@ nb::dict core_dict(core::Core& core) {
     return d;
 }
 
+nb::list lap_list(const core::Core& core) {
+    nb::list list;
+    for (const core::Lap& lap : core.laps())
+        list.append(nb::make_tuple(lap.kind, lap.value, lap.cycle, lap.class_cycles, lap.dynamic_fj,
+                                   lap.bytes_read, lap.bytes_written, lap.macs));
+    return list;
+}
+
 /// Packets delivered, and per link the packets and flits of both networks; None without a mesh.
 nb::object mesh_dict(Machine& machine) {
     const noc::Mesh* mesh = machine.mesh();
@@ -389,6 +398,8 @@ void machine(nb::module_& parent) {
                 return d;
             },
             "index"_a)
+        .def(
+            "laps", [](Machine& self, std::size_t i) { return lap_list(self.core(i)); }, "index"_a)
         .def_prop_ro("waiting", &Machine::waiting)
         .def_prop_ro("mesh", &mesh_dict)
         .def_prop_ro("host_words", [](Machine& self) { return words_list(self.host().words()); })
@@ -397,6 +408,10 @@ void machine(nb::module_& parent) {
         .def("owner_of", &Machine::owner_of, "address"_a);
     m.def("bare_loop", &bare_loop, "count"_a, nb::call_guard<nb::gil_scoped_release>(),
           "Seconds of a plain SystemC loop of b_transport and wait: the benchmark's yardstick.");
+    m.def("command_names", [] {
+        return std::vector<std::string>{"ACT", "PRE", "PREA", "RD",   "WR",
+                                        "RDA", "WRA", "REF",  "REFpb"};
+    });
     m.def("operation_names", [] {
         std::vector<std::string> names;
         for (std::size_t i = 0; i < isa::op_count; ++i)

@@ -1,7 +1,7 @@
 """From a model's specification to the operations of a forward call, and their fusion."""
 
 from npuvp.compiler.errors import CompileError
-from npuvp.compiler.ir import Operation, Phase, Program, Value
+from npuvp.compiler.ir import Kind, Operation, Phase, Program, Value
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["build", "fuse"]
@@ -17,14 +17,7 @@ def build(spec: ModelSpec) -> Program:
         f"{what}: not supported by the compiler"
         for what, present in (
             ("mixture of experts", spec.moe is not None),
-            ("biases of Q, K and V", spec.qkv_bias),
-            ("normalised Q and K", spec.qk_norm),
-            ("logit shift", spec.logit_shift),
             ("attention that is causal between blocks", spec.block is not None),
-            (
-                f"rotation of {spec.rotary_dim} of {spec.head_dim} channels",
-                spec.rotary_dim != spec.head_dim,
-            ),
         )
         if present
     ]
@@ -41,12 +34,12 @@ def build(spec: ModelSpec) -> Program:
     operations = [
         Operation("embed", (), x, "embedding", layered=False),
         Operation("rmsnorm", (x,), n, "attn_norm"),
-        Operation("linear", (n,), q, "q"),
+        *_projection(spec, n, q, "q"),
         Operation("rope", (q,), turned_q),
-        Operation("linear", (n,), k, "k"),
+        *_projection(spec, n, k, "k"),
         Operation("rope", (k,), turned_k),
         Operation("keep", (turned_k,)),
-        Operation("linear", (n,), v, "v"),
+        *_projection(spec, n, v, "v"),
         Operation("keep", (v,)),
         Operation("attention", (turned_q, turned_k, v), o),
         Operation("linear", (o,), a, "o"),
@@ -61,6 +54,23 @@ def build(spec: ModelSpec) -> Program:
         Operation("head_sample", (y,), None, "head", layered=False),
     ]
     return Program(operations, spec.layers)
+
+
+def _projection(spec: ModelSpec, n: Value, result: Value, role: str) -> list[Operation]:
+    """From the normalised residual stream to queries, keys or values before the rotation."""
+    steps: list[tuple[Kind, str]] = [("linear", role)]
+    if spec.qkv_bias:
+        steps.append(("bias", f"{role}_bias"))
+    if spec.qk_norm and role != "v":
+        steps.append(("headnorm", f"{role}_norm"))
+    operations = []
+    source = n
+    for index, (kind, weight) in enumerate(steps):
+        last = index + 1 == len(steps)
+        made = result if last else Value(f"{role}_{index}", result.columns)
+        operations.append(Operation(kind, (source,), made, weight))
+        source = made
+    return operations
 
 
 def fuse(program: Program) -> Program:

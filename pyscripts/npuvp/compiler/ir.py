@@ -12,7 +12,17 @@ from typing import Literal
 __all__ = ["Operation", "Phase", "Program", "Value"]
 
 Kind = Literal[
-    "embed", "rmsnorm", "linear", "rope", "keep", "attention", "silu_mul", "add", "head_sample"
+    "embed",
+    "rmsnorm",
+    "linear",
+    "bias",
+    "headnorm",
+    "rope",
+    "keep",
+    "attention",
+    "silu_mul",
+    "add",
+    "head_sample",
 ]
 
 

@@ -1,13 +1,16 @@
 """The host: compiles, runs and reads back what was generated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp.compiler.account import call_energies, phase_uses
 from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
+from npuvp.compiler.formats import Formats
 from npuvp.errors import Trap
 from npuvp.generation.calls import CallRecord, GenerationError, GenerationResult, Kind
 from npuvp.generation.machine import checked_prompt
@@ -36,6 +39,7 @@ def read_calls(
     outputs: dict[str, NDArray[Any]],
     before: NDArray[np.int32],
     times: list[int] | None = None,
+    energies: list[float] | None = None,
 ) -> list[CallRecord]:
     """Records of the calls from the firmware's logs.
 
@@ -44,6 +48,7 @@ def read_calls(
         outputs: Its output tensors.
         before: Canvas at the start, (B, L).
         times: Cycle at which each call ended; None without a clock.
+        energies: Joules of each call likewise.
     """
     records = []
     last = 0
@@ -67,6 +72,7 @@ def read_calls(
                 canvas_after=after,
                 transfer=outputs["transfer_log"][index] != 0,
                 cycles=cycles,
+                energy=None if energies is None else energies[index],
             )
         )
         before = after
@@ -81,6 +87,8 @@ def generate(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> GenerationResult:
     """Generates text on the simulated machine.
 
@@ -91,6 +99,8 @@ def generate(
         platform: Runs it; may be left out with `golden`.
         attention_mask: (B, P), 0 for padding; None: no padding.
         golden: Run the NumPy golden machine in its place: the same firmware without a clock.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        cores: How many of the platform's cores share the work; None: all.
 
     Returns:
         Tokens and a record of every call.
@@ -101,7 +111,14 @@ def generate(
         GenerationError: The published code fails or loops for ever at this point.
     """
     return generate_and_run(
-        model, tokens, plan, platform, attention_mask=attention_mask, golden=golden
+        model,
+        tokens,
+        plan,
+        platform,
+        attention_mask=attention_mask,
+        golden=golden,
+        formats=formats,
+        cores=cores,
     )[0]
 
 
@@ -113,6 +130,8 @@ def generate_and_run(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> tuple[GenerationResult, "Result | None"]:
     """As `generate`; returns the machine's result as well, None with `golden`."""
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
@@ -126,7 +145,14 @@ def generate_and_run(
     description = default_description() if platform is None else platform.description()
     batch, length = prompt.shape
     compilation = compile_generation(
-        checkpoint, description, plan, prompt_length=length, batch=batch, padding=padding
+        checkpoint,
+        description,
+        plan,
+        prompt_length=length,
+        batch=batch,
+        padding=padding,
+        formats=formats,
+        cores=cores,
     )
     compilation.firmware.segments += compilation.weight_segments()
     masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
@@ -137,6 +163,7 @@ def generate_and_run(
         shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
     inputs = {"tokens": shown.T}
     times: list[int] | None = None
+    energies: list[float] | None = None
     result: Result | None = None
     try:
         if golden:
@@ -149,11 +176,16 @@ def generate_and_run(
             outputs = result.outputs
             period = description["period_ps"]
             times = [time // period for time, _, _ in result.host_words]
+            energies = call_energies(result, period)
     except Trap as trap:
         for code, reason in TRAPS.items():
             if f"code {code}" in str(trap) and trap.message == "firmware trap":
                 raise GenerationError(reason) from trap
         raise
-    calls = read_calls(compilation, outputs, canvas, times)
+    calls = read_calls(compilation, outputs, canvas, times, energies)
     final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
-    return GenerationResult(final, calls, length), result
+    if result is None:
+        return GenerationResult(final, calls, length), None
+    phases = phase_uses(result, description["period_ps"])
+    generated = GenerationResult(final, calls, length, result.time, result.energy.total, phases)
+    return generated, result

@@ -45,4 +45,10 @@ class State(IntEnum):
     MINUS_INFINITY = 23
     LOG = 24
     """Eight words, one record of the call log."""
-    FREE = 32
+    TAKE = 32
+    """Dream: positions that every row of the batch commits."""
+    POOL = 33
+    """Dream: what a step left to the next; with a threshold."""
+    LAST = 34
+    """Dream: steps in all."""
+    FREE = 40

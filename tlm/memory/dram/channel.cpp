@@ -9,12 +9,11 @@ Channel::Channel(const Config& config, const TickTable& table, const TickClock& 
       clock_(clock),
       edge_(table.clock - 1),
       pcs_(static_cast<int>(config.organization.pseudo_channels)),
+      banks_(static_cast<int>(config.organization.stack_ids * config.organization.bank_groups *
+                              config.organization.banks)),
       all_bank_(config.controller.refresh == Refresh::all_bank),
       row_policy_(config.controller),
-      queues_(pcs_,
-              static_cast<int>(config.organization.stack_ids * config.organization.bank_groups *
-                               config.organization.banks),
-              static_cast<int>(config.controller.queue_depth) * pcs_),
+      queues_(pcs_, banks_, static_cast<int>(config.controller.queue_depth) * pcs_),
       timing_(table, config.organization),
       scheduler_(queues_, timing_, config.controller.protect_row_hits),
       refresh_(make_refresh_schedule(config, table)) {
@@ -51,7 +50,7 @@ void Channel::lead(int pc, int bank, std::uint32_t row, Tick now) {
 
 void Channel::run(Tick until, std::vector<Completion>& completions) {
     while (next_ <= until) {
-        if (next_ == refresh_->due() && idle() && owed_.empty()) {
+        if (!record_ && next_ == refresh_->due() && idle() && owed_.empty()) {
             bool closed = true;
             for (int pc = 0; pc < pcs_; ++pc) closed = closed && queues_.masks(pc).open == 0;
             // A channel at rest repeats itself: the last intervals before `until` are enough.
@@ -157,6 +156,7 @@ bool Channel::stream(Tick until, std::vector<Completion>& completions) {
         PseudoChannel& state = state_[best];
         const int bank = run.bank;
         const Entry& entry = queues_.take_hit(best, bank, kRead);
+        record(t, Command::read, best, bank, queues_.bank(best, bank).row);
         ++reads;
         hits += !entry.counted;
         bytes += entry.bytes;
@@ -267,12 +267,15 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     const bool held = (masks.active & bit) != 0;
     const bool wanted = ((masks.hit[kRead] | masks.hit[kWrite]) & bit) != 0;
     const bool close = !held && row_policy_.auto_precharge(columns_before, wanted);
+    const std::uint64_t row = queues_.bank(pc, bank).row;
     if (!write) {
+        record(t, close ? Command::read_precharge : Command::read, pc, bank, row);
         timing_.read(pc, bank, t, close);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
         completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
     } else {
+        record(t, close ? Command::write_precharge : Command::write, pc, bank, row);
         timing_.write(pc, bank, t, close);
         ++counts_.writes;
         counts_.bytes_written += entry.bytes;
@@ -347,6 +350,7 @@ void Channel::issue_activate(int pc, int bank, Tick t) {
     if (queues_.masks(pc).open == 0) state.opened = t;
     const int index = queues_.activate(pc, bank, mode_);
     count_first_command(queues_.entry(index), counts_.row_misses);
+    record(t, Command::activate, pc, bank, queues_.bank(pc, bank).row);
     timing_.activate(pc, bank, t);
     ++counts_.activates;
     row_free_ = t + table_.activate_busy;
@@ -356,6 +360,7 @@ void Channel::issue_activate(int pc, int bank, Tick t) {
 }
 
 void Channel::issue_precharge(int pc, int bank, Tick t) {
+    record(t, Command::precharge, pc, bank, 0);
     timing_.precharge(pc, bank, t);
     ++counts_.precharges;
     row_free_ = t + table_.precharge_busy;
@@ -396,6 +401,7 @@ void Channel::serve_maintenance(Tick t) {
     const std::uint64_t open = queues_.masks(front.pc).open;
     if (front.kind == Maintenance::Kind::refresh_all) {
         if (open != 0) {
+            record(t, Command::precharge_all, front.pc, 0, 0);
             timing_.precharge_all(front.pc, t);
             ++counts_.precharges_all;
             row_free_ = t + table_.precharge_busy;
@@ -404,6 +410,7 @@ void Channel::serve_maintenance(Tick t) {
             }
             return;
         }
+        record(t, Command::refresh_all, front.pc, 0, 0);
         timing_.refresh_all(front.pc, t);
         ++counts_.refreshes_all;
         row_free_ = t + table_.refresh_busy;
@@ -411,6 +418,7 @@ void Channel::serve_maintenance(Tick t) {
         issue_precharge(front.pc, front.bank, t);
         if (front.kind == Maintenance::Kind::refresh_bank) return;
     } else {
+        record(t, Command::refresh_bank, front.pc, front.bank, 0);
         timing_.refresh_bank(front.pc, front.bank, t);
         ++counts_.refreshes_bank;
         row_free_ = t + table_.refresh_busy;

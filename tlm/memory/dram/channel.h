@@ -70,6 +70,12 @@ class Channel {
     /// Counts so far; the times are filled in for `now`.
     Statistics statistics(Tick now) const;
 
+    /// See Backend::record_commands; `number` is this channel's.
+    void record_commands(std::vector<IssuedCommand>* to, std::uint32_t number) {
+        record_ = to;
+        number_ = number;
+    }
+
     void save(Writer& writer) const;
     void restore(Reader& reader);
 
@@ -91,6 +97,11 @@ class Channel {
 
     /// A request of the kind that is served has arrived at the head of its bank's hits or misses.
     void lead(int pc, int bank, std::uint32_t row, Tick now);
+    void record(Tick t, Command command, int pc, int bank, std::uint64_t row) const {
+        if (record_)
+            record_->push_back({clock_.time(t), number_,
+                                static_cast<std::uint32_t>(pc * banks_ + bank), command, row});
+    }
     void step(Tick t, std::vector<Completion>& completions);
     /// Issues reads that hit their rows from `next_` on, up to `until` or the first tick at which
     /// anything else may happen: what `step` would do, without looking at all the rest. False if
@@ -124,6 +135,9 @@ class Channel {
     TickClock clock_;
     Tick edge_;
     int pcs_;
+    int banks_;  ///< of a pseudo-channel
+    std::vector<IssuedCommand>* record_ = nullptr;
+    std::uint32_t number_ = 0;
     int write_start_;  ///< drain when more writes wait
     int write_stop_;   ///< until fewer wait
     bool all_bank_;

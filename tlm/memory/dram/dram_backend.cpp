@@ -138,6 +138,11 @@ double DramBackend::peak_bandwidth() const {
     return pseudo_channels_ * access_bytes_ / clock_.seconds(static_cast<double>(table_.burst));
 }
 
+void DramBackend::record_commands(std::vector<IssuedCommand>* to) {
+    for (std::size_t c = 0; c < channels_.size(); ++c)
+        channels_[c]->record_commands(to, static_cast<std::uint32_t>(c));
+}
+
 std::vector<std::uint8_t> DramBackend::save() const {
     Writer writer;
     writer.put(organization_);

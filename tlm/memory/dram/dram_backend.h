@@ -23,6 +23,7 @@ class DramBackend final : public Backend {
     bool idle() const override;
     Statistics statistics() const override;
     void reset_statistics() override;
+    void record_commands(std::vector<IssuedCommand>* to) override;
     std::vector<std::uint8_t> save() const override;
     void restore(const std::vector<std::uint8_t>& state) override;
     std::uint32_t channels() const override { return static_cast<std::uint32_t>(channels_.size()); }

@@ -48,6 +48,7 @@ Memory::Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend
     const Backend& first = *parts_.front().backend;
     const double bus = first.peak_bandwidth() / first.channels();
     burst_ps_ = static_cast<Picoseconds>(std::llround(first.access_bytes() / bus * 1e12));
+    hub.before_advance([this] { catch_up(); });
     in.register_b_transport(this, &Memory::b_transport);
     in.register_nb_transport_fw(this, &Memory::nb_transport_fw);
     in.register_transport_dbg(this, &Memory::transport_dbg);
@@ -141,6 +142,7 @@ std::uint32_t Memory::new_burst(tlm::tlm_generic_payload& payload, int id) {
 
 void Memory::advance(Part& part, Picoseconds now) {
     part.backend->advance(now, completions_);
+    if (recording_) report_commands(part);
     for (const Completion& completion : completions_) {
         const auto index = static_cast<std::uint32_t>(completion.tag);
         Burst& burst = bursts_[index];
@@ -260,7 +262,7 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
         return tlm::TLM_COMPLETED;
     }
     if (!access(payload)) return tlm::TLM_COMPLETED;
-    traced_ = hub_.active();
+    look_for_sinks();
     payload.acquire();
     const std::uint32_t index = new_burst(payload, id);
     split(index);
@@ -295,7 +297,35 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
     return tlm::TLM_UPDATED;
 }
 
+void Memory::look_for_sinks() {
+    traced_ = hub_.active();
+    if (!traced_ || recording_) return;
+    for (const Channel& channel : channels_)
+        recording_ = recording_ || hub_.wants(channel.source, trace::Kind::command);
+    if (!recording_) return;
+    for (Part& part : parts_) part.backend->record_commands(&commands_);
+}
+
+/// Commands become known when the backends' time goes on, which is not before somebody asks.
+void Memory::catch_up() {
+    if (!recording_) return;
+    for (Part& part : parts_)
+        if (part.backend->now() < now_ps()) advance(part, now_ps());
+    schedule();
+}
+
+void Memory::report_commands(const Part& part) {
+    for (const IssuedCommand& command : commands_) {
+        const std::uint16_t source = channels_[part.first_channel + command.channel].source;
+        hub_.emit({command.time, command.time, static_cast<std::uint64_t>(command.command),
+                   command.row, command.bank, source, trace::Kind::command});
+    }
+    commands_.clear();
+}
+
 void Memory::report(const Burst& burst) {
+    if (auto* served = burst.payload->get_extension<noc::Served>())
+        served->ps = burst.done - std::min(burst.done, burst.begin);
     const std::uint64_t bytes = burst.payload->get_data_length();
     if (hub_.wants(source_, trace::Kind::memory))
         hub_.emit({burst.begin, burst.done, bytes, burst.payload->is_write() ? 1u : 0u, 0, source_,
@@ -336,6 +366,10 @@ void Memory::finish(Picoseconds end) {
         while (!part.backend->idle() && part.backend->next_event() != kNever)
             part.backend->advance(std::max(part.backend->next_event(), part.backend->now()),
                                   completions_);
+        commands_.erase(std::remove_if(commands_.begin(), commands_.end(),
+                                       [&](const IssuedCommand& c) { return c.time > end; }),
+                        commands_.end());
+        if (recording_) report_commands(part);
     }
     completions_.clear();
     charge_commands(end);
@@ -358,7 +392,7 @@ void Memory::respond(int id, tlm::tlm_generic_payload& payload) {
 
 void Memory::wake() {
     const Picoseconds now = now_ps();
-    traced_ = hub_.active();
+    look_for_sinks();
     for (Part& part : parts_) {
         if (part.unsent == 0 && part.unread == 0) continue;
         advance(part, now);
@@ -393,6 +427,7 @@ void Memory::schedule() {
     const Picoseconds now = now_ps();
     Picoseconds hold = kNever;
     for (const Part& part : parts_) {
+        if (recording_) hold = std::min(hold, part.backend->now());
         if (part.unread == 0 && part.unsent == 0) continue;
         hold = std::min(hold, part.backend->now());
         Picoseconds event = part.backend->next_event();

@@ -109,6 +109,9 @@ class Memory : public sc_core::sc_module {
     void report(const Burst& burst);
     void report_transfer(Channel& channel, Picoseconds end, std::uint32_t bytes, bool write);
     void charge_commands(Picoseconds until);
+    void look_for_sinks();
+    void catch_up();
+    void report_commands(const Part& part);
     void respond(int socket, tlm::tlm_generic_payload& payload);
     void wake();
     void schedule();
@@ -127,6 +130,8 @@ class Memory : public sc_core::sc_module {
     Statistics charged_;
     Picoseconds charged_until_ = 0;
     bool traced_ = false;
+    bool recording_ = false;  ///< a sink wants DRAM commands
+    std::vector<IssuedCommand> commands_;
     std::vector<Burst> bursts_;
     std::vector<std::uint32_t> free_;
     std::deque<Socket> sockets_;
