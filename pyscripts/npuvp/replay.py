@@ -19,11 +19,12 @@ import numpy as np
 
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
-from npuvp.compiler.control import Control, Memory
+from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory
 from npuvp.compiler.state import State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
@@ -250,7 +251,14 @@ def _compile_call(
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
     sampler = Sampler.of(plan, spec)
-    layout = Layout(spec, shape, geometry, sampler.edited)
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        kv_format=plan.kv_format,
+    )
     memory = Memory(geometry, shape, plan, sampler)
     asm = Assembly()
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)

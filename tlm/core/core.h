@@ -157,6 +157,7 @@ class Core : public sc_core::sc_module {
     float fp(unsigned i) const { return fp_[i]; }
     std::uint64_t ha(unsigned i) const { return ha_[i]; }
     std::size_t loop_depth() const { return loops_.size(); }
+    static constexpr unsigned kCsrs = 64;
     std::uint32_t csr_value(unsigned i) { return read_csr(i, next_issue_); }
     /// pc of the last instruction that wrote the register; -1: none did.
     std::int64_t gp_writer(unsigned i) const { return gp_writer_[i]; }
@@ -363,7 +364,7 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 64> csr_{};
+    std::array<std::uint32_t, kCsrs> csr_{};
     std::vector<Lap> laps_;
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;

@@ -10,10 +10,11 @@ from npuvp.analytical.phases import Call, Phases
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
 from npuvp.compiler.build import build
-from npuvp.compiler.control import Memory, most_calls, plan_faults
+from npuvp.compiler.control import plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Layout, Shape
 from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory, Schedule
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 from npuvp.replay import CallKind, call_kinds
@@ -206,9 +207,19 @@ def estimate(
         raise CompileError(faults)
     _supported(spec)
     rows = 2 * batch if plan.cfg_scale else batch
-    shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
-    Layout(spec, shape, geometry)  # says what does not fit
-    memory = Memory(geometry, shape, plan, Sampler.of(plan, spec))
+    schedule = Schedule.of(plan)
+    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
+    sampler = Sampler.of(plan, spec)
+    # Says what does not fit.
+    Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        kv_format=plan.kv_format,
+    )
+    memory = Memory(geometry, shape, plan, sampler)
     elements = geometry.vector_rows * geometry.width
     earlier = max(1, min(memory.span, length, elements // batch))
     calls = []

@@ -206,8 +206,6 @@ class Control(Selection):
             asm.li("gp1", PHASES.index(name))
             asm("C_MARK phase, gp1")
 
-        # The names under which traces show the phases.
-        asm(*(f".equ MARK_PHASE_{name.upper()}, {i}" for i, name in enumerate(PHASES)))
         phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
