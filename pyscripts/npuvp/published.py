@@ -54,13 +54,17 @@ class Comparison:
         return None if self.published is None else self.ours / self.published - 1
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:,.6g}"
+
+
 def table(rows: Sequence[Comparison], title: str) -> str:
     """Ours, published, relative error."""
     lines = [title, f"  {'':<44}{'ours':>16}{'published':>16}{'error':>10}"]
     for row in rows:
-        published = "-" if row.published is None else f"{row.published:,.6g}"
+        published = "-" if row.published is None else _number(row.published)
         error = "-" if row.error is None else f"{100 * row.error:+.1f} %"
-        lines.append(f"  {row.name:<44}{row.ours:>16,.6g}{published:>16}{error:>10}")
+        lines.append(f"  {row.name:<44}{_number(row.ours):>16}{published:>16}{error:>10}")
     return "\n".join(lines)
 
 
