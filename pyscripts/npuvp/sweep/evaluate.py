@@ -24,7 +24,7 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         job: ``model``, ``platform`` (a file), ``set`` (overrides by key), ``plan`` (fields),
-            ``prompt_length``, ``batch``, and ``mode``: ``analytical``, or ``timing`` for the
+            ``formats``, ``cores``, ``prompt_length``, ``batch``, and ``mode``: ``analytical``, or ``timing`` for the
             cycle-level path with replay.
 
     Returns:
@@ -34,7 +34,7 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     platform = Platform.load(job["platform"], set=settings)
     plan = GenerationPlan(**job["plan"])
     checkpoint = _model(job["model"])
-    sizes = {"prompt_length": job["prompt_length"], "batch": job["batch"]}
+    sizes = {name: job[name] for name in ("prompt_length", "batch", "cores", "formats")}
     description = platform.description()
     if job["mode"] == "timing":
         from npuvp.replay import time_generation

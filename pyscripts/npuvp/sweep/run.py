@@ -58,6 +58,7 @@ def _dask(
     scheduler: str | None,
     workers: int,
     together: int,
+    on_warm: Callable[[], None] | None,
 ) -> Iterator[Rows]:
     """Results as they come.
 
@@ -97,6 +98,9 @@ def _dask(
     except OSError as error:
         raise SweepError(f"scheduler {scheduler}: {error}") from None
     try:
+        client.wait_for_workers(max(1, workers if cluster is not None else 1))
+        if on_warm is not None:
+            on_warm()
         # No more tasks than the workers can take soon: the others need no memory yet.
         waiting = _groups(points, together)
         window = 4 * max(1, len(client.scheduler_info()["workers"]), workers)
@@ -143,6 +147,7 @@ def run_sweep(
     progress: bool | None = None,
     retry_failed: bool = False,
     evaluate: Callable[[Mapping[str, Any]], Mapping[str, float]] = evaluate_job,
+    on_warm: Callable[[], None] | None = None,
 ) -> SweepResult:
     """Evaluates the points of a space that are not on disk yet.
 
@@ -155,6 +160,7 @@ def run_sweep(
         progress: Show a bar; None: where standard error is a terminal.
         retry_failed: Evaluate anew what failed in an earlier run.
         evaluate: What evaluates a job.
+        on_warm: Called when the workers are there, before the first point.
 
     Raises:
         SpaceError: No point satisfies the constraints.
@@ -186,7 +192,9 @@ def run_sweep(
         if workers == 0 and scheduler is None:
             batches = (guarded(evaluate, _jobs([point])) for point in left)
         else:
-            batches = _dask(left, evaluate, scheduler, workers, together) if left else iter(())
+            batches = (
+                _dask(left, evaluate, scheduler, workers, together, on_warm) if left else iter(())
+            )
         disable = None if progress is None else not progress
         with tqdm(
             total=len(points),

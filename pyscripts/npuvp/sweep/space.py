@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from npuvp.compiler.formats import Formats
 from npuvp.plan import GenerationPlan
 
 __all__ = ["Point", "Space", "SpaceError", "load_space"]
@@ -25,13 +26,16 @@ _KEYS = (
     "mode",
     "prompt_length",
     "batch",
+    "cores",
     "plan",
+    "formats",
     "set",
     "sample",
     "space",
     "constraints",
 )
 _PLAN_FIELDS = tuple(f.name for f in fields(GenerationPlan))
+_CLASSES = tuple(f.name for f in fields(Formats))
 _SCALES = ("linear", "log", "power_of_two")
 
 
@@ -157,14 +161,15 @@ class Space:
         job: dict[str, Any] = {
             **self.base,
             "plan": dict(self.base["plan"]),
+            "formats": dict(self.base["formats"]),
             "set": dict(self.base["set"]),
         }
         for key, value in values.items():
             section, _, name = key.partition(".")
             if section == "platform" and name:
                 job["set"][name] = value
-            elif section == "plan":
-                job["plan"][name] = value
+            elif section in ("plan", "formats"):
+                job[section][name] = value
             else:
                 job[key] = value
         platform = (self.path.parent / job["platform"]).resolve()
@@ -317,11 +322,14 @@ class _Reader:
             return True
         if section == "plan" and name in _PLAN_FIELDS:
             return True
+        if section == "formats" and name in _CLASSES:
+            return True
         if key in ("platform", "model", "batch", "prompt_length"):
             return True
         self.faults.append(
             f"space.{key}: unknown; allowed: platform, platform.<parameter> such as "
-            "platform.core.vlen, plan.<field> such as plan.block_length, model, batch, prompt_length"
+            "platform.core.vlen, plan.<field> such as plan.block_length, formats.<class> such as "
+            "formats.weights, model, batch, prompt_length"
         )
         return False
 
@@ -344,6 +352,10 @@ class _Reader:
         for key in plan:
             if key not in _PLAN_FIELDS:
                 self.faults.append(f"plan.{key}: unknown; allowed: {', '.join(_PLAN_FIELDS)}")
+        formats = self.section("formats")
+        for key in formats:
+            if key not in _CLASSES:
+                self.faults.append(f"formats.{key}: unknown; allowed: {', '.join(_CLASSES)}")
         sample = self.section("sample")
         method = sample.get("method", "grid")
         if method not in METHODS:
@@ -365,9 +377,13 @@ class _Reader:
             "mode": mode,
             "prompt_length": data.get("prompt_length", 32),
             "batch": data.get("batch", 1),
+            "cores": data.get("cores"),
             "plan": plan,
+            "formats": formats,
             "set": self.section("set"),
         }
+        if base["cores"] not in (None, 1):
+            self.fault("cores", base["cores"], "1: the first core alone")
         for key in ("prompt_length", "batch"):
             if not isinstance(base[key], int) or base[key] < 1:
                 self.fault(key, base[key], "an integer of 1 or more")
