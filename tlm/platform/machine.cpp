@@ -265,6 +265,7 @@ Outcome Machine::run() {
     Simulation::Scope scope(simulation_);
     InterruptGuard guard;
     running_ = cores_.size();
+    hub_.start_worker();
     for (auto& c : cores_) c->start();
     sc_core::sc_start(sc_core::sc_max_time() - sc_core::sc_time_stamp(),
                       sc_core::SC_EXIT_ON_STARVATION);
