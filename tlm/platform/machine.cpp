@@ -308,6 +308,7 @@ Outcome Machine::run() {
     Running run{Simulation::Scope(simulation_), {}};
     run_ = &run;
     running_ = cores_.size();
+    hub_.start_worker();
     for (auto& c : cores_) c->start();
     const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
