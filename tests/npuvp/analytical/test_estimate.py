@@ -131,7 +131,7 @@ def test_command_prints_errors_beside_the_simulation(capsys):
     assert "every figure is an estimate" in text and "refine_dual 8 gate_up" in text
 
 
-def test_command_refuses_a_machine_without_compiler(capsys):
+def test_command_refuses_several_cores(capsys):
     arguments = ["estimate", "llada-tiny", "--platform", "platform/quad.yaml"]
     assert main(arguments) == 1
-    assert "core.mlen: 512, allowed: vlen = 2048" in capsys.readouterr().err
+    assert "cores: 4, allowed: 1" in capsys.readouterr().err
