@@ -402,6 +402,8 @@ class KeysAndValues(Projections):
         asm.li(q_offset, first_item * spec.group * 2 * columns)
         asm.li(kv_offset, first_item * 2 * columns)
         asm.li(mask, first_item // per_batch * 2 * width * blocks)
+        if shape.block:
+            asm.load(mask, State.LIMIT)
         asm.li(head_of_row, first_item % per_batch)
 
         def load_mask() -> None:
