@@ -11,6 +11,7 @@ SCRIPTS = {
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
     "split_sampling.py": ((), "cycles"),
+    "many_cores.py": ((), " 16 cores: product"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
 }
 
