@@ -152,12 +152,19 @@ class Machine(LoadedMachine):
                 stop()
         if outcome == _machine.Outcome.interrupted:
             raise KeyboardInterrupt
+        error = self.error_of(outcome)
+        if error is not None:
+            raise error
+
+    def error_of(self, outcome: Any) -> RunError | None:
+        """What to raise for the outcome of a run; None for one that finished."""
         if outcome == _machine.Outcome.trapped:
-            raise self._trap()
+            return self._trap()
         if outcome == _machine.Outcome.deadlocked:
-            raise DeadlockError(self._deadlock())
+            return DeadlockError(self._deadlock())
         if outcome != _machine.Outcome.finished:
-            raise RunError(f"the run ended as {outcome}")
+            return RunError(f"the run ended as {outcome}")
+        return None
 
     def _trap(self) -> Trap:
         for index in range(len(self.description["cores"])):

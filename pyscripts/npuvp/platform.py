@@ -38,6 +38,7 @@ from npuvp.platform_file import merge, python_entries, python_place, read_file, 
 
 if TYPE_CHECKING:
     # A platform can be described, and run by the golden machine, without the extension module.
+    from npuvp.debug import Checkpoint, Debugger
     from npuvp.machine import Machine
     from npuvp.run import Result, TraceRequest
 
@@ -394,6 +395,29 @@ class Platform:
             progress=progress,
         )
 
+    def debug(
+        self,
+        firmware: Firmware | str | Path,
+        *,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        outputs: Iterable[str] | None = None,
+        mode: str = "functional",
+        decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+        checkpoint: "Checkpoint | str | Path | None" = None,
+    ) -> "Debugger":
+        """A run that stops where it is asked to; see `npuvp.Debugger`."""
+        from npuvp.debug import Debugger
+
+        return Debugger(
+            self,
+            firmware,
+            inputs=inputs,
+            outputs=outputs,
+            mode=mode,
+            decisions=decisions,
+            checkpoint=checkpoint,
+        )
+
     def trace(
         self,
         vcd: str | Path | None = None,
@@ -402,13 +426,19 @@ class Platform:
         power: str | Path | None = None,
         power_window: str | int = "100ns",
         timeline: str | Path | None = None,
+        timeline_commands: bool = False,
         log: str | Path | None = None,
         cores: Sequence[str] | None = None,
+        log_only: Sequence[str] | None = None,
+        profile: bool = False,
         start: str | int = 0,
         stop: str | int | None = None,
         limit_bytes: int = 0,
     ) -> "TraceRequest":
         """A context in which one run records traces.
+
+        A waveform whose name ends in ".fst" is converted when the run has ended; that needs
+        GTKWave's `vcd2fst`.
 
         Args:
             vcd: Waveform file.
@@ -416,10 +446,15 @@ class Platform:
             power: CSV file of the power trace.
             power_window: Length of its windows.
             timeline: JSON file for Perfetto and Chrome's tracing.
+            timeline_commands: Whether it shows every DRAM command.
             log: Instruction log, text or (name ending in ".bin") binary.
             cores: Globs of the cores to log; None: all.
-            start: First instant in waveform, timeline and log, such as "1us".
-            stop: Last instant in them.
+            log_only: Globs of the mnemonics to log; None: all.
+            profile: Add up time, traffic and energy by instruction and mark: `Result.profile`.
+            start: Where waveform, timeline and log begin: a time such as "1us", "pc=0x12",
+                "label=row", "step=3" or another mark, "trap", or with a stretch of time before
+                that event "trap-2us".
+            stop: Where they end, in the same way.
             limit_bytes: Where the waveform stops growing; 0: nowhere.
         """
         from npuvp.run import TraceRequest
@@ -431,8 +466,11 @@ class Platform:
             power=power,
             power_window=power_window,
             timeline=timeline,
+            timeline_commands=timeline_commands,
             log=log,
             cores=cores,
+            log_only=log_only,
+            profile=profile,
             start=start,
             stop=stop,
             limit_bytes=limit_bytes,

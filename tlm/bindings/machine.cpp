@@ -405,6 +405,10 @@ void machine(nb::module_& parent) {
         .def("owner_of", &Machine::owner_of, "address"_a);
     m.def("bare_loop", &bare_loop, "count"_a, nb::call_guard<nb::gil_scoped_release>(),
           "Seconds of a plain SystemC loop of b_transport and wait: the benchmark's yardstick.");
+    m.def("command_names", [] {
+        return std::vector<std::string>{"ACT", "PRE", "PREA", "RD",   "WR",
+                                        "RDA", "WRA", "REF",  "REFpb"};
+    });
     m.def("operation_names", [] {
         std::vector<std::string> names;
         for (std::size_t i = 0; i < isa::op_count; ++i)

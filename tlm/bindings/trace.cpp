@@ -34,6 +34,7 @@ void bind_events(nb::module_& m) {
         .value("host", Kind::host)
         .value("trap", Kind::trap)
         .value("energy", Kind::energy)
+        .value("descriptor", Kind::descriptor)
         .value("result", Kind::result);
 
     nb::class_<Source>(m, "Source", "A component that reports events.")
@@ -104,6 +105,65 @@ void bind_signals(nb::module_& m) {
     m.def("static_femtojoules", &static_femtojoules, "watts"_a, "duration"_a);
 }
 
+nb::dict profile_dict(const ProfileSink& sink) {
+    constexpr std::size_t columns = sum_count;
+    const auto sums_of = [](const auto& rows) {
+        nb::list list;
+        for (const auto& row : rows) list.append(nb::cast(row.sums));
+        return list;
+    };
+    nb::dict d;
+    const char* names[columns] = {"own",
+                                  "operand",
+                                  "unit",
+                                  "dma",
+                                  "noc",
+                                  "memory",
+                                  "synchronisation",
+                                  "idle",
+                                  "instructions",
+                                  "scalar_busy",
+                                  "vector_busy",
+                                  "matrix_busy",
+                                  "lane_operations",
+                                  "macs",
+                                  "bytes_read",
+                                  "bytes_written",
+                                  "energy"};
+    nb::list columns_list;
+    for (const char* name : names) columns_list.append(name);
+    d["columns"] = columns_list;
+    nb::list pc, marks;
+    for (const auto& row : sink.by_pc())
+        pc.append(nb::make_tuple(
+            row.core, row.pc == ProfileSink::no_pc ? nb::object(nb::none()) : nb::cast(row.pc)));
+    for (const auto& row : sink.by_marks()) {
+        nb::list values;
+        for (const std::uint64_t value : row.marks)
+            values.append(value == ProfileSink::no_mark ? nb::object(nb::none()) : nb::cast(value));
+        marks.append(nb::make_tuple(row.core, values));
+    }
+    d["pc"] = pc;
+    d["pc_sums"] = sums_of(sink.by_pc());
+    d["marks"] = marks;
+    d["marks_sums"] = sums_of(sink.by_marks());
+    nb::dict traffic, energy;
+    for (const auto& [source, series] : sink.traffic()) {
+        const Time window = std::max(series[0].window(), series[1].window());
+        nb::list both;
+        for (Series part : series) {
+            part.widen(window);
+            both.append(nb::cast(part.sums()));
+        }
+        traffic[nb::cast(source)] = nb::make_tuple(window, both[0], both[1]);
+    }
+    for (const auto& [source, series] : sink.energy())
+        energy[nb::cast(source)] = nb::make_tuple(series.window(), nb::cast(series.sums()));
+    d["traffic"] = traffic;
+    d["energy"] = energy;
+    return d;
+}
+
 void bind_sinks(nb::module_& m) {
     nb::class_<PowerSink>(m, "PowerSink", "Energy per window and component.")
         .def_prop_ro("windows", &PowerSink::windows)
@@ -126,16 +186,35 @@ void bind_sinks(nb::module_& m) {
                  return sink.static_fj(column);
              })
         .def_prop_ro("total_fj", &PowerSink::total_fj)
-        .def_prop_ro("peak_watts", &PowerSink::peak_watts)
-        .def_prop_ro("peak_begin", &PowerSink::peak_begin);
+        .def_prop_ro("window_ps", [](const PowerSink& sink) { return sink.options().window; })
+        .def_prop_ro("peak_watts", [](const PowerSink& sink) { return sink.peak_watts(); })
+        .def_prop_ro("peak_begin", [](const PowerSink& sink) { return sink.peak_begin(); })
+        .def("column_peak", [](const PowerSink& sink, std::size_t column) {
+            if (column >= sink.columns().size()) throw nb::index_error("no such power column");
+            return std::make_pair(sink.peak_watts(column), sink.peak_begin(column));
+        });
 
     nb::class_<VcdSink>(m, "VcdSink", "Value change dump.")
         .def_prop_ro("bytes", &VcdSink::bytes)
         .def_prop_ro("changes", &VcdSink::changes)
-        .def_prop_ro("limit_reached", &VcdSink::limit_reached);
+        .def_prop_ro("limit_reached", &VcdSink::limit_reached)
+        .def_prop_ro("limit_at", &VcdSink::limit_at)
+        .def_prop_ro("start", [](const VcdSink& sink) { return sink.window().start; })
+        .def_prop_ro("waiting", [](const VcdSink& sink) { return sink.window().waiting(); });
 
     nb::class_<TimelineSink>(m, "TimelineSink", "Timeline for Perfetto and Chrome.")
         .def_prop_ro("records", &TimelineSink::records);
+
+    nb::class_<ProfileSink>(m, "ProfileSink", "Time, traffic and energy by instruction and mark.")
+        .def("data", &profile_dict);
+
+    nb::class_<Trigger>(m, "Trigger", "An event that opens or closes what is recorded.")
+        .def(nb::init<>())
+        .def(
+            "__init__",
+            [](Trigger* self, Kind kind, std::vector<std::uint16_t> sources, std::int64_t a,
+               std::int64_t b) { new (self) Trigger{kind, std::move(sources), a, b}; },
+            "kind"_a, "sources"_a, "a"_a = -1, "b"_a = -1);
 
     nb::class_<LogSink>(m, "LogSink", "Instruction log.").def_prop_ro("records", &LogSink::records);
 
@@ -154,33 +233,52 @@ void bind_sinks(nb::module_& m) {
         .def(
             "add_vcd",
             [](Session& session, std::string path, std::vector<Signal> signals, const Names& names,
-               Time tick, Time start, Time stop, std::uint64_t limit_bytes) -> VcdSink& {
-                return session.add_vcd({std::move(path), tick, start, stop, limit_bytes}, names,
-                                       std::move(signals));
+               Time tick, Time start, Time stop, std::uint64_t limit_bytes, Trigger on, Trigger off,
+               Time lookback) -> VcdSink& {
+                return session.add_vcd({std::move(path), tick, start, stop, limit_bytes,
+                                        std::move(on), std::move(off), lookback},
+                                       names, std::move(signals));
             },
             "path"_a, "signals"_a, "names"_a, "tick"_a = 1, "start"_a = 0,
-            "stop"_a = std::numeric_limits<Time>::max(), "limit_bytes"_a = 0,
-            nb::rv_policy::reference_internal)
+            "stop"_a = std::numeric_limits<Time>::max(), "limit_bytes"_a = 0, "on"_a = Trigger(),
+            "off"_a = Trigger(), "lookback"_a = 0, nb::rv_policy::reference_internal)
         .def(
             "add_timeline",
             [](Session& session, std::string path, const Names& names, Time start, Time stop,
-               Time bandwidth_window, Time origin) -> TimelineSink& {
-                return session.add_timeline(
-                    {std::move(path), start, stop, bandwidth_window, origin}, names);
+               Time bandwidth_window, Time origin, bool commands, Trigger on, Trigger off,
+               Time lookback) -> TimelineSink& {
+                return session.add_timeline({std::move(path), start, stop, bandwidth_window, origin,
+                                             commands, std::move(on), std::move(off), lookback},
+                                            names);
             },
             "path"_a, "names"_a, "start"_a = 0, "stop"_a = std::numeric_limits<Time>::max(),
-            "bandwidth_window"_a = 1'000'000, "origin"_a = 0, nb::rv_policy::reference_internal)
+            "bandwidth_window"_a = 1'000'000, "origin"_a = 0, "commands"_a = false,
+            "on"_a = Trigger(), "off"_a = Trigger(), "lookback"_a = 0,
+            nb::rv_policy::reference_internal)
+        .def(
+            "add_profile",
+            [](Session& session,
+               const std::vector<std::pair<std::uint64_t, std::uint64_t>>& memory) -> ProfileSink& {
+                std::vector<MemoryRange> ranges;
+                for (const auto& [base, bytes] : memory) ranges.push_back({base, bytes});
+                return session.add_profile(std::move(ranges));
+            },
+            "memory"_a, nb::rv_policy::reference_internal)
         .def(
             "add_log",
             [](Session& session, std::string path, bool binary, const Names& names,
                std::map<std::uint16_t, Listing> listings, const std::vector<std::uint16_t>& sources,
-               Time start, Time stop) -> LogSink& {
+               Time start, Time stop, Trigger on, Trigger off, Time lookback,
+               std::vector<bool> operations) -> LogSink& {
                 return session.add_log(
-                    {std::move(path), binary ? LogForm::binary : LogForm::text, start, stop}, names,
-                    std::move(listings), sources);
+                    {std::move(path), binary ? LogForm::binary : LogForm::text, start, stop,
+                     std::move(on), std::move(off), lookback, std::move(operations)},
+                    names, std::move(listings), sources);
             },
             "path"_a, "binary"_a, "names"_a, "listings"_a, "sources"_a, "start"_a = 0,
-            "stop"_a = std::numeric_limits<Time>::max(), nb::rv_policy::reference_internal);
+            "stop"_a = std::numeric_limits<Time>::max(), "on"_a = Trigger(), "off"_a = Trigger(),
+            "lookback"_a = 0, "operations"_a = std::vector<bool>(),
+            nb::rv_policy::reference_internal);
 }
 
 }  // namespace

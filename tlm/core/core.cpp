@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "numerics/bf16.h"
+#include "trace/crc32.h"
+#include "trace/window_sums.h"
 
 namespace npuvp::core {
 
@@ -160,6 +162,7 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
                          static_cast<std::uint32_t>(cost.per_element)});
     op_counts_.resize(isa::op_count);
     gp_writer_.fill(-1);
+    marks_.fill(-1);
     csr(isa::Csr::stride) = 1;
     csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
     csr(isa::Csr::dma_block) = 32;
@@ -209,6 +212,7 @@ void Core::step() {
     if (trap_ || wait_ == Wait::finished) return;
     if (hub_.active()) {
         traced_ = true;
+        results_ = hub_.wants(core_source_, trace::Kind::result);
         hub_.hold(core_source_, ps(next_issue_));  // a stall is reported when it ends
         hub_.advance(sc_core::sc_time_stamp().value());
     }
@@ -228,7 +232,10 @@ void Core::step() {
         wait_ = Wait::none;
     }
     try {
-        run_ahead();
+        if (observer_)
+            run_ahead<true>();
+        else
+            run_ahead<false>();
     } catch (const Trap& trap) {
         raise(trap, pc_ < text_.size());
     }
@@ -244,6 +251,7 @@ void Core::step() {
     }
 }
 
+template <bool observed>
 void Core::run_ahead() {
     // Instructions of no cost must not keep the kernel from ever running again.
     constexpr std::uint64_t most_instructions = 1'000'000;
@@ -252,19 +260,30 @@ void Core::run_ahead() {
     while (next_issue_ < horizon && instructions_ < stop_at) {
         if (pc_ >= text_.size()) {
             halt(0);
+            if constexpr (observed) observer_->after(*this, pc_);
             return;
         }
+        [[maybe_unused]] const std::uint32_t at = pc_;
+        if constexpr (observed)
+            if (!observer_->before(*this)) return;
         const D& d = text_[pc_];
-        if (env_.functional ? !execute<true>(d) : !execute<false>(d)) return;
+        const std::uint32_t pc = pc_;
+        if (env_.functional ? !execute<true>(d) : !execute<false>(d)) {
+            changes_.clear();
+            return;
+        }
+        if (results_) report_results(pc, d.unit == isa::Unit::dma);
         ++instructions_;
         ++op_counts_[static_cast<std::size_t>(d.op)];
         if (instructions_ > loop_limit_at_)
             throw Trap{"more than " + std::to_string(p_.max_loop_instructions) +
                            " instructions in one iteration of a loop",
                        "loop of C_LOOP_START at pc " + std::to_string(oldest_loop().start)};
+        if constexpr (observed)
+            if (!observer_->after(*this, at)) return;
         if (wait_ != Wait::none) return;
     }
-    if (env_.interrupted && *env_.interrupted) sc_core::sc_pause();
+    if (!observed && env_.interrupted && *env_.interrupted) sc_core::sc_pause();
 }
 
 void Core::halt(std::uint32_t code) {
@@ -277,6 +296,7 @@ void Core::finish() {
                                 ready_at(now_cycle(), Class::memory)});
     if (cycle_of(end) > next_issue_) {
         account(cycle_of(end) - next_issue_, class_of(end));
+        if (traced_) report_stall(next_issue_, cycle_of(end), end, false, false);
         next_issue_ = cycle_of(end);
     }
     const std::uint64_t now = sc_core::sc_time_stamp().value();
@@ -286,6 +306,7 @@ void Core::finish() {
     }
     finish_cycle_ = next_issue_;
     wait_ = Wait::finished;
+    if (traced_) report_stall(next_issue_, next_issue_, 0, false, true);
     hub_.release(core_source_);
     env_.on_finished();
 }
@@ -322,6 +343,7 @@ void Core::raise(const Trap& trap, bool has_instruction) {
 }
 
 void Core::dma_done(Descriptor& descriptor) {
+    if (observer_) observer_->transferred(*this, descriptor);
     if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
     switch (wait_) {
         case Wait::dma_range:
@@ -351,7 +373,7 @@ std::string Core::waiting_for() {
         case Wait::fence:
             return "DMA tags (" + dma.describe_pending() + ")";
         case Wait::host:
-            return "an answer of the host interface";
+            return "the others, to reach its cycle";
         case Wait::barrier:
         case Wait::semaphore:
             return describe_wait();
@@ -381,6 +403,7 @@ std::uint64_t Core::issue_at(const D& d, Ready ready, std::uint64_t unit_free) {
         ready = std::max(ready, special_ready_);
     std::uint64_t issue = next_issue_;
     Ready cause = 0;
+    bool unit = false;
     if (cycle_of(ready) > issue) {
         issue = cycle_of(ready);
         cause = ready;
@@ -388,10 +411,11 @@ std::uint64_t Core::issue_at(const D& d, Ready ready, std::uint64_t unit_free) {
     if (unit_free > issue) {
         issue = unit_free;
         cause = ready_at(issue, class_of_unit(d.unit));
+        unit = true;
     }
     if (issue > next_issue_) {
         account(issue - next_issue_, class_of(cause));
-        if (traced_) report_stall(next_issue_, issue, cause);
+        if (traced_) report_stall(next_issue_, issue, cause, unit, false);
     }
     return issue;
 }
@@ -407,12 +431,13 @@ void Core::retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uin
     next_issue_ = issue + (blocking_ ? occupied : std::min<std::uint64_t>(occupied, 1));
     account(next_issue_ - issue, unit);
     last_done_ = std::max(last_done_, ready_at(last, unit));
+    issued_ = issue;
+    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
     if (d.timing != isa::TimingClass::mark)
         hub_.energy(core_source_, ps(issue), ps(issue + 1), energy_.issue_fj);
     if (spent_fj)
         hub_.energy(unit_source_[unit_index], ps(begin), ps(std::max(unit_end, begin + 1)),
                     spent_fj);
-    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
 }
 
 Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
@@ -447,17 +472,95 @@ void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                    core_source_, trace::Kind::instruction});
     const std::uint16_t source = unit_source_[static_cast<int>(class_of_unit(d.unit))];
     if (source != core_source_ && unit_end > begin && hub_.wants(source, trace::Kind::unit_busy))
-        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op), 0, pc_, source,
-                   trace::Kind::unit_busy});
+        hub_.emit({ps(begin), ps(unit_end), static_cast<std::uint64_t>(d.op),
+                   class_of_unit(d.unit) == Class::matrix ? macs_ - macs_reported_ : lanes_, pc_,
+                   source, trace::Kind::unit_busy});
+    macs_reported_ = macs_;
 }
 
-void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause) {
+/// A wait for transfers is divided in proportion to where their transactions spent their time.
+void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool unit, bool halted) {
     if (!hub_.wants(core_source_, trace::Kind::stall)) return;
-    trace::StallCause what = trace::StallCause::operand;
-    if (class_of(cause) == Class::memory) what = trace::StallCause::dma;
-    if (cause == synchronised_) what = trace::StallCause::synchronisation;
-    hub_.emit({ps(from), ps(to), static_cast<std::uint64_t>(what), 0, pc_, core_source_,
-               trace::Kind::stall});
+    const auto emit = [&](std::uint64_t begin, std::uint64_t end, trace::StallCause what) {
+        if (begin < end || halted)
+            hub_.emit({ps(begin), ps(end), static_cast<std::uint64_t>(what), halted ? 1u : 0u, pc_,
+                       core_source_, trace::Kind::stall});
+    };
+    if (unit) {
+        emit(from, to, trace::StallCause::unit);
+    } else if (cause != 0 && cause == synchronised_) {
+        emit(from, to, trace::StallCause::synchronisation);
+    } else if (cause != 0 && class_of(cause) == Class::memory) {
+        const Dma::Spent spent = dma.take_spent(ps(from));
+        const std::uint64_t whole = spent.dma + spent.noc + spent.memory;
+        const auto part = [&](std::uint64_t of) {
+            return whole ? trace::scaled(to - from, of, whole) : 0;
+        };
+        const std::uint64_t memory = to - part(spent.memory);
+        const std::uint64_t noc = memory - part(spent.noc);
+        emit(from, noc, trace::StallCause::dma);
+        emit(noc, memory, trace::StallCause::noc);
+        emit(memory, to, trace::StallCause::memory);
+    } else {
+        emit(from, to, trace::StallCause::operand);
+    }
+}
+
+void Core::note_change(Space space, std::uint64_t first, std::uint64_t count) {
+    switch (space) {
+        case Space::vector:
+            changes_.push_back({trace::Place::vector_rows, first, count});
+            break;
+        case Space::fp:
+            changes_.push_back({trace::Place::fp_words, first, count});
+            break;
+        case Space::integer:
+            changes_.push_back({trace::Place::int_words, first, count});
+            break;
+        case Space::matrix:  // only transfers write it
+            break;
+    }
+}
+
+/// What the last instruction wrote, except what timing mode does not know. Transfers write later.
+void Core::report_results(std::uint32_t pc, bool transfer) {
+    for (const Change& change : changes_) {
+        if (transfer) break;
+        std::uint64_t value = 0;
+        const void* words = nullptr;
+        bool known = env_.functional;
+        switch (change.place) {
+            case trace::Place::gp:
+                value = gp_[change.first];
+                known = !((gp_taint_ >> change.first) & 1u);
+                break;
+            case trace::Place::fp:
+                value = numerics::float_bits(fp_[change.first]);
+                break;
+            case trace::Place::fp_words:
+                words = fp_sram_.data() + change.first;
+                break;
+            case trace::Place::int_words:
+                words = int_sram_.data() + change.first;
+                known = true;
+                for (std::uint64_t i = 0; i < change.count; ++i)
+                    known = known && !int_tainted(change.first + i);
+                break;
+            default:
+                value =
+                    change.count << 32 | trace::crc32(row(change.first), change.count * row_bytes_);
+                break;
+        }
+        if (words && change.count == 1)
+            std::memcpy(&value, words, 4);
+        else if (words)
+            value = change.count << 32 | trace::crc32(words, change.count * 4);
+        if (!known) continue;
+        hub_.emit({ps(issued_), ps(issued_), value,
+                   static_cast<std::uint64_t>(change.place) << 32 | change.first, pc, core_source_,
+                   trace::Kind::result});
+    }
+    changes_.clear();
 }
 
 }  // namespace npuvp::core

@@ -17,6 +17,7 @@
 #include "core/dma.h"
 #include "core/energy.h"
 #include "core/matrix_timing.h"
+#include "core/observer.h"
 #include "core/storage.h"
 #include "isa/decode.h"
 #include "numerics/mx.h"
@@ -54,6 +55,14 @@ struct Trap {
 struct Decision {
     std::uint32_t pc;
     std::uint32_t value;
+};
+
+/// A loop that has begun, as a debugger shows it.
+struct OpenLoop {
+    std::uint32_t start;  ///< pc of C_LOOP_START
+    unsigned counter;     ///< its register
+    std::uint32_t left;   ///< value of the counter
+    std::uint32_t count;  ///< iterations that it began with
 };
 
 /// What a core needs to know of the machine around it.
@@ -134,6 +143,20 @@ class Core : public sc_core::sc_module {
     float fp(unsigned i) const { return fp_[i]; }
     std::uint64_t ha(unsigned i) const { return ha_[i]; }
     std::size_t loop_depth() const { return loops_.size(); }
+    static constexpr unsigned kCsrs = 64;
+    std::uint32_t csr_value(unsigned i) { return read_csr(i, next_issue_); }
+    /// pc of the last instruction that wrote the register; -1: none did.
+    std::int64_t gp_writer(unsigned i) const { return gp_writer_[i]; }
+
+    /// nullptr: nobody watches.
+    void observe(Observer* observer) { observer_ = observer; }
+    /// No further instruction will be carried out.
+    bool halted() const { return wait_ == Wait::drain || wait_ == Wait::finished || trap_; }
+    std::vector<OpenLoop> open_loops() const;
+    /// Numbers of the last marks, by kind; -1: none of that kind yet.
+    const std::array<std::int64_t, 8>& marks() const { return marks_; }
+    /// Numbers by part of the state (registers, each SRAM, timing, ...), equal where it is equal.
+    std::vector<std::pair<std::string, std::uint64_t>> digests() const;
 
     /// Bytes of the window, for the loader, the host and debuggers (no time passes).
     unsigned debug_access(bool write, std::uint64_t offset, std::uint8_t* data, unsigned bytes);
@@ -167,6 +190,7 @@ class Core : public sc_core::sc_module {
 
     // core.cpp: process, timing, traps
     void step();
+    template <bool observed>
     void run_ahead();
     void halt(std::uint32_t code);
     void finish();
@@ -182,7 +206,9 @@ class Core : public sc_core::sc_module {
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
     void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                             std::uint64_t unit_end);
-    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause);
+    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool unit, bool halted);
+    void report_results(std::uint32_t pc, bool transfer);
+    void note_change(Space space, std::uint64_t first, std::uint64_t count);
     std::uint64_t ps(std::uint64_t cycle) const { return cycle * env_.period_ps; }
     std::uint64_t now_cycle() const;  ///< kernel time in cycles, rounded up
     bool wait_for(Wait reason) {
@@ -310,6 +336,13 @@ class Core : public sc_core::sc_module {
     std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
     std::uint16_t sram_source_;
     bool traced_ = false;
+    bool results_ = false;  ///< a sink wants what instructions write
+    struct Change {
+        trace::Place place;
+        std::uint64_t first, count;
+    };
+    std::vector<Change> changes_;  ///< of the instruction that executes, where results_
+    std::uint64_t issued_ = 0;     ///< when it issued
 
     // architectural state
     std::vector<D> text_;
@@ -317,7 +350,7 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 64> csr_{};
+    std::array<std::uint32_t, kCsrs> csr_{};
     std::vector<Lap> laps_;
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;
@@ -371,7 +404,9 @@ class Core : public sc_core::sc_module {
     std::uint32_t sync_count_ = 0;  ///< how many of it
     std::uint64_t window_free_ps_ = 0;
     std::uint64_t macs_ = 0;
+    std::uint64_t macs_reported_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
+    std::array<std::int64_t, 8> marks_;
     std::uint64_t instructions_ = 0;
     std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps
     std::array<std::uint64_t, 5> class_cycles_{};
@@ -383,6 +418,7 @@ class Core : public sc_core::sc_module {
     std::size_t next_decision_ = 0;
     noc::PayloadPool pool_;
     std::vector<std::vector<std::uint8_t>> staging_;  ///< buffers of finished transfers, for reuse
+    Observer* observer_ = nullptr;
     sc_core::sc_event resume_;
 };
 

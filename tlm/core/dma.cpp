@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/digest.h"
+
 namespace npuvp::core {
 
 namespace {
@@ -62,6 +64,36 @@ std::string Dma::describe_pending() const {
     return text;
 }
 
+std::vector<PendingTransfer> Dma::pending_transfers() const {
+    std::vector<PendingTransfer> found;
+    for (const Active& active : pending_) {
+        const Descriptor& d = *active.descriptor;
+        std::uint64_t bytes = 0;
+        for (const Segment& segment : d.segments) bytes += segment.bytes;
+        found.push_back({d.pc, d.tag, d.to_sram, d.segments.empty() ? 0 : d.segments[0].address,
+                         bytes, active.in_flight, d.ranges});
+    }
+    return found;
+}
+
+void Dma::add_to(Digest& digest) const {
+    for (const Active& active : pending_) {
+        digest.add(active.descriptor->id);
+        digest.add(active.segment);
+        digest.add(active.offset);
+        digest.add(active.in_flight);
+        digest.add(active.done_ps);
+        digest.all(active.descriptor->staging);
+    }
+    digest.add(in_flight_.size());
+    digest.add(reads_);
+    digest.add(writes_);
+    digest.add(channel_free_ps_);
+    digest.add(next_id_);
+    digest.add(bytes_read_);
+    digest.add(bytes_written_);
+}
+
 std::uint64_t Dma::push(std::unique_ptr<Descriptor> descriptor) {
     descriptor->id = next_id_++;
     Active active;
@@ -71,6 +103,26 @@ std::uint64_t Dma::push(std::unique_ptr<Descriptor> descriptor) {
     hold_trace();
     schedule();
     return pending_.back().descriptor->id;
+}
+
+void Dma::note_ended(const InFlight& burst) {
+    constexpr std::size_t most = 1 << 16;  // of a core that never waits for its transfers
+    if (ended_.size() == most) ended_.erase(ended_.begin(), ended_.begin() + most / 2);
+    const std::uint64_t away = burst.response_ps - std::min(burst.response_ps, burst.begin_ps);
+    const std::uint64_t memory = std::min(burst.memory_ps, away);
+    ended_.push_back({burst.done_ps, {burst.done_ps - burst.response_ps, away - memory, memory}});
+}
+
+Dma::Spent Dma::take_spent(std::uint64_t since_ps) {
+    Spent sum;
+    for (const Ended& ended : ended_) {
+        if (ended.end_ps <= since_ps) continue;
+        sum.dma += ended.spent.dma;
+        sum.noc += ended.spent.noc;
+        sum.memory += ended.spent.memory;
+    }
+    ended_.clear();
+    return sum;
 }
 
 void Dma::hold_trace() {
@@ -112,6 +164,7 @@ bool Dma::issue_bursts(Active& active) {
         tracked->address = address;
         payload.set_auto_extension(tracked);
         if (!d.data) payload.set_extension(&timing_only_);
+        if (hub_.active()) payload.set_auto_extension(new noc::Served);
         if (!d.taint.empty()) {
             auto* taint = new noc::WordTaint;
             taint->words = &d.taint;
@@ -152,6 +205,7 @@ bool Dma::issue_bursts(Active& active) {
 
 void Dma::answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps) {
     const Tracked& tracked = *payload.get_extension<Tracked>();
+    const auto* served = payload.get_extension<noc::Served>();
     const std::uint64_t bytes = payload.get_data_length();
     const std::uint64_t per_cycle = static_cast<std::uint64_t>(timing_.ports) * timing_.port_bytes;
     const std::uint64_t transfer = bytes * timing_.period_ps / per_cycle;
@@ -161,7 +215,7 @@ void Dma::answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps)
         std::max(response_ps, std::max(channel_free_ps_, tracked.begin_ps) + transfer);
     in_flight_.push({channel_free_ps_, tracked.descriptor, tracked.begin_ps, tracked.address,
                      static_cast<std::uint32_t>(bytes), payload.is_write(),
-                     payload.get_response_status()});
+                     payload.get_response_status(), response_ps, served ? served->ps : 0});
     payload.clear_extension(&timing_only_);
     payload.release();
 }
@@ -192,10 +246,13 @@ void Dma::wake() {
             on_error(*active.descriptor, burst.address, burst.status);
             return;
         }
-        hub_.energy(source_, burst.begin_ps, burst.done_ps, burst.bytes * timing_.fj_per_byte);
+        const auto id = static_cast<std::uint32_t>(burst.descriptor);
+        hub_.energy(source_, burst.begin_ps, burst.done_ps, burst.bytes * timing_.fj_per_byte, id);
         if (hub_.wants(source_, trace::Kind::burst))
-            hub_.emit({burst.begin_ps, burst.done_ps, burst.bytes, burst.write ? 1u : 0u,
-                       active.descriptor->tag, source_, trace::Kind::burst});
+            hub_.emit({burst.begin_ps, burst.done_ps, burst.bytes,
+                       2 * burst.address + (burst.write ? 1u : 0u), id, source_,
+                       trace::Kind::burst});
+        if (hub_.active()) note_ended(burst);
     }
     for (Active& active : pending_) {
         Descriptor& d = *active.descriptor;

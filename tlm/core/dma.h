@@ -18,6 +18,8 @@
 
 namespace npuvp::core {
 
+class Digest;
+
 /// A contiguous piece of memory that a descriptor moves, and its place in the staging buffer.
 struct Segment {
     std::uint64_t address;
@@ -51,6 +53,17 @@ struct Descriptor {
     std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
     std::function<void(Descriptor&)> convert;
+};
+
+/// A transfer that is not complete, as a debugger shows it.
+struct PendingTransfer {
+    std::uint32_t pc;
+    unsigned tag;
+    bool to_sram;
+    std::uint64_t address;  ///< of the first segment; 0 without one
+    std::uint64_t bytes;
+    std::uint32_t in_flight;  ///< transactions
+    std::vector<Range> ranges;
 };
 
 struct DmaTiming {
@@ -92,10 +105,25 @@ class Dma : public sc_core::sc_module {
     std::uint64_t push(std::unique_ptr<Descriptor> descriptor);
     bool pending(std::uint64_t id) const;
     std::string describe_pending() const;
+    std::vector<PendingTransfer> pending_transfers() const;
+    void add_to(Digest& digest) const;
 
     std::uint64_t bytes_read() const { return bytes_read_; }
     std::uint64_t bytes_written() const { return bytes_written_; }
     std::uint64_t descriptors() const { return next_id_ - 1; }
+
+    /// Where transactions spent their time, in ps: at the ports, on the interconnect, in memory.
+    struct Spent {
+        std::uint64_t dma = 0, noc = 0, memory = 0;
+    };
+    /// Of those that ended after `since_ps`; forgets all that ended so far. Kept while a run is
+    /// traced.
+    Spent take_spent(std::uint64_t since_ps);
+    /// Tells sinks which instruction started a descriptor.
+    void report_start(std::uint64_t id, std::uint64_t time_ps, std::uint32_t pc) {
+        hub_.emit({time_ps, time_ps, pc, 0, static_cast<std::uint32_t>(id), source_,
+                   trace::Kind::descriptor});
+    }
 
   private:
     SC_HAS_PROCESS(Dma);
@@ -115,12 +143,15 @@ class Dma : public sc_core::sc_module {
         std::uint32_t bytes;
         bool write;
         tlm::tlm_response_status status;
+        std::uint64_t response_ps;
+        std::uint64_t memory_ps;  ///< in the memory; known while a run is traced
         bool operator>(const InFlight& other) const { return done_ps > other.done_ps; }
     };
 
     void wake();
     void hold_trace();  ///< descriptors are reported when they are done
     bool issue_bursts(Active& active);
+    void note_ended(const InFlight& burst);
     tlm::tlm_sync_enum nb_transport_bw(tlm::tlm_generic_payload& payload, tlm::tlm_phase& phase,
                                        sc_core::sc_time& delay);
     void answered(tlm::tlm_generic_payload& payload, std::uint64_t response_ps);
@@ -151,6 +182,11 @@ class Dma : public sc_core::sc_module {
     std::uint64_t next_id_ = 1;
     std::uint64_t bytes_read_ = 0;
     std::uint64_t bytes_written_ = 0;
+    struct Ended {
+        std::uint64_t end_ps;
+        Spent spent;
+    };
+    std::vector<Ended> ended_;
     sc_core::sc_event wake_;
 };
 

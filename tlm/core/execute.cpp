@@ -46,6 +46,7 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
                     bool tainted) {
     if (index == 0) return;
     gp_[index] = value;
+    if (results_) changes_.push_back({trace::Place::gp, index, 1});
     const Class by = d.unit == isa::Unit::vector    ? Class::vector
                      : d.unit == isa::Unit::control ? Class::control
                                                     : Class::scalar;
@@ -60,6 +61,7 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
 void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
     if (index == 0) return;
     fp_[index] = value;
+    if (results_) changes_.push_back({trace::Place::fp, index, 1});
     const Ready ready = ready_at(slot.done, by);
     fp_ready_[index] = ready;
     registers_ready_ = std::max(registers_ready_, ready);
@@ -383,6 +385,7 @@ bool Core::execute_control(const D& d) {
             if (d.imm == static_cast<std::int32_t>(isa::MarkKind::call) ||
                 d.imm == static_cast<std::int32_t>(isa::MarkKind::phase))
                 record_lap(static_cast<std::uint32_t>(d.imm), a);
+            marks_[static_cast<std::size_t>(d.imm) % marks_.size()] = a;
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
                            core_source_, trace::Kind::mark});

@@ -64,6 +64,7 @@ bool Core::reads(Space space, std::uint64_t first, std::uint64_t count) {
 
 bool Core::writes(Space space, std::uint64_t first, std::uint64_t count) {
     if (check_written_) note_written(space, first, count);
+    if (results_) note_change(space, first, count);
     return !dma.idle() && dma.conflicts(space, first, count, true);
 }
 

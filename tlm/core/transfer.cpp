@@ -332,6 +332,7 @@ bool Core::launch(const D& d, std::unique_ptr<Descriptor> descriptor, Ready read
     descriptor->pc = pc_;
     descriptor->start_ps = ps(slot.issue);
     const std::uint64_t id = dma.push(std::move(descriptor));
+    if (traced_) dma.report_start(id, ps(slot.issue), pc_);
     ++pc_;
     if (blocking_) {
         wait_ = Wait::dma_blocking;

@@ -120,7 +120,7 @@ tlm::tlm_sync_enum Core::window_nb_transport(tlm::tlm_generic_payload& payload,
     const std::uint64_t now = sc_core::sc_time_stamp().value();
     const std::uint64_t begin = std::max<std::uint64_t>(now + delay.value(), window_free_ps_);
     window_free_ps_ = begin + ps(cycles);
-    hub_.energy(sram_source_, begin, window_free_ps_, cycles * energy_.row_access_fj);
+    hub_.energy(sram_source_, begin, window_free_ps_, cycles * energy_.row_access_fj, 1);
     delay = sc_core::sc_time::from_value(window_free_ps_ - now);
     return tlm::TLM_COMPLETED;
 }

@@ -23,6 +23,12 @@ struct Request {
     std::uint64_t tag = 0;  ///< returned with the completion; the backend gives it no meaning
 };
 
+/// How far a run of accesses came.
+struct Sent {
+    std::uint64_t next = 0;  ///< address of the first one that was not accepted, or the run's end
+    std::uint32_t accepted = 0;
+};
+
 /// The last data of a read has arrived at `time`.
 struct Completion {
     std::uint64_t tag = 0;
@@ -52,6 +58,28 @@ struct Statistics {
     Picoseconds elapsed = 0;             ///< time that these figures cover
 };
 
+/// What goes over a DRAM's command buses.
+enum class Command : std::uint8_t {
+    activate,
+    precharge,
+    precharge_all,
+    read,
+    write,
+    read_precharge,
+    write_precharge,
+    refresh_all,
+    refresh_bank,
+    count_
+};
+
+struct IssuedCommand {
+    Picoseconds time;
+    std::uint32_t channel;
+    std::uint32_t bank;  ///< counted through the pseudo-channels
+    Command command;
+    std::uint64_t row;  ///< of what has one, else 0
+};
+
 void add(Statistics& sum, const Statistics& part);
 void subtract(Statistics& sum, const Statistics& part);
 
@@ -77,6 +105,12 @@ class Backend {
     /// @throws std::invalid_argument if the request crosses an access or lies outside the memory.
     virtual bool send(const Request& request) = 0;
 
+    /// Offers a run of accesses of one channel until one is refused or `most` are accepted: in
+    /// order of address, those of [first.address, end) that go to the channel of the first.
+    /// `first.bytes` is not looked at: each access reaches to the end of its aligned unit, or of
+    /// the run.
+    virtual Sent send_run(const Request& first, std::uint64_t end, std::uint32_t most);
+
     /// Earliest time after `now()` at which anything can happen without a further send (a command
     /// issues, a completion is reported, a queue gets room), or `kNever` if all work is done and
     /// nothing periodic is left. It may be early, never late.
@@ -94,6 +128,10 @@ class Backend {
 
     virtual Statistics statistics() const = 0;
     virtual void reset_statistics() = 0;
+
+    /// From now on every command is appended to `to`, which the caller empties; null: no longer.
+    /// Channels in turn, each in order of time. A backend without commands does nothing.
+    virtual void record_commands(std::vector<IssuedCommand>* to) { (void)to; }
 
     /// Whole state as plain bytes, for checkpoints; `restore` needs the same configuration.
     /// @throws std::runtime_error if this backend cannot (`ramulator`) or the bytes do not fit.

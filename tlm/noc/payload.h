@@ -26,6 +26,15 @@ struct WordTaint : tlm::tlm_extension<WordTaint> {
     }
 };
 
+/// An ignorable extension of transactions whose way is looked at: how long the target had them.
+struct Served : tlm::tlm_extension<Served> {
+    std::uint64_t ps = 0;
+    tlm::tlm_extension_base* clone() const override { return new Served(*this); }
+    void copy_from(const tlm::tlm_extension_base& other) override {
+        *this = static_cast<const Served&>(other);
+    }
+};
+
 /// A write that goes to several places at once: the payload's address is the first of them. An
 /// interconnect delivers a copy to every place and answers when all have answered, with the last
 /// error if there is one.

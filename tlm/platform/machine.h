@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/core.h"
@@ -121,6 +122,15 @@ class Machine {
     /// Runs until every core has halted and all it started is complete, or something goes wrong.
     /// Rethrows what a foreign target threw.
     Outcome run();
+    /// From within run(), in its thread: lets other threads read the machine and use the kernel,
+    /// and takes it back. Ctrl-C belongs to the process meanwhile.
+    void step_aside();
+    void step_back();
+    /// Whether Ctrl-C was pressed while the machine runs; asked once.
+    static bool take_interrupt();
+    /// Numbers by part of the state, equal where it is equal.
+    std::vector<std::pair<std::string, std::uint64_t>> digests();
+    std::uint64_t now_ps();
     std::uint64_t end_ps() const { return end_ps_; }
     /// Furthest core clock; may be read by another thread while the run goes on.
     std::uint64_t progress_ps() const;
@@ -128,6 +138,7 @@ class Machine {
 
   private:
     struct Foreign;
+    struct Running;
 
     std::unique_ptr<noc::Interconnect> make_interconnect();
     void bind(tlm::tlm_base_initiator_socket<>& initiator);
@@ -144,6 +155,7 @@ class Machine {
     std::vector<std::unique_ptr<core::Core>> cores_;
     std::vector<std::unique_ptr<Foreign>> foreign_;
     std::size_t running_ = 0;
+    Running* run_ = nullptr;  ///< while run() goes on
     bool trapped_ = false;
     bool ran_ = false;
     std::uint64_t end_ps_ = 0;

@@ -62,6 +62,7 @@ void Hub::release(std::uint16_t source) {
 }
 
 void Hub::advance(Time safe) {
+    for (const auto& catch_up : catch_up_) catch_up();
     for (const auto& [holder, time] : held_) safe = std::min(safe, time);
     for (Attachment& attachment : attachments_) attachment.sink->advance(safe);
 }

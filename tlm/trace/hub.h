@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -52,13 +53,19 @@ class Hub {
         if (wants(event.source, event.kind)) dispatch(event);
     }
     /// Counts energy always and reports it where a sink wants it.
-    void energy(std::uint16_t source, Time begin, Time end, std::uint64_t femtojoules) {
+    void energy(std::uint16_t source, Time begin, Time end, std::uint64_t femtojoules,
+                std::uint32_t what_for = 0) {
         sources_[source].dynamic_fj += femtojoules;
         if (wants(source, Kind::energy))
-            dispatch({begin, end, femtojoules, 0, 0, source, Kind::energy});
+            dispatch({begin, end, femtojoules, 0, what_for, source, Kind::energy});
     }
     /// Nothing before `safe` will be reported any more, except by sources that hold time back.
     void advance(Time safe);
+    /// Called before time is declared safe: a component that reports late catches up. It outlives
+    /// the hub's use.
+    void before_advance(std::function<void()> catch_up) {
+        catch_up_.push_back(std::move(catch_up));
+    }
     /// `source` reports some things when they end: nothing that it will report begins before
     /// `begin`, and sinks wait for it. A later call moves the instant; finish() forgets it.
     void hold(std::uint16_t source, Time begin);
@@ -76,6 +83,7 @@ class Hub {
 
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
+    std::vector<std::function<void()>> catch_up_;
     std::vector<std::pair<std::uint16_t, Time>> held_;  ///< a handful: cores and DMA engines
 };
 

@@ -1,5 +1,6 @@
 #include "trace/log.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <stdexcept>
@@ -21,11 +22,22 @@ void append_hex(std::string& out, std::uint64_t value, int digits) {
     out += text;
 }
 
+/// "gp3", "f1", "v[12]" (a row), "fp[8:40]" (words 8 to 39), "int[3]".
+void append_place(std::string& out, const Event& event) {
+    static const char* const names[] = {"gp", "f", "v[", "fp[", "int["};
+    const std::uint64_t place = event.c >> 32, first = event.c & 0xffffffffu;
+    out += names[std::min<std::uint64_t>(place, std::size(names) - 1)] + std::to_string(first);
+    if (place < static_cast<std::uint64_t>(Place::vector_rows)) return;
+    if (event.b >> 32 > 1) out += ":" + std::to_string(first + (event.b >> 32));
+    out += ']';
+}
+
 }  // namespace
 
 LogSink::LogSink(const Hub& hub, LogOptions options, Names names,
                  std::map<std::uint16_t, Listing> listings)
     : options_(std::move(options)),
+      window_{options_.start, options_.stop, options_.on, options_.off, options_.lookback},
       names_(std::move(names)),
       listings_(std::move(listings)),
       file_(options_.path) {
@@ -34,6 +46,7 @@ LogSink::LogSink(const Hub& hub, LogOptions options, Names names,
                                     " ps is not before stop " + std::to_string(options_.stop) +
                                     " ps");
     for (const Source& source : hub.sources()) sources_.push_back(source.path);
+    left_out_.assign(sources_.size(), false);
     if (options_.form == LogForm::text) {
         file_.append("# issue_ps completion_ps core pc word instruction\n");
     } else {
@@ -52,19 +65,36 @@ LogSink::LogSink(const Hub& hub, LogOptions options, Names names,
     file_.flush();
 }
 
+std::vector<std::uint32_t> LogSink::choose(const std::vector<std::uint16_t>& sources) {
+    std::vector<std::uint32_t> wanted(sources_.size(), 0);
+    chosen_.assign(sources_.size(), false);
+    for (std::uint16_t source : sources) {
+        wanted.at(source) = kinds;
+        chosen_.at(source) = true;
+    }
+    window_.arm(wanted);
+    return wanted;
+}
+
 void LogSink::on_event(const Event& event) {
-    if (closed_ || !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
+    if (closed_) return;
+    window_.observe(event);
+    if (!chosen_[event.source] || !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
     queue_.push(event);
 }
 
 void LogSink::advance(Time safe) {
     if (closed_ || (!queue_.is_long() && !file_.flush_is_due())) return;
-    queue_.drain(safe, [&](const Event& event) { write(event); });
+    queue_.drain(window_.ready(safe), [&](const Event& event) { write(event); });
     file_.flush();
 }
 
 void LogSink::write(const Event& event) {
-    if (event.begin < options_.start || event.begin > options_.stop) return;
+    if (!window_.contains(event.begin)) return;
+    if (event.kind == Kind::instruction)
+        left_out_[event.source] = !options_.operations.empty() && !options_.operations.at(event.b);
+    if ((event.kind == Kind::instruction || event.kind == Kind::result) && left_out_[event.source])
+        return;
     ++records_;
     if (options_.form == LogForm::text) {
         write_text(event);
@@ -78,8 +108,11 @@ void LogSink::write(const Event& event) {
                      event.source,
                      static_cast<std::uint32_t>(event.kind)};
     if (event.kind == Kind::instruction) record.op = static_cast<std::uint16_t>(event.b);
+    if (event.kind == Kind::result) {
+        record.end = event.b;
+        record.op = static_cast<std::uint16_t>(event.c >> 32);
+    }
     if (event.kind == Kind::mark) record.word = static_cast<std::uint32_t>(event.b);
-    if (event.kind == Kind::result) record.end = event.b;
     char bytes[sizeof record];
     std::memcpy(bytes, &record, sizeof record);
     file_.append({bytes, sizeof bytes});
@@ -89,9 +122,9 @@ void LogSink::write_text(const Event& event) {
     std::string line;
     if (event.kind == Kind::result) {
         line = in_line_ ? "  -> " : "# result ";
-        const bool integer = event.c < 16;
-        line += (integer ? "gp" : "f") + std::to_string(integer ? event.c : event.c - 16) + " = ";
-        append_hex(line, event.b, 8);
+        append_place(line, event);
+        line += " = ";
+        append_hex(line, event.b & 0xffffffffu, 8);
         file_.append(line);
         if (!in_line_) file_.append('\n');
         return;

@@ -65,7 +65,9 @@ PowerSink::PowerSink(const Hub& hub, PowerOptions options, std::vector<PowerColu
       dynamic_(columns_.size(), 0),
       static_(columns_.size(), 0),
       printed_(columns_.size(), 0),
-      units_(columns_.size() + 1, 0) {
+      units_(columns_.size() + 1, 0),
+      column_peak_(columns_.size(), 0),
+      column_peak_begin_(columns_.size(), options_.origin) {
     if (options_.window == 0)
         throw std::invalid_argument("power window of 0 ps: at least 1 ps is needed");
     if (columns_.empty()) throw std::invalid_argument("a power trace needs at least one column");
@@ -133,6 +135,10 @@ void PowerSink::hand_out(Time static_until) {
         units_[i] = until - printed_[i];
         printed_[i] = until;
         total += units_[i];
+        if (units_[i] > column_peak_[i]) {
+            column_peak_[i] = units_[i];
+            column_peak_begin_[i] = begin;
+        }
     }
     units_[stride] = total;
     if (total > peak_units_) {
@@ -174,6 +180,10 @@ std::uint64_t PowerSink::total_fj() const {
 
 double PowerSink::peak_watts() const {
     return static_cast<double>(peak_units_) / static_cast<double>(power_of_ten(decimals_));
+}
+
+double PowerSink::peak_watts(std::size_t column) const {
+    return static_cast<double>(column_peak_[column]) / static_cast<double>(power_of_ten(decimals_));
 }
 
 }  // namespace npuvp::trace

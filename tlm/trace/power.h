@@ -70,6 +70,9 @@ class PowerSink : public Sink {
     /// Highest window, in watts, and when it began.
     double peak_watts() const;
     Time peak_begin() const { return peak_begin_; }
+    /// The same of one column.
+    double peak_watts(std::size_t column) const;
+    Time peak_begin(std::size_t column) const { return column_peak_begin_[column]; }
 
   private:
     void hand_out(Time static_until);
@@ -92,6 +95,8 @@ class PowerSink : public Sink {
     std::vector<std::uint64_t> dynamic_, static_;
     std::vector<std::uint64_t> printed_;  ///< units handed out per column
     std::vector<std::uint64_t> units_;
+    std::vector<std::uint64_t> column_peak_;
+    std::vector<Time> column_peak_begin_;
     std::uint64_t peak_units_ = 0;
     Time peak_begin_ = 0;
     bool finished_ = false;

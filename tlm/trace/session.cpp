@@ -35,17 +35,22 @@ VcdSink& Session::add_vcd(VcdOptions options, Names names, std::vector<Signal> s
 
 TimelineSink& Session::add_timeline(TimelineOptions options, Names names) {
     auto sink = std::make_unique<TimelineSink>(hub_, std::move(options), std::move(names), power_);
-    return own(std::move(sink),
-               std::vector<std::uint32_t>(hub_.sources().size(), TimelineSink::kinds));
+    std::vector<std::uint32_t> kinds = sink->wanted();
+    return own(std::move(sink), std::move(kinds));
 }
 
 LogSink& Session::add_log(LogOptions options, Names names,
                           std::map<std::uint16_t, Listing> listings,
                           const std::vector<std::uint16_t>& sources) {
-    std::vector<std::uint32_t> kinds(hub_.sources().size(), 0);
-    for (std::uint16_t source : sources) kinds.at(source) = LogSink::kinds;
     auto sink =
         std::make_unique<LogSink>(hub_, std::move(options), std::move(names), std::move(listings));
+    std::vector<std::uint32_t> kinds = sink->choose(sources);
+    return own(std::move(sink), std::move(kinds));
+}
+
+ProfileSink& Session::add_profile(std::vector<MemoryRange> memory) {
+    auto sink = std::make_unique<ProfileSink>(hub_, std::move(memory));
+    std::vector<std::uint32_t> kinds = sink->kinds();
     return own(std::move(sink), std::move(kinds));
 }
 

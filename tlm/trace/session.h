@@ -5,6 +5,7 @@
 
 #include "trace/log.h"
 #include "trace/power.h"
+#include "trace/profile.h"
 #include "trace/timeline.h"
 #include "trace/vcd.h"
 
@@ -27,6 +28,8 @@ class Session {
     /// `sources`: the cores to log.
     LogSink& add_log(LogOptions options, Names names, std::map<std::uint16_t, Listing> listings,
                      const std::vector<std::uint16_t>& sources);
+
+    ProfileSink& add_profile(std::vector<MemoryRange> memory);
 
     Hub& hub() { return hub_; }
     /// Null without add_power.

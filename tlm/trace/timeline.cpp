@@ -33,6 +33,7 @@ std::size_t depth_of(MarkKind kind) {
 
 TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names, PowerSink* power)
     : options_(std::move(options)),
+      window_{options_.start, options_.stop, options_.on, options_.off, options_.lookback},
       names_(std::move(names)),
       power_(power),
       file_(options_.path),
@@ -79,8 +80,18 @@ TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names,
     if (power_) power_->listen(*this);
 }
 
+std::vector<std::uint32_t> TimelineSink::wanted() {
+    std::vector<std::uint32_t> wanted(components_.size(),
+                                      kinds | (options_.commands ? bit(Kind::command) : 0));
+    window_.arm(wanted);
+    return wanted;
+}
+
 void TimelineSink::on_event(const Event& event) {
-    if (closed_ || !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
+    if (closed_) return;
+    window_.observe(event);
+    const bool command = event.kind == Kind::command && options_.commands;
+    if (!command && !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
     queue_.push(event);
     if (event.kind == Kind::memory)
         bandwidth_.spread(components_[event.source].memory + (event.c ? 1 : 0), event.begin,
@@ -93,7 +104,7 @@ void TimelineSink::on_window(Time begin, const std::vector<std::uint64_t>& units
 
 void TimelineSink::advance(Time safe) {
     if (closed_ || (!queue_.is_long() && !file_.flush_is_due())) return;
-    process(power_ ? std::min(safe, power_->complete_until()) : safe);
+    process(window_.ready(power_ ? std::min(safe, power_->complete_until()) : safe));
     file_.flush();
 }
 
@@ -126,7 +137,9 @@ void TimelineSink::write(const Event& event) {
             break;
         }
         case Kind::stall:
-            write_slice(event, stall_names().at(event.b + 1), "\"pc\":" + std::to_string(event.a));
+            if (event.end > event.begin)
+                write_slice(event, stall_names().at(event.b + 1),
+                            "\"pc\":" + std::to_string(event.a));
             break;
         case Kind::dma:
             write_slice(
@@ -146,6 +159,9 @@ void TimelineSink::write(const Event& event) {
         case Kind::trap:
             write_instant(event, "trap");
             break;
+        case Kind::command:
+            write_command(event);
+            break;
         default:
             break;
     }
@@ -157,6 +173,7 @@ void TimelineSink::write_mark(const Event& event) {
     Component& component = components_[event.source];
     const std::size_t depth = depth_of(static_cast<MarkKind>(event.a));
     close_marks(event.source, depth, event.begin);
+    if (event.b == mark_ends) return;
     if (!shown(event.begin)) return;
     component.open_marks[depth] = static_cast<std::int32_t>(event.a);
     const auto& words = names_.marks[event.a];
@@ -192,7 +209,7 @@ void TimelineSink::write_slice(const Event& event, const std::string& name,
         // Slices of one track must not overlap: each goes to the first free lane.
         std::size_t lane = 0;
         while (lane < component.lanes.size() && component.lanes[lane] > event.begin) ++lane;
-        lane = std::min<std::size_t>(lane, lanes_per_component - 1);
+        lane = std::min<std::size_t>(lane, lanes_per_component - 2);
         if (lane == component.lanes.size()) component.lanes.push_back(0);
         component.lanes[lane] = std::max(component.lanes[lane], event.end);
         track = lane_track(event.source, lane);
@@ -217,6 +234,18 @@ void TimelineSink::write_instant(const Event& event, const std::string& name) {
     append_json(line, name);
     line += ",\"args\":{\"value\":" + std::to_string(event.kind == Kind::trap ? event.a : event.b) +
             "}}";
+    file_.append(line);
+}
+
+void TimelineSink::write_command(const Event& event) {
+    const Component& component = components_[event.source];
+    const std::uint32_t track = lane_track(event.source, lanes_per_component - 1);
+    name_track(component.process, track, component.leaf + " commands");
+    begin_record("i", component.process, track, event.begin);
+    std::string line = ",\"s\":\"t\",\"name\":";
+    append_json(line, event.b < names_.commands.size() ? names_.commands[event.b] : "command");
+    line += ",\"args\":{\"bank\":" + std::to_string(event.a) +
+            ",\"row\":" + std::to_string(event.c) + "}}";
     file_.append(line);
 }
 
@@ -298,7 +327,7 @@ void TimelineSink::finish(Time end) {
         write_bandwidth();
     }
     for (std::size_t i = 0; i < components_.size(); ++i)
-        close_marks(static_cast<std::uint16_t>(i), 0, std::min(end, options_.stop));
+        close_marks(static_cast<std::uint16_t>(i), 0, std::min(end, window_.stop));
     file_.append("\n]\n");
     file_.close();
     closed_ = true;

@@ -9,6 +9,7 @@
 #include "trace/file_writer.h"
 #include "trace/power.h"
 #include "trace/signals.h"
+#include "trace/window.h"
 #include "trace/window_sums.h"
 
 namespace npuvp::trace {
@@ -19,6 +20,9 @@ struct TimelineOptions {
     Time stop = std::numeric_limits<Time>::max();  ///< slices that begin later are left out
     Time bandwidth_window = 1'000'000;             ///< of the bandwidth counters
     Time origin = 0;                               ///< begin of the first of those windows
+    bool commands = false;                         ///< show DRAM commands
+    Trigger on, off;    ///< instead of `start`, before `stop`: see Window
+    Time lookback = 0;  ///< of `on`
 };
 
 /// Writes a timeline that Perfetto and Chrome's tracing open: JSON, one event per line, in order of
@@ -34,6 +38,9 @@ class TimelineSink : public Sink, public PowerListener {
     static constexpr std::uint32_t kinds = bit(Kind::unit_busy) | bit(Kind::stall) |
                                            bit(Kind::dma) | bit(Kind::memory) | bit(Kind::link) |
                                            bit(Kind::mark) | bit(Kind::host) | bit(Kind::trap);
+
+    /// Kinds wanted from each source, for Hub::attach.
+    std::vector<std::uint32_t> wanted();
 
     void on_event(const Event& event) override;
     void on_window(Time begin, const std::vector<std::uint64_t>& units) override;
@@ -61,15 +68,17 @@ class TimelineSink : public Sink, public PowerListener {
     void write_mark(const Event& event);
     void write_slice(const Event& event, const std::string& name, const std::string& arguments);
     void write_instant(const Event& event, const std::string& name);
+    void write_command(const Event& event);
     void write_bandwidth();
     void write_power(const PowerRow& row);
     void close_marks(std::uint16_t source, std::size_t depth, Time time);
     void name_track(std::uint32_t process, std::uint32_t track, const std::string& name);
     void begin_record(const char* phase, std::uint32_t process, std::uint32_t track, Time time);
     void append_time(Time time);
-    bool shown(Time time) const { return time >= options_.start && time <= options_.stop; }
+    bool shown(Time time) const { return window_.contains(time); }
 
     TimelineOptions options_;
+    Window window_;
     Names names_;
     PowerSink* power_;
     FileWriter file_;

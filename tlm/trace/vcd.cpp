@@ -155,6 +155,7 @@ Time coarsest_tick(const std::vector<Time>& periods) {
 VcdSink::VcdSink(const Hub& hub, VcdOptions options, Names names, std::vector<Signal> signals,
                  PowerSink* power)
     : options_((check(options, names, signals, power), std::move(options))),
+      window_{options_.start, options_.stop, options_.on, options_.off, options_.lookback},
       names_(std::move(names)),
       kinds_(hub.sources().size(), 0),
       power_(power),
@@ -190,6 +191,7 @@ VcdSink::VcdSink(const Hub& hub, VcdOptions options, Names names, std::vector<Si
         if (signal.view == View::string) line.names = words_of(signal.state, names_);
         track.line[track.lines++] = line;
     }
+    window_.arm(kinds_);
     write_header(signals);
     if (power_) power_->listen(*this);
 }
@@ -263,6 +265,7 @@ void VcdSink::on_event(const Event& event) {
     if (event.begin < done_)
         throw std::logic_error("an event at " + std::to_string(event.begin) + " ps arrived after " +
                                std::to_string(done_) + " ps was called safe");
+    window_.observe(event, options_.tick);
     switch (event.kind) {
         case Kind::instruction:
             set(event, State::pc, event.a, event.begin);
@@ -321,6 +324,7 @@ void VcdSink::on_event(const Event& event) {
             break;
         case Kind::energy:
         case Kind::result:
+        case Kind::descriptor:
         case Kind::count_:
             break;
     }
@@ -361,7 +365,7 @@ void VcdSink::on_window(Time begin, const std::vector<std::uint64_t>& units) {
 void VcdSink::advance(Time safe) {
     if (closed_) return;
     if (pending_.size() < process_at_ && !file_.flush_is_due()) return;
-    process(power_ ? std::min(safe, power_->complete_until()) : safe);
+    process(window_.ready(power_ ? std::min(safe, power_->complete_until()) : safe));
     process_at_ = 2 * pending_.size() + batch;
 }
 
@@ -385,9 +389,9 @@ void VcdSink::process_slice(Time limit) {
     order_.sort();
     for (std::size_t at = 0; at < order_.size() && !closed_;) {
         const Time time = pending_[order_[at]].key / 2;
-        if (!dumped_ && time > options_.start) dump(options_.start);
-        if (time > options_.stop) {
-            end_file(options_.stop);
+        if (!dumped_ && time > window_.start) dump(window_.start);
+        if (time > window_.stop) {
+            end_file(window_.stop);
             break;
         }
         for (; at < order_.size(); ++at) {
@@ -521,9 +525,9 @@ void VcdSink::write_line(const Track& track, const Line& line) {
 
 void VcdSink::end_file(Time time) {
     time -= time % options_.tick;
-    if (!dumped_ && time < options_.start)
+    if (!dumped_ && time < window_.start)
         file_.append("$comment the run ended before this window began $end\n");
-    if (!dumped_) dump(std::min(time, options_.start));
+    if (!dumped_) dump(std::min(time, window_.start));
     if (time > last_stamp_) stamp(time);
     file_.close();
     closed_ = true;
@@ -534,7 +538,7 @@ void VcdSink::finish(Time end) {
     if (power_) power_->finish(end);
     process(end + 1);
     pending_.clear();
-    if (!closed_) end_file(std::min(end, options_.stop));
+    if (!closed_) end_file(std::min(end, window_.stop));
 }
 
 }  // namespace npuvp::trace

@@ -9,6 +9,7 @@
 #include "trace/power.h"
 #include "trace/radix_order.h"
 #include "trace/signals.h"
+#include "trace/window.h"
 
 namespace npuvp::trace {
 
@@ -18,6 +19,8 @@ struct VcdOptions {
     Time start = 0;  ///< first instant in the file, which holds the state at that instant
     Time stop = std::numeric_limits<Time>::max();  ///< last instant in the file
     std::uint64_t limit_bytes = 0;                 ///< 0: none
+    Trigger on, off;    ///< instead of `start`, before `stop`: see Window
+    Time lookback = 0;  ///< of `on`
 };
 
 /// The coarsest tick that all periods (in picoseconds) are multiples of.
@@ -45,6 +48,9 @@ class VcdSink : public Sink, public PowerListener {
     /// Value changes in the file, initial values not counted.
     std::uint64_t changes() const { return changes_; }
     bool limit_reached() const { return limit_reached_; }
+    /// Where the limit was reached, and where what is written began.
+    Time limit_at() const { return last_stamp_; }
+    const Window& window() const { return window_; }
 
   private:
     struct Line {
@@ -81,6 +87,7 @@ class VcdSink : public Sink, public PowerListener {
     void end_file(Time time);
 
     VcdOptions options_;
+    Window window_;
     Names names_;
     std::vector<std::uint32_t> kinds_;
     PowerSink* power_;

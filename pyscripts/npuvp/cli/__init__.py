@@ -4,12 +4,36 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import check, generate, isa_tools, run, sample
+from npuvp.cli import (
+    accuracy,
+    check,
+    debug,
+    estimate,
+    generate,
+    inspect,
+    isa_tools,
+    quantise,
+    run,
+    sample,
+    validate,
+)
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, sample, generate)
+_COMMANDS = (
+    check,
+    isa_tools,
+    run,
+    sample,
+    generate,
+    estimate,
+    validate,
+    quantise,
+    accuracy,
+    inspect,
+    debug,
+)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from npuvp.platform import Platform
+from npuvp.quantities import QuantityError, parse_quantity
 from npuvp.run import Result
 from npuvp.traces.power_plot import plot_power
 from npuvp.traces.times import picoseconds
@@ -18,6 +19,7 @@ __all__ = [
     "Subparsers",
     "add_command",
     "add_platform",
+    "add_run_inputs",
     "add_traces",
     "joules",
     "load_platform",
@@ -64,6 +66,22 @@ def add_platform(parser: argparse.ArgumentParser, positional: bool = False) -> N
     )
 
 
+def add_run_inputs(parser: argparse.ArgumentParser) -> None:
+    """What a program gets before it runs: `--load`, `--input`, `--define`."""
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="SPACE[@ADDR]=FILE",
+        help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
+        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"
+    )
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE")
+
+
 def load_platform(options: argparse.Namespace) -> Platform:
     """The platform that the options name."""
     return Platform.load(options.platform, set=options.set)
@@ -75,7 +93,7 @@ def add_traces(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("functional", "timing"), default="functional", help="data mode"
     )
     group = parser.add_argument_group("traces")
-    group.add_argument("--vcd", metavar="FILE", help="waveform")
+    group.add_argument("--vcd", metavar="FILE", help="waveform; FST if it ends in .fst")
     group.add_argument(
         "--signals",
         action="append",
@@ -83,15 +101,49 @@ def add_traces(parser: argparse.ArgumentParser) -> None:
         help="signals of the waveform, such as 'core0.*'; may be repeated",
     )
     group.add_argument(
-        "--wave-start", default="0ps", metavar="TIME", help="first instant traced, '1us'"
+        "--wave-start",
+        default="0ps",
+        metavar="WHEN",
+        help="where waveform, timeline and log begin: a time '1us', 'pc=0x12', 'label=row', "
+        "'step=3' or another mark, 'trap', or before one of these: 'trap-2us'",
     )
-    group.add_argument("--wave-stop", metavar="TIME", help="last instant traced")
+    group.add_argument("--wave-stop", metavar="WHEN", help="where they end, in the same way")
+    group.add_argument(
+        "--wave-limit",
+        default="4GB",
+        metavar="SIZE",
+        help="where the waveform stops growing (4GB); 0: nowhere",
+    )
     group.add_argument("--wave-view", metavar="FILE", help="GTKWave save file for the waveform")
     group.add_argument("--power", metavar="FILE", help="power trace (CSV)")
     group.add_argument("--power-window", default="100ns", metavar="TIME", help="window (100ns)")
     group.add_argument("--power-plot", metavar="FILE", help="picture of the power trace (PNG)")
     group.add_argument("--timeline", metavar="FILE", help="timeline for Perfetto (JSON)")
-    group.add_argument("--log", metavar="FILE", help="instruction log; binary if it ends in .bin")
+    group.add_argument(
+        "--timeline-dram", action="store_true", help="show every DRAM command in the timeline"
+    )
+    group.add_argument(
+        "--log",
+        metavar="FILE",
+        help="instructions with operands and results; binary if it ends in .bin",
+    )
+    group.add_argument(
+        "--log-only",
+        action="append",
+        metavar="GLOB",
+        help="mnemonics to log, such as 'V_*'; may be repeated",
+    )
+    group.add_argument(
+        "--log-core", action="append", metavar="GLOB", help="cores to log; may be repeated"
+    )
+    group.add_argument(
+        "--profile", metavar="FILE", help="where time, traffic and energy went (JSON)"
+    )
+    group.add_argument(
+        "--record",
+        metavar="DIR",
+        help="directory with profile and statistics, for 'npuvp profile' and 'npuvp report'",
+    )
     group.add_argument("--stats", metavar="FILE", help="statistics (JSON)")
     parser.add_argument("--json", action="store_true", help="print the statistics as JSON")
 
@@ -106,17 +158,31 @@ def tracing(platform: Platform, options: argparse.Namespace) -> AbstractContextM
         raise ValueError("--power-plot draws the power trace: give it a place with --power FILE")
     if options.wave_view and not options.vcd:
         raise ValueError("--wave-view shows the waveform: give it a place with --vcd FILE")
-    if not (options.vcd or options.power or options.timeline or options.log):
+    profiled = bool(options.profile or options.record)
+    if not (options.vcd or options.power or options.timeline or options.log or profiled):
         return nullcontext()
+    try:
+        limit = 0 if options.wave_limit == "0" else parse_quantity("bytes", options.wave_limit)
+    except QuantityError as error:
+        raise ValueError(f"--wave-limit {options.wave_limit!r} {error}") from None
+    if options.wave_view and Path(options.vcd).suffix == ".fst":
+        raise ValueError(
+            "--wave-view is written for a .vcd file: GTKWave opens it with FST as well"
+        )
     return platform.trace(
         options.vcd,
         signals=options.signals,
         power=options.power,
         power_window=options.power_window,
         timeline=options.timeline,
+        timeline_commands=options.timeline_dram,
         log=options.log,
+        log_only=options.log_only,
+        cores=options.log_core,
+        profile=profiled,
         start=options.wave_start,
         stop=options.wave_stop,
+        limit_bytes=limit if options.vcd else 0,
     )
 
 
@@ -128,11 +194,20 @@ def write_reports(options: argparse.Namespace, result: Result, title: str) -> li
         files.append(plot_power(options.power, options.power_plot, title=title, window_ns=window))
     if options.wave_view:
         files.append(Path(write_view(options.vcd, options.wave_view)))
-    if options.stats:
-        path = Path(options.stats)
+    stats = [Path(options.stats)] if options.stats else []
+    if result.profile is not None:
+        if options.profile:
+            files.append(result.profile.save(options.profile))
+        if options.record:
+            folder = Path(options.record)
+            files.append(result.profile.save(folder / "profile.json"))
+            stats.append(folder / "stats.json")
+    for path in stats:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result.summary(), indent=2) + "\n", encoding="utf-8")
         files.append(path)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     return files
 
 

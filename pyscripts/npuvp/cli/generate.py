@@ -21,13 +21,14 @@ from npuvp.cli.common import (
     write_reports,
 )
 from npuvp.compiler import compile_generation
+from npuvp.compiler.formats import Formats
 from npuvp.compiler.runtime import generate_and_run
 from npuvp.generation.calls import CallRecord, GenerationResult
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.model.tokenizer import Tokenizer, TokenizerError
-from npuvp.plan import ALGORITHMS, CACHES, REVISIONS, GenerationPlan
+from npuvp.plan import ALGORITHMS, CACHES, KV_FORMATS, REVISIONS, GenerationPlan
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_plan", "plan_of"]
 
 _PLAN = {
     "gen_length": (int, "tokens to generate (128)"),
@@ -43,7 +44,8 @@ _PLAN = {
 }
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """The options of a generation plan."""
     group = parser.add_argument_group("generation plan")
     for name, (kind, text) in _PLAN.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
@@ -53,9 +55,22 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--algorithm", choices=ALGORITHMS, help="Dream's ranking (origin)")
     group.add_argument("--revision", choices=REVISIONS, help="published code (fast-dllm-2026)")
+    group.add_argument(
+        "--kv-format",
+        choices=KV_FORMATS,
+        metavar="FORMAT",
+        help=f"of the cache: {', '.join(KV_FORMATS)}",
+    )
+    parser.add_argument(
+        "--formats",
+        metavar="FILE.yaml",
+        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))})",
+    )
+    parser.add_argument("--cores", type=int, help="cores that share the work (all)")
 
 
-def _plan(options: argparse.Namespace) -> GenerationPlan:
+def plan_of(options: argparse.Namespace) -> GenerationPlan:
+    """The plan that the options say."""
     names = {field.name for field in fields(GenerationPlan)}
     given = {
         name: value for name, value in vars(options).items() if name in names and value is not None
@@ -69,9 +84,11 @@ def _compile(options: argparse.Namespace) -> None:
     compilation = compile_generation(
         checkpoint,
         platform.description(),
-        _plan(options),
+        plan_of(options),
         prompt_length=options.prompt_length,
         batch=options.batch,
+        formats=options.formats,
+        cores=options.cores,
     )
     path = Path(options.output)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +140,13 @@ def _generate(options: argparse.Namespace) -> None:
     platform = load_platform(options)
     with tracing(platform, options):
         generated, result = generate_and_run(
-            checkpoint, prompt, _plan(options), platform, golden=options.golden
+            checkpoint,
+            prompt,
+            plan_of(options),
+            platform,
+            golden=options.golden,
+            formats=options.formats,
+            cores=options.cores,
         )
     mask, first = checkpoint.spec.mask_id, generated.prompt_length
     files = []
@@ -200,7 +223,7 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
     parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
     parser.add_argument("--dump-ir", metavar="FOLDER", help="listings of every pass")
-    _add_plan(parser)
+    add_plan(parser)
     parser = add_command(
         commands,
         "generate",
@@ -215,5 +238,5 @@ def add_commands(commands: Subparsers) -> None:
     group.add_argument("--tokens", metavar="FILE.npy", help="token ids (B, P) or (P,)")
     add_platform(parser)
     parser.add_argument("--golden", action="store_true", help="the NumPy golden machine, no clock")
-    _add_plan(parser)
+    add_plan(parser)
     add_traces(parser)

@@ -1,21 +1,26 @@
 """Where the time and the energy of a generation went, from the counters at its marks."""
 
+from typing import TYPE_CHECKING
+
 from npuvp.generation.calls import PhaseUse
-from npuvp.run import Result
+
+if TYPE_CHECKING:
+    from npuvp.run import Result
 
 __all__ = ["PHASES", "call_energies", "phase_uses"]
 
 #: Kind of work of every value of the phase mark.
 PHASES = (
     "embedding", "attention", "attention", "attention", "ffn", "ffn", "head", "sampling",
+    "ffn",
 )  # fmt: skip
 
 
-def _static_watts(result: Result) -> float:
+def _static_watts(result: "Result") -> float:
     return result.energy.static / result.time if result.time_ps else 0.0
 
 
-def call_energies(result: Result, period_ps: int) -> list[float]:
+def call_energies(result: "Result", period_ps: int) -> list[float]:
     """Energy of every call in joules, from the end of the one before to its word to the host."""
     watts = _static_watts(result)
     joules = [
@@ -26,7 +31,7 @@ def call_energies(result: Result, period_ps: int) -> list[float]:
     return [after - before for before, after in zip([0.0, *joules], joules, strict=False)]
 
 
-def phase_uses(result: Result, period_ps: int) -> dict[str, PhaseUse]:
+def phase_uses(result: "Result", period_ps: int) -> dict[str, PhaseUse]:
     """Time, DMA stalls and energy by kind of work; what is before the first phase and between a
     call's last phase and the next call's first is ``control``."""
     totals = {name: [0.0, 0.0, 0.0] for name in (*dict.fromkeys(PHASES), "control")}

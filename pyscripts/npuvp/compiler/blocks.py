@@ -115,7 +115,7 @@ class BlockControl(Control):
         self._layers(True)
         if complete:
             self._next_of_prompt(complete, forward, log)
-        self._phase(6, "head")
+        self._phase("head")
         self.phases.head()
         if self.phases.leads:
             self._sample()

@@ -17,7 +17,7 @@ from npuvp.compiler.blocks import (
     unseen_positions,
 )
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, Control, plan_faults
+from npuvp.compiler.control import LOG_WORDS, PHASES, Control, plan_faults
 from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -230,7 +230,8 @@ def compile_generation(
         cores,
     )
     memory = Memory(geometry, shape, plan, sampler, cores)
-    texts: list[str] = []
+    # Names of the phase mark's values, for profiles and timelines.
+    texts = [f".equ MARK_PHASE_{name.upper()}, {i}\n" for i, name in enumerate(PHASES)]
     for core in range(cores):
         asm = Assembly()
         if present > 1:

@@ -31,6 +31,10 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
     return faults
 
 
+#: Values of the phase mark, by number.
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling", "experts")
+
+
 class Control(Selection):
     """Emits the generation around the phases."""
 
@@ -209,19 +213,19 @@ class Control(Selection):
 
     def _forward(self, padded: bool) -> None:
         self._layers(padded)
-        self._phase(6, "head")
+        self._phase("head")
         self.phases.head()
 
-    def _phase(self, number: int, name: str) -> None:
+    def _phase(self, name: str) -> None:
         self.asm.comment(f"phase {name}")
-        self.asm.li("gp1", number)
+        self.asm.li("gp1", PHASES.index(name))
         self.asm("C_MARK phase, gp1")
 
     def _layers(self, padded: bool) -> None:
         """Everything before the head."""
         asm, layout = self.asm, self.layout
         phases, phase = self.phases, self._phase
-        phase(0, "embed")
+        phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
         asm.li("gp2", layout.layer_base >> 32)
@@ -235,20 +239,20 @@ class Control(Selection):
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm(f"C_SET_ADDR_REG {LAYER}, gp2, gp1")
-        phase(1, "qkv")
+        phase("qkv")
         phases.qkv()
         phases.calibrate()
-        phase(2, "attention")
+        phase("attention")
         phases.attention(padded)
-        phase(3, "o")
+        phase("o")
         phases.attention_output()
         if self.spec.moe is None:
-            phase(4, "gate_up")
+            phase("gate_up")
             phases.gate_up()
-            phase(5, "down")
+            phase("down")
             phases.down()
         else:
-            phase(4, "experts")
+            phase("experts")
             phases.experts()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
@@ -264,6 +268,8 @@ class Control(Selection):
         asm.li("gp2", self.spec.layers)
         asm(f"C_BEQ gp1, gp2, {layers_done}", f"C_JUMP {again}")
         asm.label(layers_done)
+        asm.li("gp1", 0xFFFFFFFF)  # no layer from here on
+        asm("C_MARK layer, gp1")
 
     def _log(self) -> None:
         """The record of the call, the canvas behind it, and a word for the host."""

@@ -202,7 +202,7 @@ class Forward(Experts):
     def _logits(self, operation: str, columns: int, row: int) -> None:
         """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
         into Vector SRAM: of as many as REMAINING says)."""
-        asm, stored = self.asm, self.layout.logits
+        asm, stored = self.asm, self.layout.stored["logits"]
         asm.load(A, State.COLUMN)
         asm.scaled(A, A, stored.bits)
         asm.li(B, 3)

@@ -1,6 +1,6 @@
 """The golden machine: an interpreter of the whole ISA, bit for bit the simulated machine."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,8 @@ class GoldenMachine(LoadedMachine):
         self.host_words: list[tuple[int, int]] = []
         self.doorbells: list[tuple[int, int]] = []
         self.marks: list[tuple[int, int, int]] = []
+        self.observer: Callable[[Core, int], None] | None = None
+        """Called after every instruction with its core and pc."""
         self._load()
 
     def read_global(self, address: int, out: NDArray[np.uint8]) -> None:
@@ -167,10 +169,13 @@ class GoldenMachine(LoadedMachine):
             if core.pc >= len(core.text):
                 core.halted = True
                 return
+            pc = core.pc
             try:
                 if not self._execute(core):
                     return
                 core.instructions += 1
+                if self.observer is not None:
+                    self.observer(core, pc)
                 self._check_loops(core)
             except Fault as fault:
                 raise self._trap(core, fault) from None

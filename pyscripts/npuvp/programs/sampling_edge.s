@@ -68,6 +68,9 @@ work\@:
         \WORK LAST_ROWS
     .endm
 
+    .equ MARK_PHASE_MAXIMUM, 0                 ; names that traces show
+    .equ MARK_PHASE_SUM, 1
+
     .text
     prologue
     logits_format

@@ -27,6 +27,9 @@
         S_ADDI_INT rOffset, rOffset, PITCH - GROUPS * GROUP
     .endm
 
+    .equ MARK_PHASE_MAXIMUM, 0                 ; names that traces show
+    .equ MARK_PHASE_SUM, 1
+
     .text
     prologue
     LI rGroup, GROUP

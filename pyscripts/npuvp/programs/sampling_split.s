@@ -120,6 +120,9 @@ empty\@:
     .macro end_sum
     .endm
 
+    .equ MARK_PHASE_MAXIMUM, 0                 ; names that traces show
+    .equ MARK_PHASE_SUM, 1
+
     .text
     .core all
     prologue

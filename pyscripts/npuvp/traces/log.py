@@ -24,8 +24,8 @@ _RECORD = np.dtype(
         ("kind", "<u4"),
     ]
 )
-_MARKS = ("layer", "block", "step", "call", "op", "phase")
-_RESULT = re.compile(r"  -> (\w+) = (0x[0-9a-f]+)")
+_RESULT = re.compile(r"  -> ([\w\[\]:]+) = (0x[0-9a-f]+)")
+_PLACES = ("gp", "f", "v[", "fp[", "int[")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,10 @@ class LogEntry:
         pc: Address of the instruction.
         word: The instruction.
         text: Its text in the program or its mnemonic.
-        results: Registers that it wrote and the values, where the log holds them.
+        results: What it wrote, where the log holds that: name and value. ``gp3`` and ``f1`` are
+            registers (float32 bits), ``fp[8]`` and ``int[8]`` words, ``v[12]`` a row of Vector
+            SRAM; of a row, and of several rows or words (``v[12:20]``), the value is the CRC-32 of
+            their bytes.
     """
 
     begin: int
@@ -122,7 +125,7 @@ def _read_binary(file: Path) -> Iterator[LogEntry]:
     for record in records.tolist():
         begin, end, pc, word, op, source, kind = record
         if kind == result and entry is not None:
-            results.append((f"gp{word}" if word < 16 else f"f{word - 16}", end))
+            results.append((_place(op, word, end >> 32), end & 0xFFFFFFFF))
         if kind != instruction:
             continue
         if entry is not None:
@@ -131,6 +134,14 @@ def _read_binary(file: Path) -> Iterator[LogEntry]:
         entry, results = LogEntry(begin, end, sources[source], pc, word, text), []
     if entry is not None:
         yield _with(entry, results)
+
+
+def _place(kind: int, first: int, count: int) -> str:
+    """As the text form writes it."""
+    name = f"{_PLACES[kind]}{first}"
+    if kind < 2:
+        return name
+    return name + (f":{first + count}]" if count > 1 else "]")
 
 
 def _with(entry: LogEntry, results: list[tuple[str, int]]) -> LogEntry:

@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from npuvp._core import trace as _trace
 from npuvp.traces.selection import SelectionError, select
 from npuvp.traces.times import picoseconds
+from npuvp.traces.triggers import MARK_KINDS, Bound, bound
+
+if TYPE_CHECKING:
+    from npuvp.firmware import Firmware
 
 __all__ = ["MARK_KINDS", "TraceOptions", "Tracing", "open_tracing", "power_columns"]
-
-MARK_KINDS = ("layer", "block", "step", "call", "op", "phase")
 
 #: Left out unless a pattern names them: they double the size of a file and repeat what others show.
 _VERBOSE = {
@@ -33,12 +35,17 @@ class TraceOptions:
         signals: Globs that choose the waveform's signals; None: a set that fits most uses.
         power: CSV file of the power trace, or None.
         power_window: Length of a window of the power trace.
-        start: First instant in waveform, timeline and log; the power trace is always whole.
-        stop: Last instant in them; None: the run's end.
+        start: Where waveform, timeline and log begin (the power trace is always whole): a time,
+            ``"pc=0x12"``, ``"label=NAME"``, ``"step=3"`` or another mark, ``"trap"``; with a
+            stretch of time before that event: ``"trap-2us"``.
+        stop: Where they end, in the same way; None: with the run.
         limit_bytes: Where the waveform stops growing; 0: nowhere.
         timeline: JSON file for Perfetto and Chrome's tracing, or None.
+        timeline_commands: Whether the timeline shows every DRAM command.
         log: Instruction log, or None: text, or binary where the name ends in ``.bin``.
         cores: Globs that choose the cores to log; None: all.
+        log_only: Globs of the mnemonics that are logged; None: all.
+        profile: Whether time, traffic and energy are added up by instruction and mark.
     """
 
     vcd: str | Path | None = None
@@ -49,8 +56,11 @@ class TraceOptions:
     stop: str | int | None = None
     limit_bytes: int = 0
     timeline: str | Path | None = None
+    timeline_commands: bool = False
     log: str | Path | None = None
     cores: Sequence[str] | None = None
+    log_only: Sequence[str] | None = None
+    profile: bool = False
 
 
 @dataclass
@@ -63,6 +73,7 @@ class Tracing:
         power: The power trace's sink, or None.
         timeline: The timeline's sink, or None.
         log: The instruction log's sink, or None.
+        profile: The profile's sink, or None.
         files: What is written, by kind.
     """
 
@@ -71,6 +82,7 @@ class Tracing:
     power: Any = None
     timeline: Any = None
     log: Any = None
+    profile: Any = None
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -97,6 +109,8 @@ def open_tracing(
     listings: Mapping[str, Sequence[str]] | None = None,
     periods: Iterable[int] = (1,),
     origin: int = 0,
+    firmware: "Firmware | None" = None,
+    memories: Iterable[tuple[int, int]] = (),
 ) -> Tracing:
     """Checks the options, creates the files and attaches their sinks to the event stream.
 
@@ -110,6 +124,8 @@ def open_tracing(
         periods: Clock periods in ps that every time is a multiple of one of; they decide the
             waveform's time unit. Without them it is 1 ps, which is always right.
         origin: Begin of the run in ps: the first power window starts there.
+        firmware: Whose labels `options` may name.
+        memories: Base and size of the address ranges whose traffic the profile counts.
 
     Raises:
         SelectionError: A pattern that matches no signal.
@@ -123,8 +139,6 @@ def open_tracing(
         list(operations), list(commands), [list(words.get(kind, ())) for kind in MARK_KINDS]
     )
     window = picoseconds(options.power_window, "power window")
-    start = picoseconds(options.start, "start of the waveform")
-    stop = None if options.stop is None else picoseconds(options.stop, "stop of the waveform")
     columns = power_columns(hub.sources) if options.power is not None else []
     signals = []
     if options.vcd is not None:
@@ -134,14 +148,17 @@ def open_tracing(
         raise SelectionError("signals were chosen, but there is no waveform to show them")
     indices = {source.path: i for i, source in enumerate(hub.sources)}
     cores = [source.path for source in hub.sources if source.type == "core"]
+    limits = _limits(options, firmware, cores, indices, origin)
+    if options.log is None and (options.cores is not None or options.log_only is not None):
+        raise SelectionError("cores or mnemonics were chosen, but there is no instruction log")
     if options.cores is not None:
-        if options.log is None:
-            raise SelectionError("cores were chosen, but there is no instruction log")
         cores = [cores[i] for i in select(cores, options.cores, "core")]
-    begin = max(start, origin)
-    if stop is not None and begin >= stop:
-        raise ValueError(f"trace window: start {begin} ps is not before stop {stop} ps")
-    limits = {"start": begin} if stop is None else {"start": begin, "stop": stop}
+    logged: list[bool] = []
+    if options.log_only is not None:
+        kept = set(select(list(operations), options.log_only, "mnemonic"))
+        logged = [i in kept for i in range(len(operations))]
+    if options.timeline is None and options.timeline_commands:
+        raise SelectionError("DRAM commands were asked for, but there is no timeline")
 
     tracing = Tracing(_trace.Session(hub))
     if options.power is not None:
@@ -161,7 +178,9 @@ def open_tracing(
         tracing.files["vcd"] = path
     if options.timeline is not None:
         path = _ready(options.timeline)
-        tracing.timeline = tracing.session.add_timeline(str(path), names, origin=origin, **limits)
+        tracing.timeline = tracing.session.add_timeline(
+            str(path), names, origin=origin, commands=options.timeline_commands, **limits
+        )
         tracing.files["timeline"] = path
     if options.log is not None:
         path = _ready(options.log)
@@ -169,10 +188,50 @@ def open_tracing(
             indices[core]: list(text) for core, text in (listings or {}).items() if core in indices
         }
         tracing.log = tracing.session.add_log(
-            str(path), path.suffix == ".bin", names, texts, [indices[c] for c in cores], **limits
+            str(path),
+            path.suffix == ".bin",
+            names,
+            texts,
+            [indices[c] for c in cores],
+            operations=logged,
+            **limits,
         )
         tracing.files["log"] = path
+    if options.profile:
+        tracing.profile = tracing.session.add_profile(list(memories))
     return tracing
+
+
+def _limits(
+    options: TraceOptions,
+    firmware: "Firmware | None",
+    cores: Sequence[str],
+    sources: Mapping[str, int],
+    origin: int,
+) -> dict[str, Any]:
+    """Begin and end, as the sinks take them."""
+
+    def read(text: str | int, what: str) -> Bound:
+        return bound(text, what, firmware=firmware, cores=cores, sources=sources)
+
+    start = read(options.start, "start of the waveform")
+    stop = Bound() if options.stop is None else read(options.stop, "stop of the waveform")
+    if stop.before:
+        raise ValueError(f"stop of the waveform {options.stop!r}: only a start may look back")
+    limits: dict[str, Any] = {"start": origin, "lookback": start.before}
+    if start.trigger is not None:
+        limits["on"] = start.trigger
+    else:
+        limits["start"] = max(start.time or 0, origin)
+    if stop.trigger is not None:
+        limits["off"] = stop.trigger
+    elif stop.time is not None:
+        if start.trigger is None and limits["start"] >= stop.time:
+            raise ValueError(
+                f"trace window: start {limits['start']} ps is not before stop {stop.time} ps"
+            )
+        limits["stop"] = stop.time
+    return limits
 
 
 def _chosen(catalog: list[Any], patterns: Sequence[str] | None) -> list[Any]:

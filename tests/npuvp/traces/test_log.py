@@ -44,7 +44,7 @@ def write_results(path, value, binary):
     hub.emit(t.Kind.instruction, other, 0, 1000, 1, 0, 3)
     hub.emit(t.Kind.instruction, core, 0, 1000, 0, 0, 1)
     hub.emit(t.Kind.result, core, 0, 0, 0, value, 4)
-    hub.emit(t.Kind.result, core, 0, 0, 0, 0x3F800000, 17)
+    hub.emit(t.Kind.result, core, 0, 0, 0, 0x3F800000, 1 << 32 | 1)
     hub.emit(t.Kind.instruction, core, 1000, 2000, 1, 0, 2)
     hub.emit(t.Kind.trap, core, 1000, 1000, 1)
     hub.finish(2000)

@@ -16,12 +16,14 @@ class DramBackend final : public Backend {
     explicit DramBackend(const Config& config);
 
     bool send(const Request& request) override;
+    Sent send_run(const Request& first, std::uint64_t end, std::uint32_t most) override;
     Picoseconds next_event() const override;
     void advance(Picoseconds until, std::vector<Completion>& completions) override;
     Picoseconds now() const override { return now_; }
     bool idle() const override;
     Statistics statistics() const override;
     void reset_statistics() override;
+    void record_commands(std::vector<IssuedCommand>* to) override;
     std::vector<std::uint8_t> save() const override;
     void restore(const std::vector<std::uint8_t>& state) override;
     std::uint32_t channels() const override { return static_cast<std::uint32_t>(channels_.size()); }

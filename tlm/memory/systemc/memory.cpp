@@ -48,6 +48,7 @@ Memory::Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend
     const Backend& first = *parts_.front().backend;
     const double bus = first.peak_bandwidth() / first.channels();
     burst_ps_ = static_cast<Picoseconds>(std::llround(first.access_bytes() / bus * 1e12));
+    hub.before_advance([this] { catch_up(); });
     in.register_b_transport(this, &Memory::b_transport);
     in.register_nb_transport_fw(this, &Memory::nb_transport_fw);
     in.register_transport_dbg(this, &Memory::transport_dbg);
@@ -141,6 +142,7 @@ std::uint32_t Memory::new_burst(tlm::tlm_generic_payload& payload, int id) {
 
 void Memory::advance(Part& part, Picoseconds now) {
     part.backend->advance(now, completions_);
+    if (recording_) report_commands(part);
     for (const Completion& completion : completions_) {
         const auto index = static_cast<std::uint32_t>(completion.tag);
         Burst& burst = bursts_[index];
@@ -154,10 +156,10 @@ void Memory::advance(Part& part, Picoseconds now) {
     completions_.clear();
 }
 
-/// Hands a transaction's accesses to the backends; what a full queue refuses waits at its channel.
+/// Hands a transaction's accesses to the backends, a run for each channel; what a full queue
+/// refuses waits at its channel.
 void Memory::split(std::uint32_t index) {
     tlm::tlm_generic_payload& payload = *bursts_[index].payload;
-    const bool write = payload.is_write();
     std::uint64_t address = payload.get_address();
     const std::uint64_t end = address + payload.get_data_length();
     while (address < end) {
@@ -168,52 +170,62 @@ void Memory::split(std::uint32_t index) {
         const std::uint64_t local_end = local + (stop - address);
         if (part.backend->now() != now_ps()) advance(part, now_ps());
         const std::uint64_t unit = part.backend->access_bytes();
-        while (local < local_end) {
-            const std::uint64_t next = std::min(local_end, local / unit * unit + unit);
-            Access access{{local, static_cast<std::uint32_t>(next - local), write, 0}, 0};
-            const bool look = traced_ || part.unsent > 0;
-            if (look) access.channel = part.first_channel + part.backend->channel_of(local);
-            access.request.tag = tag_of(index, access.channel);
-            if ((look && !channels_[access.channel].waiting.empty()) ||
-                !part.backend->send(access.request)) {
-                if (!look) {
-                    access.channel = part.first_channel + part.backend->channel_of(local);
-                    access.request.tag = tag_of(index, access.channel);
-                }
-                channels_[access.channel].waiting.push_back(access);
-                ++part.unsent;
-                ++bursts_[index].unsent;
-            } else {
-                sent(access);
-                if (!write) ++part.unread;
-            }
-            local = next;
+        ++splits_;
+        for (std::uint32_t unmet = part.backend->channels(); local < local_end && unmet > 0;
+             local = local / unit * unit + unit) {
+            const std::uint32_t number = part.first_channel + part.backend->channel_of(local);
+            Channel& channel = channels_[number];
+            if (channel.split == splits_) continue;
+            channel.split = splits_;
+            --unmet;
+            Run run{local, local_end, index};
+            if (channel.waiting.empty() && offer(part, number, run)) continue;
+            channel.waiting.push_back(run);
+            ++part.unsent;
+            ++bursts_[index].unsent;
         }
         address = stop;
     }
 }
 
-void Memory::sent(const Access& access) {
-    if (access.request.write) {
-        if (traced_)
-            report_transfer(channels_[access.channel], now_ps() + burst_ps_, access.request.bytes,
-                            true);
-    } else {
-        ++bursts_[static_cast<std::uint32_t>(access.request.tag)].unread;
+/// True if the channel has taken all of the run; else the run begins with what it refused.
+bool Memory::offer(Part& part, std::uint32_t number, Run& run) {
+    Burst& burst = bursts_[run.burst];
+    const bool write = burst.payload->is_write();
+    const Request first{run.address, 0, write, tag_of(run.burst, number)};
+    if (!write) {
+        const Sent sent = part.backend->send_run(first, run.end, ~0u);
+        burst.unread += sent.accepted;
+        part.unread += sent.accepted;
+        run.address = sent.next;
+        return run.address >= run.end;
     }
+    if (!traced_) {
+        run.address = part.backend->send_run(first, run.end, ~0u).next;
+        return run.address >= run.end;
+    }
+    // One by one: every access is shown.
+    const std::uint64_t unit = part.backend->access_bytes();
+    while (run.address < run.end) {
+        const std::uint64_t stop = std::min(run.end, run.address / unit * unit + unit);
+        const auto bytes = static_cast<std::uint32_t>(stop - run.address);
+        const Sent sent = part.backend->send_run({run.address, 0, write, first.tag}, run.end, 1);
+        if (sent.accepted == 0) return false;
+        report_transfer(channels_[number], now_ps() + burst_ps_, bytes, true);
+        run.address = sent.next;
+    }
+    return true;
 }
 
 /// Offers what waits at a channel again, in order.
 void Memory::send(Part& part, std::uint32_t number) {
     Channel& channel = channels_[number];
     while (!channel.waiting.empty()) {
-        const Access access = channel.waiting.front();
-        if (!part.backend->send(access.request)) return;
+        Run& run = channel.waiting.front();
+        if (!offer(part, number, run)) return;
+        const std::uint32_t index = run.burst;
         channel.waiting.pop_front();
-        sent(access);
-        if (!access.request.write) ++part.unread;
         --part.unsent;
-        const auto index = static_cast<std::uint32_t>(access.request.tag);
         if (--bursts_[index].unsent == 0) finish_sending(index);
     }
 }
@@ -250,7 +262,7 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
         return tlm::TLM_COMPLETED;
     }
     if (!access(payload)) return tlm::TLM_COMPLETED;
-    traced_ = hub_.active();
+    look_for_sinks();
     payload.acquire();
     const std::uint32_t index = new_burst(payload, id);
     split(index);
@@ -285,7 +297,35 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
     return tlm::TLM_UPDATED;
 }
 
+void Memory::look_for_sinks() {
+    traced_ = hub_.active();
+    if (!traced_ || recording_) return;
+    for (const Channel& channel : channels_)
+        recording_ = recording_ || hub_.wants(channel.source, trace::Kind::command);
+    if (!recording_) return;
+    for (Part& part : parts_) part.backend->record_commands(&commands_);
+}
+
+/// Commands become known when the backends' time goes on, which is not before somebody asks.
+void Memory::catch_up() {
+    if (!recording_) return;
+    for (Part& part : parts_)
+        if (part.backend->now() < now_ps()) advance(part, now_ps());
+    schedule();
+}
+
+void Memory::report_commands(const Part& part) {
+    for (const IssuedCommand& command : commands_) {
+        const std::uint16_t source = channels_[part.first_channel + command.channel].source;
+        hub_.emit({command.time, command.time, static_cast<std::uint64_t>(command.command),
+                   command.row, command.bank, source, trace::Kind::command});
+    }
+    commands_.clear();
+}
+
 void Memory::report(const Burst& burst) {
+    if (auto* served = burst.payload->get_extension<noc::Served>())
+        served->ps = burst.done - std::min(burst.done, burst.begin);
     const std::uint64_t bytes = burst.payload->get_data_length();
     if (hub_.wants(source_, trace::Kind::memory))
         hub_.emit({burst.begin, burst.done, bytes, burst.payload->is_write() ? 1u : 0u, 0, source_,
@@ -326,6 +366,10 @@ void Memory::finish(Picoseconds end) {
         while (!part.backend->idle() && part.backend->next_event() != kNever)
             part.backend->advance(std::max(part.backend->next_event(), part.backend->now()),
                                   completions_);
+        commands_.erase(std::remove_if(commands_.begin(), commands_.end(),
+                                       [&](const IssuedCommand& c) { return c.time > end; }),
+                        commands_.end());
+        if (recording_) report_commands(part);
     }
     completions_.clear();
     charge_commands(end);
@@ -348,7 +392,7 @@ void Memory::respond(int id, tlm::tlm_generic_payload& payload) {
 
 void Memory::wake() {
     const Picoseconds now = now_ps();
-    traced_ = hub_.active();
+    look_for_sinks();
     for (Part& part : parts_) {
         if (part.unsent == 0 && part.unread == 0) continue;
         advance(part, now);
@@ -383,6 +427,7 @@ void Memory::schedule() {
     const Picoseconds now = now_ps();
     Picoseconds hold = kNever;
     for (const Part& part : parts_) {
+        if (recording_) hold = std::min(hold, part.backend->now());
         if (part.unread == 0 && part.unsent == 0) continue;
         hold = std::min(hold, part.backend->now());
         Picoseconds event = part.backend->next_event();
