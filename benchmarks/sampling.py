@@ -1,4 +1,4 @@
-"""Simulating the sampling step against computing it in NumPy."""
+"""Simulating the sampling step, on two memories, against computing it in NumPy."""
 
 import numpy as np
 from npuvp._core import convert
@@ -43,24 +43,32 @@ def numpy_step(
 
 
 def measure() -> dict[str, Measurement]:
-    """Functional simulation / NumPy, and timing mode / functional."""
+    """Functional simulation / NumPy, the same on the built-in HBM, and timing mode / functional."""
     work = workload(seeded_logits(BATCH, POSITIONS, VOCABULARY))
     data, scale_data = convert.encode_rows(work.logits.reshape(-1, VOCABULARY), "mxfp8_e4m3", BLOCK)
     elements = data.reshape(BATCH, POSITIONS, VOCABULARY // BLOCK, BLOCK)
     scales = scale_data.reshape(BATCH, POSITIONS, VOCABULARY // BLOCK)
     platform = vp.Platform.load("platform/paper.yaml")
+    cycle_level = vp.Platform.load(
+        "platform/paper.yaml", hbm={"backend": "builtin", "preset": "HBM2E"}
+    )
     results = {}
 
     def simulate(mode: str) -> float:
         results[mode] = sample(platform, work, mode=mode, progress=False)
         return results[mode].seconds
 
+    def simulate_hbm() -> float:
+        results["hbm"] = sample(cycle_level, work, progress=False)
+        return results["hbm"].seconds
+
     def compute() -> None:
         results["numpy"] = numpy_step(elements, scales, work.tokens, work.k, work.mask_id)
 
-    functional, timing, numpy_seconds = best_of(
-        5, lambda: simulate("functional"), lambda: simulate("timing"), compute
+    functional, timing, hbm, numpy_seconds = best_of(
+        5, lambda: simulate("functional"), lambda: simulate("timing"), simulate_hbm, compute
     )
+    accesses = results["hbm"].stats["hbm"]["counts"]["reads"]
     agreement = np.mean(results["functional"].outputs["tokens"] == results["numpy"][0])
     note = (
         f"{functional:.3f} s simulated, {numpy_seconds:.3f} s in NumPy; "
@@ -69,6 +77,12 @@ def measure() -> dict[str, Measurement]:
     return {
         "sampling_functional_vs_numpy": Measurement(
             functional / numpy_seconds, 1.0, "lower", note=note
+        ),
+        "sampling_builtin_hbm_vs_numpy": Measurement(
+            hbm / numpy_seconds,
+            1.3,
+            "lower",
+            note=f"{hbm:.3f} s with {accesses / 1e6:.2f} M accesses of HBM2E",
         ),
         "sampling_timing_vs_functional": Measurement(
             timing / functional, 0.25, "lower", note=f"{timing:.3f} s / {functional:.3f} s"

@@ -125,7 +125,8 @@ def exact_match(model: Llada, tokens: NDArray[np.int64], block: int, steps: int)
     return (canvas == truth).all(dim=1).float().mean().item()
 
 
-def _rounded(model: Llada) -> Llada:
+def rounded(model: Llada) -> Llada:
+    """A copy with the weights rounded to BF16."""
     result = copy.deepcopy(model)
     for parameter in result.parameters():
         parameter.data = parameter.data.bfloat16().float()
@@ -199,10 +200,10 @@ def train(
         if (step + 1) % 100 == 0 and running is not None:
             line = f"step {step + 1:5d}  loss {running.item():.4f}"
             if (step + 1) % 500 == 0 or step + 1 == until:
-                line += f"  exact match {exact_match(_rounded(average), test, 8, 8):.3f}"
+                line += f"  exact match {exact_match(rounded(average), test, 8, 8):.3f}"
                 save(average, directory)
             say(f"{line}  ({time.process_time() - start:.0f} s of CPU)")
-    final = _rounded(average)
+    final = rounded(average)
     test = examples(np.random.default_rng(seed + 2), 2000, held_out=True)
     for block, count in ((16, 16), (16, 8), (8, 8), (8, 4), (16, 2), (16, 1)):
         share = exact_match(final, test, block, count)

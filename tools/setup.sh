@@ -77,3 +77,24 @@ elif [ "${1:-}" != "--no-build" ]; then
         exit 1
     fi
 fi
+
+# Extras of pyproject.toml that are too large for everybody (accuracy: PyTorch), named by the caller.
+for extra in ${NPUVP_EXTRAS:-}; do
+    requirements=$(.venv/bin/python - "$extra" <<'PY'
+import sys
+import tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+if sys.argv[1] not in extras:
+    sys.exit(f"set-up: NPUVP_EXTRAS names {sys.argv[1]!r}, allowed: {', '.join(extras)}")
+print(*extras[sys.argv[1]], sep="\n")
+PY
+)
+    if [ "$(cat ".venv/npuvp-extra-$extra" 2>/dev/null)" != "$requirements" ]; then
+        echo "set-up: extra $extra (log: build/pip.log)"
+        if ! .venv/bin/python -m pip install $requirements >> build/pip.log 2>&1; then
+            tail -n 20 build/pip.log >&2
+            exit 1
+        fi
+        echo "$requirements" > ".venv/npuvp-extra-$extra"
+    fi
+done

@@ -17,12 +17,15 @@ from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
 
 if TYPE_CHECKING:
+    from npuvp.debug import Checkpoint, Debugger
     from npuvp.run import Result
 
 __all__ = [
     "AssemblyError",
+    "Checkpoint",
     "CompileError",
     "DeadlockError",
+    "Debugger",
     "Firmware",
     "FirmwareError",
     "GenerationPlan",
@@ -46,6 +49,8 @@ def __getattr__(name: str) -> Any:
     # The ISA tools, platform descriptions and the golden machine work without the extension module.
     if name == "golden":
         return import_module("npuvp.golden")
+    if name in ("Checkpoint", "Debugger"):
+        return getattr(import_module("npuvp.debug"), name)
     if name == "Result":
         from npuvp.run import Result
 

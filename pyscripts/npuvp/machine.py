@@ -15,6 +15,7 @@ from npuvp.energy import load_energy
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.loading import LoadedMachine
+from npuvp.quantities import format_quantity
 
 __all__ = ["Machine", "energy_coefficients"]
 
@@ -140,7 +141,8 @@ class Machine(LoadedMachine):
 
         Raises:
             Trap: Firmware did something that cannot be carried out.
-            DeadlockError: Nothing can happen any more.
+            DeadlockError: Nothing can happen any more, or nothing has for as long as the platform's
+                watchdog waits: cores only wait or poll.
             KeyboardInterrupt: Ctrl-C; traces up to that instant are complete.
         """
         stop = (
@@ -153,12 +155,24 @@ class Machine(LoadedMachine):
                 stop()
         if outcome == _machine.Outcome.interrupted:
             raise KeyboardInterrupt
+        error = self.error_of(outcome)
+        if error is not None:
+            raise error
+
+    def error_of(self, outcome: Any) -> RunError | None:
+        """What to raise for the outcome of a run; None for one that finished."""
         if outcome == _machine.Outcome.trapped:
-            raise self._trap()
+            return self._trap()
         if outcome == _machine.Outcome.deadlocked:
-            raise DeadlockError(self._deadlock())
+            return DeadlockError(self._deadlock("nothing can happen any more"))
+        if outcome == _machine.Outcome.stalled:
+            limit = format_quantity("time", self.description["platform"]["watchdog"])
+            return DeadlockError(
+                self._deadlock(f"no core has made progress for {limit} (the platform's `watchdog`)")
+            )
         if outcome != _machine.Outcome.finished:
-            raise RunError(f"the run ended as {outcome}")
+            return RunError(f"the run ended as {outcome}")
+        return None
 
     def _trap(self) -> Trap:
         for index in range(len(self.description["cores"])):
@@ -167,16 +181,17 @@ class Machine(LoadedMachine):
                 return Trap(self._trap_text(index, report), report, self)
         raise AssertionError("no core trapped")
 
-    def _deadlock(self) -> str:
-        lines = [f"nothing can happen any more at {self.native.end_ps / 1e6:.3f} us:"]
+    def _deadlock(self, what: str) -> str:
+        lines = [f"{what} at {self.native.end_ps / 1e6:.3f} us:"]
         for index, core in enumerate(self.description["cores"]):
-            waiting = self.native.core(index)["waiting_for"]
-            if waiting:
-                pc = self.registers(index)["pc"]
-                lines.append(
-                    f"{core['name']} at pc {pc:#06x} waits for {waiting}  {self._where(index, pc)}"
-                )
-        return "\n  ".join(lines)
+            state = self.native.core(index)
+            if state["finished"]:
+                continue
+            pc = self.registers(index)["pc"]
+            waiting = state["waiting_for"]
+            does = f"waits for {waiting}" if waiting else "runs, but only polls"
+            lines.append(f"{core['name']} at pc {pc:#06x} {does}  {self._where(index, pc)}")
+        return "\n  ".join([*lines, *self.native.waiting])
 
 
 def _show_progress(native: Any, name: str) -> Callable[[], None]:

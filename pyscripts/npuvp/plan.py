@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "ALGORITHMS",
     "CACHES",
     "KV_FORMATS",
     "REVISIONS",
@@ -31,8 +32,9 @@ _CACHES: dict[str, tuple[Cache, ...]] = {
 CACHES: tuple[Cache, ...] = ("none", "prefix", "dual", "block")
 REVISIONS = tuple(_CACHES)
 _PLAIN_KV = ("bf16", "mxint8", "mxfp8_e4m3", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4", "mxint4")
-KV_FORMATS = (*_PLAIN_KV, *(f"baos-{name}" for name in _PLAIN_KV if name != "bf16"))
-_DREAM_WHOLE = ("origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold")
+_SMOOTHED_KV = tuple(f"baos-{name}" for name in _PLAIN_KV if name != "bf16")
+KV_FORMATS = (*_PLAIN_KV, *_SMOOTHED_KV, *(f"{name}-bf16" for name in _SMOOTHED_KV))
+ALGORITHMS = ("origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold")
 _DREAM_BLOCKS = ("entropy", "confidence_threshold")
 
 
@@ -85,7 +87,8 @@ class GenerationPlan:
         cfg_scale: Weight w of classifier-free guidance: u + (w + 1) (c - u); 0: none.
         remasking: What positions are ranked by: ``low_confidence`` or ``random``.
         seed: Of all random draws, 0..2^64 - 1.
-        kv_format: Format of cached keys and values.
+        kv_format: Format of cached keys and values; ``baos-mxint4`` etc. smoothed by factors that
+            are powers of two, ``baos-mxint4-bf16`` etc. by factors in BF16 (`npuvp.baos`).
         revision: See above.
         algorithm: Dream's: ``origin``, ``maskgit_plus``, ``topk_margin``, ``entropy`` or
             ``confidence_threshold``, with a cache one of the last two. None: ``origin``; with a
@@ -187,7 +190,7 @@ class GenerationPlan:
         choice("remasking", ("low_confidence", "random"))
         choice("kv_format", KV_FORMATS)
         if self.algorithm is not None:
-            choice("algorithm", _DREAM_WHOLE)
+            choice("algorithm", ALGORITHMS)
         if self.threshold is not None:
             good = _is_number(self.threshold) and 0 <= self.threshold <= 1
             check("threshold", good, "None or 0..1")

@@ -38,6 +38,7 @@ from npuvp.platform_file import merge, python_entries, python_place, read_file, 
 
 if TYPE_CHECKING:
     # A platform can be described, and run by the golden machine, without the extension module.
+    from npuvp.debug import Checkpoint, Debugger
     from npuvp.machine import Machine
     from npuvp.run import Result, TraceRequest
 
@@ -392,6 +393,29 @@ class Platform:
             mode=mode,
             decisions=decisions,
             progress=progress,
+        )
+
+    def debug(
+        self,
+        firmware: Firmware | str | Path,
+        *,
+        inputs: Mapping[str, ArrayLike] | None = None,
+        outputs: Iterable[str] | None = None,
+        mode: str = "functional",
+        decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+        checkpoint: "Checkpoint | str | Path | None" = None,
+    ) -> "Debugger":
+        """A run that stops where it is asked to; see `npuvp.Debugger`."""
+        from npuvp.debug import Debugger
+
+        return Debugger(
+            self,
+            firmware,
+            inputs=inputs,
+            outputs=outputs,
+            mode=mode,
+            decisions=decisions,
+            checkpoint=checkpoint,
         )
 
     def trace(

@@ -9,23 +9,34 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp import html
 from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
-from npuvp.firmware import Firmware
+from npuvp.firmware import Firmware, Tensor
+from npuvp.isa import load as load_isa
 from npuvp.isa.disassembler import instruction_text
 from npuvp.machine import Machine
 from npuvp.tensors import checked_inputs, checked_outputs
 from npuvp.traces.names import mark_names
 from npuvp.traces.power_summary import PowerSummary, power_summary
 from npuvp.traces.profile import Profile, make_profile
-from npuvp.traces.session import TraceOptions, open_tracing
+from npuvp.traces.session import TraceOptions, Tracing, open_tracing
 from npuvp.traces.waveform import Waveform
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Energy", "Result", "TraceRequest", "run_firmware"]
+__all__ = [
+    "Energy",
+    "Lap",
+    "PreparedRun",
+    "Result",
+    "TraceRequest",
+    "collect_result",
+    "prepare_run",
+    "run_firmware",
+]
 
 CLASSES = ("vector", "memory", "scalar", "control", "matrix")
 
@@ -64,6 +75,48 @@ class Energy:
         """All energy, in joules."""
         return (sum(self.dynamic_fj.values()) + sum(self.static_fj.values())) * 1e-15
 
+    def _repr_html_(self) -> str:
+        return html.heading(
+            f"{html.quantity(self.total, 'J')} (estimate): {html.quantity(self.dynamic, 'J')} of "
+            f"events, {html.quantity(self.static, 'J')} of leakage and clocks"
+        ) + html.bars(("component", "energy"), self.by_component, "J")
+
+
+@dataclass(frozen=True)
+class Lap:
+    """What the counters of a core held at an instant of its program.
+
+    Attributes:
+        kind: ``call`` or ``phase``, a mark; ``word``, one that the host got.
+        value: Of the mark, or the word.
+        cycle: Of the core.
+        cycles_by_class: Where they went to, as in `Result.cycles_by_class`.
+        dynamic_fj: Energy of events of the whole platform, in femtojoules.
+        bytes_read, bytes_written: By the core's DMA.
+        macs: Multiply-accumulate operations of the matrix unit.
+    """
+
+    kind: str
+    value: int
+    cycle: int
+    cycles_by_class: Mapping[str, int]
+    dynamic_fj: int
+    bytes_read: int
+    bytes_written: int
+    macs: int
+
+
+_LAP_CLASSES = ("scalar", "vector", "matrix", "memory", "control")
+
+
+def _laps(native: Any, core: int) -> list[Lap]:
+    kinds = load_isa().value_sets["mark_kind"]
+    names = {kinds["phase"]: "phase", kinds["call"]: "call", 255: "word"}
+    return [
+        Lap(names[kind], value, cycle, dict(zip(_LAP_CLASSES, classes, strict=True)), *rest)
+        for kind, value, cycle, classes, *rest in native.laps(core)
+    ]
+
 
 @dataclass
 class Result:
@@ -80,6 +133,7 @@ class Result:
         decisions: Per core, what control took from data: feed it to a run in timing mode.
         host_words: (time in ps, core, word) that firmware pushed to the host.
         doorbells: (time in ps, core, code) of interrupts to the host.
+        laps: Per core, its counters at marks of calls and phases and at words to the host.
         trace_files: Written traces by kind.
         seconds: Time that the simulation took on this host.
         mode: Data mode.
@@ -96,6 +150,7 @@ class Result:
     decisions: dict[int, list[tuple[int, int]]]
     host_words: list[tuple[int, int, int]]
     doorbells: list[tuple[int, int, int]]
+    laps: list[list[Lap]] = field(default_factory=list, repr=False)
     trace_files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     mode: str = "functional"
@@ -133,6 +188,29 @@ class Result:
             "simulation_seconds": self.seconds,
             "note": "energy and power are estimates",
         }
+
+    def _repr_html_(self) -> str:
+        outputs = [
+            (name, " x ".join(map(str, array.shape)), array.dtype, array.reshape(-1)[:4].tolist())
+            for name, array in self.outputs.items()
+        ]
+        memories = [
+            (name, f"{found['bytes_read']:,}", f"{found['bytes_written']:,}",
+             html.quantity(found["bandwidth"], "B/s"), f"{100 * found['fraction_of_peak']:.1f} %")
+            for name, found in self.stats.items()
+            if "fraction_of_peak" in found
+        ]  # fmt: skip
+        parts = [
+            html.heading(
+                f"{self.cycles:,} cycles, {html.quantity(self.time, 's')} simulated ({self.mode})"
+            ),
+            html.bars(("time went to", "cycles"), self.cycles_by_class, ""),
+            self.energy._repr_html_(),
+            html.table(("memory", "bytes read", "written", "bandwidth", "of peak"), memories),
+        ]
+        if outputs:
+            parts.append(html.table(("output", "shape", "type", "begins with"), outputs))
+        return "".join(parts)
 
     def __repr__(self) -> str:
         return (
@@ -221,6 +299,65 @@ def run_firmware(
 
     `prepare(machine)` and `finish(machine)` are called before the run and after it.
     """
+    prepared = prepare_run(
+        platform,
+        firmware,
+        inputs=inputs,
+        outputs=outputs,
+        mode=mode,
+        decisions=decisions,
+        prepare=prepare,
+    )
+    begin = time.perf_counter()
+    try:
+        prepared.machine.run(progress)
+    finally:
+        seconds = time.perf_counter() - begin
+        prepared.close_traces()
+    result = collect_result(prepared, seconds)
+    if finish is not None:
+        finish(prepared.machine)
+    return result
+
+
+@dataclass
+class PreparedRun:
+    """A loaded machine that has not begun.
+
+    Attributes:
+        machine: The machine.
+        fetch: Output tensors to read at the end.
+        mode: Data mode.
+        tracing: The open traces, which live as long as this does.
+        wave: What becomes of the waveform at the end.
+        notes: What the user should know about the traces, once they are closed.
+    """
+
+    machine: Machine
+    fetch: list[Tensor]
+    mode: str
+    tracing: Tracing | None
+    wave: Waveform | None
+    notes: list[str] = field(default_factory=list)
+
+    def close_traces(self) -> None:
+        """Nothing is recorded any more, and what was recorded is complete on disk."""
+        self.machine.native.hub.detach_all()
+        if self.wave is not None and self.tracing is not None:
+            self.notes += self.wave.close(self.tracing, self.machine)
+
+
+def prepare_run(
+    platform: "Platform",
+    firmware: Firmware | str | Path,
+    *,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    outputs: Iterable[str] | None = None,
+    mode: str = "functional",
+    decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
+    prepare: Any = None,
+) -> PreparedRun:
+    """Checks everything and loads a fresh machine; see `Platform.run` for arguments and errors."""
     if mode not in ("functional", "timing"):
         raise InputError(f"mode {mode!r} (allowed: functional, timing)")
     functional = mode == "functional"
@@ -242,14 +379,13 @@ def run_firmware(
         machine.native.set_decisions(core, list(taken))
     if prepare is not None:
         prepare(machine)
-    hub = machine.native.hub
     tracing = None
     wave = None
     if request is not None:
         request.used = True
         wave = Waveform(request.options)
         tracing = open_tracing(
-            hub,
+            machine.native.hub,
             wave.options,
             operations=_machine.operation_names(),
             commands=_machine.command_names() if wave.shows_commands else (),
@@ -263,33 +399,34 @@ def run_firmware(
             ],
         )
         machine.trace_files = wave.files(tracing)
-    begin = time.perf_counter()
-    try:
-        machine.run(progress)
-    finally:
-        seconds = time.perf_counter() - begin
-        hub.detach_all()
-        notes = [] if wave is None or tracing is None else wave.close(tracing, machine)
+    return PreparedRun(machine, fetch, mode, tracing, wave)
+
+
+def collect_result(prepared: PreparedRun, seconds: float) -> Result:
+    """The result of a run that has ended, after `seconds` on this host."""
+    machine, tracing = prepared.machine, prepared.tracing
+    period = machine.description["period_ps"]
     time_ps = machine.native.end_ps
-    sources = hub.sources
+    sources = machine.native.hub.sources
     result = Result(
-        cycles=-(-time_ps // description["period_ps"]),
+        cycles=-(-time_ps // period),
         time_ps=time_ps,
-        outputs={tensor.name: machine.read_tensor(tensor) for tensor in fetch},
+        outputs={tensor.name: machine.read_tensor(tensor) for tensor in prepared.fetch},
         energy=Energy({s.path: s.dynamic_fj for s in sources}, _static_fj(sources, time_ps)),
         stats=_stats(machine, time_ps),
-        decisions={i: machine.native.decisions(i) for i in range(len(description["cores"]))},
+        decisions={
+            i: machine.native.decisions(i) for i in range(len(machine.description["cores"]))
+        },
         host_words=machine.native.host_words,
         doorbells=machine.native.doorbells,
+        laps=[_laps(machine.native, i) for i in range(len(machine.description["cores"]))],
         trace_files=dict(machine.trace_files),
         seconds=seconds,
-        mode=mode,
-        notes=notes,
+        mode=prepared.mode,
+        notes=list(prepared.notes),
     )
     if tracing is not None and tracing.power is not None:
         result.power = power_summary(tracing.power, time_ps)
     if tracing is not None and tracing.profile is not None:
         result.profile = make_profile(tracing.profile.data(), machine, result)
-    if finish is not None:
-        finish(machine)
     return result

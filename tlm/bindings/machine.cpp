@@ -1,6 +1,7 @@
 #include "platform/machine.h"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -165,8 +166,9 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
     MachineDescription m;
     m.name = get<std::string>(d, "platform", "name");
     m.period_ps = get<std::uint64_t>(d, "platform", "period_ps");
-    m.core_window =
-        get<std::uint64_t>(get<nb::dict>(d, "platform", "platform"), "platform", "core_window");
+    const auto whole = get<nb::dict>(d, "platform", "platform");
+    m.core_window = get<std::uint64_t>(whole, "platform", "core_window");
+    m.watchdog_ps = get<std::uint64_t>(whole, "platform", "watchdog");
     for (nb::handle item : get<nb::list>(d, "platform", "cores")) {
         const auto c = nb::cast<nb::dict>(item);
         CoreDescription core;
@@ -248,6 +250,7 @@ nb::dict core_dict(core::Core& core) {
     d["cycles"] = core.cycles();
     d["instructions"] = core.instructions();
     d["exit_code"] = core.exit_code();
+    d["finished"] = core.finished();
     d["waiting_for"] = core.waiting_for();
     const auto& classes = core.cycles_by_class();
     nb::dict by;
@@ -270,6 +273,14 @@ nb::dict core_dict(core::Core& core) {
     d["matrix"] = matrix;
     d["trap"] = trap_dict(core);
     return d;
+}
+
+nb::list lap_list(const core::Core& core) {
+    nb::list list;
+    for (const core::Lap& lap : core.laps())
+        list.append(nb::make_tuple(lap.kind, lap.value, lap.cycle, lap.class_cycles, lap.dynamic_fj,
+                                   lap.bytes_read, lap.bytes_written, lap.macs));
+    return list;
 }
 
 /// Packets delivered, and per link the packets and flits of both networks; None without a mesh.
@@ -307,6 +318,7 @@ void machine(nb::module_& parent) {
         .value("finished", Outcome::finished)
         .value("trapped", Outcome::trapped)
         .value("deadlocked", Outcome::deadlocked)
+        .value("stalled", Outcome::stalled)
         .value("interrupted", Outcome::interrupted)
         .value("failed", Outcome::failed);
     nb::class_<Machine>(m, "Machine", "One elaborated platform; it runs once.")
@@ -386,6 +398,8 @@ void machine(nb::module_& parent) {
                 return d;
             },
             "index"_a)
+        .def(
+            "laps", [](Machine& self, std::size_t i) { return lap_list(self.core(i)); }, "index"_a)
         .def_prop_ro("waiting", &Machine::waiting)
         .def_prop_ro("mesh", &mesh_dict)
         .def_prop_ro("host_words", [](Machine& self) { return words_list(self.host().words()); })

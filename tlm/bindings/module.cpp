@@ -9,6 +9,7 @@ NB_MODULE(_core, m) {
     npuvp::bindings::convert(m);
     npuvp::bindings::isa(m);
     npuvp::bindings::machine(m);
+    npuvp::bindings::debugger(m);
     npuvp::bindings::memory_model(m);
     npuvp::bindings::numerics(m);
     npuvp::bindings::trace(m);

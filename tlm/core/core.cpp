@@ -61,6 +61,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_shr_int:
         case Op::s_itof:
         case Op::s_set_fp:
+        case Op::s_rand_fp:
         case Op::c_host_push:
         case Op::c_mark:
         case Op::c_halt:
@@ -68,6 +69,7 @@ bool is_data_operand(isa::Op op, isa::Field field) {
         case Op::s_st_int:
             return field == Field::rd;
         case Op::v_red_max_idx:
+        case Op::v_red_max_rand:
             return field == Field::rs2 || field == Field::rd;
         case Op::v_cmp_int:
             return field == Field::rs2;
@@ -89,6 +91,37 @@ std::uint16_t critical_registers(const isa::Decoded& d) {
         mask |= 1u << ((d.word >> isa::info(operand.field).low) & 15u);
     }
     return static_cast<std::uint16_t>(mask & ~1u);
+}
+
+/// What a loop that polls is made of: instructions that look, compare, branch and wait. Arithmetic
+/// is none of them, so no computation is taken for a poll.
+bool only_looks(isa::Op op) {
+    using isa::Op;
+    switch (op) {
+        case Op::c_beq:
+        case Op::c_bne:
+        case Op::c_bltu:
+        case Op::c_bgeu:
+        case Op::c_blt:
+        case Op::c_bge:
+        case Op::c_jump:
+        case Op::c_csrr:
+        case Op::c_fence:
+        case Op::c_mark:
+        case Op::s_ld_int:
+        case Op::s_ld_fp:
+        case Op::h_prefetch_m:
+        case Op::h_prefetch_v:
+        case Op::h_ld_v:
+        case Op::h_ld_m:
+        case Op::h_ld_int:
+        case Op::h_ld_fp:
+        case Op::h_gather_v:
+        case Op::h_copy:
+            return true;
+        default:
+            return false;
+    }
 }
 
 DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy,
@@ -160,6 +193,7 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
                          static_cast<std::uint32_t>(cost.per_element)});
     op_counts_.resize(isa::op_count);
     gp_writer_.fill(-1);
+    marks_.fill(-1);
     csr(isa::Csr::stride) = 1;
     csr(isa::Csr::bmm_scale) = numerics::float_bits(static_cast<float>(parameters.bmm_scale));
     csr(isa::Csr::dma_block) = 32;
@@ -229,7 +263,10 @@ void Core::step() {
         wait_ = Wait::none;
     }
     try {
-        run_ahead();
+        if (observer_)
+            run_ahead<true>();
+        else
+            run_ahead<false>();
     } catch (const Trap& trap) {
         raise(trap, pc_ < text_.size());
     }
@@ -245,6 +282,7 @@ void Core::step() {
     }
 }
 
+template <bool observed>
 void Core::run_ahead() {
     // Instructions of no cost must not keep the kernel from ever running again.
     constexpr std::uint64_t most_instructions = 1'000'000;
@@ -253,8 +291,12 @@ void Core::run_ahead() {
     while (next_issue_ < horizon && instructions_ < stop_at) {
         if (pc_ >= text_.size()) {
             halt(0);
+            if constexpr (observed) observer_->after(*this, pc_);
             return;
         }
+        [[maybe_unused]] const std::uint32_t at = pc_;
+        if constexpr (observed)
+            if (!observer_->before(*this)) return;
         const D& d = text_[pc_];
         const std::uint32_t pc = pc_;
         if (env_.functional ? !execute<true>(d) : !execute<false>(d)) {
@@ -268,9 +310,11 @@ void Core::run_ahead() {
             throw Trap{"more than " + std::to_string(p_.max_loop_instructions) +
                            " instructions in one iteration of a loop",
                        "loop of C_LOOP_START at pc " + std::to_string(oldest_loop().start)};
+        if constexpr (observed)
+            if (!observer_->after(*this, at)) return;
         if (wait_ != Wait::none) return;
     }
-    if (env_.interrupted && *env_.interrupted) sc_core::sc_pause();
+    if (!observed && env_.interrupted && *env_.interrupted) sc_core::sc_pause();
 }
 
 void Core::halt(std::uint32_t code) {
@@ -330,6 +374,7 @@ void Core::raise(const Trap& trap, bool has_instruction) {
 }
 
 void Core::dma_done(Descriptor& descriptor) {
+    if (observer_) observer_->transferred(*this, descriptor);
     if (!descriptor.staging.empty()) staging_.push_back(std::move(descriptor.staging));
     switch (wait_) {
         case Wait::dma_range:
@@ -359,7 +404,7 @@ std::string Core::waiting_for() {
         case Wait::fence:
             return "DMA tags (" + dma.describe_pending() + ")";
         case Wait::host:
-            return "an answer of the host interface";
+            return "the others, to reach its cycle";
         case Wait::barrier:
         case Wait::semaphore:
             return describe_wait();
@@ -367,6 +412,13 @@ std::string Core::waiting_for() {
             return "the end of its DMA (" + dma.describe_pending() + ")";
     }
     return {};
+}
+
+Core::Activity Core::activity() const {
+    Activity activity{0, dma.descriptors(), dma.bytes_read() + dma.bytes_written(), finished()};
+    for (std::size_t op = 0; op < op_counts_.size(); ++op)
+        if (!only_looks(static_cast<isa::Op>(op))) activity.work += op_counts_[op];
+    return activity;
 }
 
 Ready Core::registers_ready(const D& d) const {
@@ -442,6 +494,13 @@ Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool 
     retire(d, issue, issue, issue + interval, issue + latency,
            energy_.operation_fj[timing] + energy_.element_fj[timing] * elements);
     return {issue, issue + latency};
+}
+
+void Core::record_lap(std::uint32_t kind, std::uint32_t value) {
+    std::uint64_t spent = 0;
+    for (const trace::Source& source : hub_.sources()) spent += source.dynamic_fj;
+    laps_.push_back({kind, value, next_issue_, class_cycles_, spent, dma.bytes_read(),
+                     dma.bytes_written(), macs_});
 }
 
 void Core::report_instruction(const D& d, const Slot& slot, std::uint64_t begin,

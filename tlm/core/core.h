@@ -17,6 +17,7 @@
 #include "core/dma.h"
 #include "core/energy.h"
 #include "core/matrix_timing.h"
+#include "core/observer.h"
 #include "core/storage.h"
 #include "isa/decode.h"
 #include "numerics/mx.h"
@@ -56,6 +57,14 @@ struct Decision {
     std::uint32_t value;
 };
 
+/// A loop that has begun, as a debugger shows it.
+struct OpenLoop {
+    std::uint32_t start;  ///< pc of C_LOOP_START
+    unsigned counter;     ///< its register
+    std::uint32_t left;   ///< value of the counter
+    std::uint32_t count;  ///< iterations that it began with
+};
+
 /// What a core needs to know of the machine around it.
 struct Environment {
     std::uint32_t core_index = 0;
@@ -79,6 +88,19 @@ struct Environment {
     std::function<void()> on_finished;  ///< this core halted and all it started is complete
     std::function<void()> on_trap;
     std::function<std::string(std::uint64_t)> owner_of;  ///< text for a global address
+};
+
+/// Counters of a core at an instant of its program.
+struct Lap {
+    static constexpr std::uint32_t host_word = 255;
+    std::uint32_t kind;  ///< of the mark (isa::MarkKind), or host_word
+    std::uint32_t value;
+    std::uint64_t cycle;
+    std::array<std::uint64_t, 5> class_cycles;  ///< as Core::cycles_by_class
+    std::uint64_t dynamic_fj;                   ///< of the whole platform
+    std::uint64_t bytes_read;
+    std::uint64_t bytes_written;
+    std::uint64_t macs;
 };
 
 /// Fetch, in-order issue, scoreboard and the scalar, vector and matrix units with their SRAMs. It
@@ -106,11 +128,27 @@ class Core : public sc_core::sc_module {
     std::uint64_t instructions() const { return instructions_; }
     std::uint32_t exit_code() const { return exit_code_; }
     const std::array<std::uint64_t, 5>& cycles_by_class() const { return class_cycles_; }
+    /// What the counters held at every mark of a call or a phase and at every word to the host.
+    const std::vector<Lap>& laps() const { return laps_; }
     const std::vector<std::uint64_t>& counts_by_operation() const { return op_counts_; }
     std::uint64_t local_cycle() const { return next_issue_; }
     std::uint32_t pc() const { return pc_; }
     /// Why the core does not go on; empty if it does.
     std::string waiting_for();
+    /// What the core has achieved so far, for a watchdog.
+    struct Activity {
+        std::uint64_t work;         ///< instructions that can matter to anyone else
+        std::uint64_t descriptors;  ///< transfers begun
+        std::uint64_t bytes;        ///< that transfers have moved
+        bool finished;
+        /// A loop that polls does no work, and its transfers are short: those that begin and end
+        /// while nothing else happens are part of it, one that goes on and on is not.
+        bool since(const Activity& before) const {
+            return work != before.work || finished != before.finished ||
+                   (descriptors == before.descriptors && bytes != before.bytes);
+        }
+    };
+    Activity activity() const;
     /// Of the matrix unit: see MatrixTiming::busy_cycles.
     std::uint64_t matrix_busy_cycles() const { return matrix_timing_.busy_cycles(); }
     std::uint64_t macs() const { return macs_; }
@@ -119,6 +157,20 @@ class Core : public sc_core::sc_module {
     float fp(unsigned i) const { return fp_[i]; }
     std::uint64_t ha(unsigned i) const { return ha_[i]; }
     std::size_t loop_depth() const { return loops_.size(); }
+    static constexpr unsigned kCsrs = 64;
+    std::uint32_t csr_value(unsigned i) { return read_csr(i, next_issue_); }
+    /// pc of the last instruction that wrote the register; -1: none did.
+    std::int64_t gp_writer(unsigned i) const { return gp_writer_[i]; }
+
+    /// nullptr: nobody watches.
+    void observe(Observer* observer) { observer_ = observer; }
+    /// No further instruction will be carried out.
+    bool halted() const { return wait_ == Wait::drain || wait_ == Wait::finished || trap_; }
+    std::vector<OpenLoop> open_loops() const;
+    /// Numbers of the last marks, by kind; -1: none of that kind yet.
+    const std::array<std::int64_t, 8>& marks() const { return marks_; }
+    /// Numbers by part of the state (registers, each SRAM, timing, ...), equal where it is equal.
+    std::vector<std::pair<std::string, std::uint64_t>> digests() const;
 
     /// Bytes of the window, for the loader, the host and debuggers (no time passes).
     unsigned debug_access(bool write, std::uint64_t offset, std::uint8_t* data, unsigned bytes);
@@ -152,6 +204,7 @@ class Core : public sc_core::sc_module {
 
     // core.cpp: process, timing, traps
     void step();
+    template <bool observed>
     void run_ahead();
     void halt(std::uint32_t code);
     void finish();
@@ -163,6 +216,7 @@ class Core : public sc_core::sc_module {
     void retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uint64_t unit_end,
                 std::uint64_t done, std::uint64_t spent_fj);
     Ready registers_ready(const D& d) const;
+    void record_lap(std::uint32_t kind, std::uint32_t value);
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
     void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                             std::uint64_t unit_end);
@@ -185,6 +239,7 @@ class Core : public sc_core::sc_module {
     bool execute_sampling(const D& d);
     template <bool functional>
     bool execute_topk(const D& d);
+    std::vector<float> with_noise(const std::vector<float>& logits, std::uint32_t first);
     bool execute_sync(const D& d);
 
     // execute_matrix.cpp
@@ -309,7 +364,8 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 32> csr_{};
+    std::array<std::uint32_t, kCsrs> csr_{};
+    std::vector<Lap> laps_;
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;
     LazyArray<std::uint8_t> vector_;
@@ -364,6 +420,7 @@ class Core : public sc_core::sc_module {
     std::uint64_t macs_ = 0;
     std::uint64_t macs_reported_ = 0;
     std::array<std::int64_t, 16> gp_writer_;
+    std::array<std::int64_t, 8> marks_;
     std::uint64_t instructions_ = 0;
     std::uint64_t loop_limit_at_ = ~0ull;  ///< instruction count at which a loop traps
     std::array<std::uint64_t, 5> class_cycles_{};
@@ -375,6 +432,7 @@ class Core : public sc_core::sc_module {
     std::size_t next_decision_ = 0;
     noc::PayloadPool pool_;
     std::vector<std::vector<std::uint8_t>> staging_;  ///< buffers of finished transfers, for reuse
+    Observer* observer_ = nullptr;
     sc_core::sc_event resume_;
 };
 

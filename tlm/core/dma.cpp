@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/digest.h"
+
 namespace npuvp::core {
 
 namespace {
@@ -60,6 +62,36 @@ std::string Dma::describe_pending() const {
                 " transactions in flight";
     }
     return text;
+}
+
+std::vector<PendingTransfer> Dma::pending_transfers() const {
+    std::vector<PendingTransfer> found;
+    for (const Active& active : pending_) {
+        const Descriptor& d = *active.descriptor;
+        std::uint64_t bytes = 0;
+        for (const Segment& segment : d.segments) bytes += segment.bytes;
+        found.push_back({d.pc, d.tag, d.to_sram, d.segments.empty() ? 0 : d.segments[0].address,
+                         bytes, active.in_flight, d.ranges});
+    }
+    return found;
+}
+
+void Dma::add_to(Digest& digest) const {
+    for (const Active& active : pending_) {
+        digest.add(active.descriptor->id);
+        digest.add(active.segment);
+        digest.add(active.offset);
+        digest.add(active.in_flight);
+        digest.add(active.done_ps);
+        digest.all(active.descriptor->staging);
+    }
+    digest.add(in_flight_.size());
+    digest.add(reads_);
+    digest.add(writes_);
+    digest.add(channel_free_ps_);
+    digest.add(next_id_);
+    digest.add(bytes_read_);
+    digest.add(bytes_written_);
 }
 
 std::uint64_t Dma::push(std::unique_ptr<Descriptor> descriptor) {

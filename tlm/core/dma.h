@@ -18,6 +18,8 @@
 
 namespace npuvp::core {
 
+class Digest;
+
 /// A contiguous piece of memory that a descriptor moves, and its place in the staging buffer.
 struct Segment {
     std::uint64_t address;
@@ -51,6 +53,17 @@ struct Descriptor {
     std::vector<bool> taint;  ///< per 32-bit word of staging, where words are integers; else empty
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
     std::function<void(Descriptor&)> convert;
+};
+
+/// A transfer that is not complete, as a debugger shows it.
+struct PendingTransfer {
+    std::uint32_t pc;
+    unsigned tag;
+    bool to_sram;
+    std::uint64_t address;  ///< of the first segment; 0 without one
+    std::uint64_t bytes;
+    std::uint32_t in_flight;  ///< transactions
+    std::vector<Range> ranges;
 };
 
 struct DmaTiming {
@@ -92,6 +105,8 @@ class Dma : public sc_core::sc_module {
     std::uint64_t push(std::unique_ptr<Descriptor> descriptor);
     bool pending(std::uint64_t id) const;
     std::string describe_pending() const;
+    std::vector<PendingTransfer> pending_transfers() const;
+    void add_to(Digest& digest) const;
 
     std::uint64_t bytes_read() const { return bytes_read_; }
     std::uint64_t bytes_written() const { return bytes_written_; }

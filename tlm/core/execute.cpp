@@ -2,6 +2,7 @@
 
 #include "core/core.h"
 #include "numerics/bf16.h"
+#include "numerics/philox.h"
 #include "numerics/scalar.h"
 
 namespace npuvp::core {
@@ -213,6 +214,16 @@ bool Core::execute(const D& d) {
             return scalar([&] { return numerics::log(fp_[d.rs1]); });
         case Op::s_itof:
             return scalar([&] { return static_cast<float>(a); });
+        case Op::s_rand_fp:
+            return scalar([&] {
+                const auto words =
+                    numerics::philox({csr(isa::Csr::rng_counter0), a, csr(isa::Csr::rng_counter2),
+                                      csr(isa::Csr::rng_counter3)},
+                                     {csr(isa::Csr::rng_key0), csr(isa::Csr::rng_key1)});
+                return d.rs2 == static_cast<std::uint8_t>(isa::RandMode::gumbel)
+                           ? numerics::gumbel(words[0])
+                           : numerics::uniform(words[0]);
+            });
         case Op::s_set_fp:
             return scalar([&] { return numerics::float_of_bits(a); });
         case Op::s_cmp_fp: {
@@ -371,6 +382,10 @@ bool Core::execute_control(const D& d) {
         }
         case Op::c_mark: {
             const Slot slot = schedule(d, 0, 0, true);
+            if (d.imm == static_cast<std::int32_t>(isa::MarkKind::call) ||
+                d.imm == static_cast<std::int32_t>(isa::MarkKind::phase))
+                record_lap(static_cast<std::uint32_t>(d.imm), a);
+            marks_[static_cast<std::size_t>(d.imm) % marks_.size()] = a;
             if (traced_ && hub_.wants(core_source_, trace::Kind::mark))
                 hub_.emit({ps(slot.issue), ps(slot.issue), a, 0, static_cast<std::uint32_t>(d.imm),
                            core_source_, trace::Kind::mark});
@@ -392,6 +407,7 @@ bool Core::execute_control(const D& d) {
         case Op::c_doorbell: {
             if (now_cycle() < next_issue_) return wait_for(Wait::host);  // others see it in order
             const Slot slot = schedule(d);
+            if (d.op == Op::c_host_push) record_lap(Lap::host_word, a);
             send(env_.host_base + (d.op == Op::c_host_push ? 0 : 8), a, 0, 4, slot.issue, false);
             ++pc_;
             return true;

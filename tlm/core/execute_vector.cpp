@@ -6,6 +6,7 @@
 #include "core/core.h"
 #include "numerics/bf16.h"
 #include "numerics/philox.h"
+#include "numerics/rows.h"
 #include "numerics/scalar.h"
 #include "numerics/topk.h"
 
@@ -478,6 +479,24 @@ bool Core::execute_sampling(const D& d) {
     }
 }
 
+/// Logits plus RNG_SCALE times the Gumbel noise of the tokens from `first` on.
+std::vector<float> Core::with_noise(const std::vector<float>& logits, std::uint32_t first) {
+    const std::uint32_t skipped = first % 4;
+    const float scale = numerics::float_of_bits(csr(isa::Csr::rng_scale));
+    std::vector<float> noise(skipped + logits.size());
+    auto pair = [&](isa::Csr lower, isa::Csr upper) {
+        return std::uint64_t{csr(upper)} << 32 | csr(lower);
+    };
+    numerics::gumbel_row(noise.data(), noise.size(),
+                         std::uint64_t{csr(isa::Csr::rng_counter1)} << 32 | first / 4,
+                         pair(isa::Csr::rng_counter2, isa::Csr::rng_counter3),
+                         pair(isa::Csr::rng_key0, isa::Csr::rng_key1));
+    std::vector<float> sums(logits.size());
+    for (std::size_t i = 0; i < sums.size(); ++i)
+        sums[i] = numerics::add(logits[i], numerics::mul(scale, noise[skipped + i]));
+    return sums;
+}
+
 /// Router top-k, column maximum and random rows.
 template <bool functional>
 bool Core::execute_topk(const D& d) {
@@ -554,6 +573,31 @@ bool Core::execute_topk(const D& d) {
             ++pc_;
             return true;
         }
+        case Op::v_red_max_rand: {
+            const std::uint64_t x = vector_row(a);
+            if (reads(Space::vector, x)) return wait_for(Wait::dma_range);
+            const Slot slot = schedule(d, row_ready_[x]);
+            sram_energy(slot, 1, energy_.row_access_fj);
+            std::uint32_t index = gp_[d.rd];
+            float best = fp_[d.rs3];
+            float chosen = fp_[d.f1];
+            if constexpr (functional) {
+                std::vector<float> lanes(lanes_);
+                kernels_.to_float(lanes.data(), row(x), lanes_);
+                std::uint32_t lane = 0;
+                if (numerics::row_kernels(numerics::Format::fp32)
+                        .max_index(with_noise(lanes, b).data(), lanes_, nullptr, best, lane)) {
+                    index = b + lane;
+                    best = round_fp(best);
+                    chosen = round_fp(lanes[lane]);
+                }
+            }
+            if (d.rd) write_gp(d, d.rd, index, slot, true);
+            write_fp(d.rs3, best, slot, Class::vector);
+            write_fp(d.f1, chosen, slot, Class::vector);
+            ++pc_;
+            return true;
+        }
         case Op::v_rand: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             if (writes(Space::vector, to)) return wait_for(Wait::dma_range);
@@ -566,7 +610,10 @@ bool Core::execute_topk(const D& d) {
                                                        csr(isa::Csr::rng_key1)};
                 std::vector<float> lanes(lanes_);
                 for (std::uint32_t i = 0; i < lanes_; i += 4) {
-                    const auto words = numerics::philox({i / 4, 0, a, 0}, key);
+                    const auto words = numerics::philox(
+                        {csr(isa::Csr::rng_counter0) + i / 4, csr(isa::Csr::rng_counter1), a,
+                         csr(isa::Csr::rng_counter3)},
+                        key);
                     for (std::uint32_t j = 0; j < 4; ++j)
                         lanes[i + j] =
                             gumbel ? numerics::gumbel(words[j]) : numerics::uniform(words[j]);

@@ -23,6 +23,12 @@ struct Request {
     std::uint64_t tag = 0;  ///< returned with the completion; the backend gives it no meaning
 };
 
+/// How far a run of accesses came.
+struct Sent {
+    std::uint64_t next = 0;  ///< address of the first one that was not accepted, or the run's end
+    std::uint32_t accepted = 0;
+};
+
 /// The last data of a read has arrived at `time`.
 struct Completion {
     std::uint64_t tag = 0;
@@ -98,6 +104,12 @@ class Backend {
     /// True if accepted; false if its queue is full.
     /// @throws std::invalid_argument if the request crosses an access or lies outside the memory.
     virtual bool send(const Request& request) = 0;
+
+    /// Offers a run of accesses of one channel until one is refused or `most` are accepted: in
+    /// order of address, those of [first.address, end) that go to the channel of the first.
+    /// `first.bytes` is not looked at: each access reaches to the end of its aligned unit, or of
+    /// the run.
+    virtual Sent send_run(const Request& first, std::uint64_t end, std::uint32_t most);
 
     /// Earliest time after `now()` at which anything can happen without a further send (a command
     /// issues, a completion is reported, a queue gets room), or `kNever` if all work is done and

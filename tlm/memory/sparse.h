@@ -17,6 +17,12 @@ class SparseStore {
     void write(std::uint64_t address, const void* data, std::uint64_t bytes);
     std::uint64_t pages() const { return pages_.size(); }
 
+    /// Calls `visit(address, data)` for every page, in no order.
+    template <typename Visit>
+    void for_each_page(Visit visit) const {
+        for (const auto& [number, page] : pages_) visit(number * page_bytes, page.data.get());
+    }
+
     /// `address` and the word it names are 4-byte aligned.
     bool word_tainted(std::uint64_t address) const;
     void set_word_taint(std::uint64_t address, bool tainted);

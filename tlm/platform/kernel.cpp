@@ -35,16 +35,26 @@ Simulation::~Simulation() {
 }
 
 Simulation::Scope::Scope(Simulation& simulation)
-    : lock_(kernel_lock()),
-      previous_current_(sc_core::sc_curr_simcontext),
-      previous_default_(sc_core::sc_default_global_context) {
-    sc_core::sc_curr_simcontext = simulation.context_;
-    sc_core::sc_default_global_context = simulation.context_;
+    : simulation_(simulation), lock_(kernel_lock(), std::defer_lock) {
+    resume();
 }
 
 Simulation::Scope::~Scope() {
+    suspend();
+}
+
+void Simulation::Scope::resume() {
+    lock_.lock();
+    previous_current_ = sc_core::sc_curr_simcontext;
+    previous_default_ = sc_core::sc_default_global_context;
+    sc_core::sc_curr_simcontext = simulation_.context_;
+    sc_core::sc_default_global_context = simulation_.context_;
+}
+
+void Simulation::Scope::suspend() {
     sc_core::sc_curr_simcontext = previous_current_;
     sc_core::sc_default_global_context = previous_default_;
+    lock_.unlock();
 }
 
 }  // namespace npuvp::platform

@@ -22,8 +22,13 @@ class Simulation {
         ~Scope();
         Scope(const Scope&) = delete;
         Scope& operator=(const Scope&) = delete;
+        /// Steps aside, so that others may use the kernel, and comes back: by the thread that made
+        /// it.
+        void suspend();
+        void resume();
 
       private:
+        Simulation& simulation_;
         std::unique_lock<std::recursive_mutex> lock_;
         sc_core::sc_simcontext* previous_current_;
         sc_core::sc_simcontext* previous_default_;

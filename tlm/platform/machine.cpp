@@ -7,6 +7,7 @@
 
 #include <tlm_utils/simple_target_socket.h>
 
+#include "core/digest.h"
 #include "noc/crossbar.h"
 
 namespace npuvp::platform {
@@ -21,19 +22,27 @@ void on_interrupt(int) {
 /// Ctrl-C ends the run instead of the process while one of these lives.
 class InterruptGuard {
   public:
-    InterruptGuard() {
+    InterruptGuard() { resume(); }
+    ~InterruptGuard() { suspend(); }
+    void resume() {
         interrupted = false;
         struct sigaction action{};
         action.sa_handler = on_interrupt;
         sigaction(SIGINT, &action, &previous_);
     }
-    ~InterruptGuard() { sigaction(SIGINT, &previous_, nullptr); }
+    void suspend() { sigaction(SIGINT, &previous_, nullptr); }
 
   private:
     struct sigaction previous_{};
 };
 
 }  // namespace
+
+/// What a run holds of the process.
+struct Machine::Running {
+    Simulation::Scope scope;
+    InterruptGuard guard;
+};
 
 /// Binds a ForeignTarget to a socket.
 struct Machine::Foreign : sc_core::sc_module {
@@ -259,26 +268,116 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
     }
 }
 
+/// There is a reason not to go on.
+bool Machine::stopped() const {
+    bool failed = false;
+    for (const auto& f : foreign_) failed = failed || f->error;
+    return running_ == 0 || trapped_ || interrupted || given_up_ || failed;
+}
+
+/// Runs to the end; false where the watchdog has ended it. Time passes in pieces as long as the
+/// watchdog's, without events of its own: those would keep a simulation alive that has starved.
+bool Machine::simulate() {
+    const auto activities = [this] {
+        std::vector<core::Core::Activity> found;
+        for (const auto& c : cores_) found.push_back(c->activity());
+        return found;
+    };
+    std::vector<core::Core::Activity> before = activities();
+    while (true) {
+        const sc_core::sc_time begin = sc_core::sc_time_stamp();
+        const sc_core::sc_time left = sc_core::sc_max_time() - begin;
+        const auto piece =
+            description_.watchdog_ps
+                ? std::min(sc_core::sc_time::from_value(description_.watchdog_ps), left)
+                : left;
+        sc_core::sc_start(piece, sc_core::SC_EXIT_ON_STARVATION);
+        // Before the end of the piece it starves or is paused.
+        if (stopped() || sc_core::sc_time_stamp() < begin + piece) return true;
+        const std::vector<core::Core::Activity> now = activities();
+        bool progress = false;
+        for (std::size_t i = 0; i < now.size(); ++i) progress = progress || now[i].since(before[i]);
+        if (!progress) return false;
+        before = now;
+    }
+}
+
 Outcome Machine::run() {
     if (ran_) throw std::logic_error("a machine runs once");
     ran_ = true;
-    Simulation::Scope scope(simulation_);
-    InterruptGuard guard;
+    Running run{Simulation::Scope(simulation_), {}};
+    run_ = &run;
     running_ = cores_.size();
     hub_.start_worker();
     for (auto& c : cores_) c->start();
-    sc_core::sc_start(sc_core::sc_max_time() - sc_core::sc_time_stamp(),
-                      sc_core::SC_EXIT_ON_STARVATION);
+    const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
     end_ps_ = std::max<std::uint64_t>(end_ps_,
                                       trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
     for (auto& m : memories_) m->finish(end_ps_);
     hub_.finish(end_ps_);
+    run_ = nullptr;
     for (auto& f : foreign_)
         if (f->error) std::rethrow_exception(f->error);
     if (trapped_) return Outcome::trapped;
     if (interrupted) return Outcome::interrupted;
+    if (stalled) return Outcome::stalled;
     return running_ ? Outcome::deadlocked : Outcome::finished;
+}
+
+void Machine::give_up() {
+    given_up_ = true;
+    sc_core::sc_pause();
+}
+
+void Machine::step_aside() {
+    run_->guard.suspend();
+    run_->scope.suspend();
+}
+
+void Machine::step_back() {
+    run_->scope.resume();
+    run_->guard.resume();
+}
+
+bool Machine::take_interrupt() {
+    const bool was = interrupted;
+    interrupted = false;
+    return was;
+}
+
+std::vector<std::pair<std::string, std::uint64_t>> Machine::digests() {
+    std::vector<std::pair<std::string, std::uint64_t>> parts;
+    for (const auto& c : cores_)
+        for (const auto& [part, value] : c->digests())
+            parts.emplace_back(std::string(c->name()) + "." + part, value);
+    for (const auto& m : memories_) {
+        std::uint64_t sum = 0;  // pages come in no order
+        m->contents().for_each_page([&](std::uint64_t address, const std::uint8_t* data) {
+            core::Digest digest;
+            digest.add(address);
+            digest.bytes(data, memory::SparseStore::page_bytes);
+            sum += digest.value();
+        });
+        core::Digest digest;
+        digest.add(sum);
+        digest.add(m->bytes_read());
+        digest.add(m->bytes_written());
+        digest.add(m->outstanding());
+        parts.emplace_back(m->name(), digest.value());
+    }
+    core::Digest energy;
+    for (const trace::Source& source : hub_.sources()) energy.add(source.dynamic_fj);
+    parts.emplace_back("energy", energy.value());
+    core::Digest time;
+    time.add(now_ps());
+    parts.emplace_back("time", time.value());
+    return parts;
+}
+
+std::uint64_t Machine::now_ps() {
+    Simulation::Scope scope(simulation_);
+    return sc_core::sc_time_stamp().value();
 }
 
 std::uint64_t Machine::progress_ps() const {

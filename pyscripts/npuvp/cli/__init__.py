@@ -4,12 +4,38 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from npuvp.cli import check, generate, inspect, isa_tools, run, sample
+from npuvp.cli import (
+    accuracy,
+    check,
+    debug,
+    estimate,
+    generate,
+    inspect,
+    isa_tools,
+    quantise,
+    run,
+    sample,
+    sweep,
+    validate,
+)
 from npuvp.errors import RunError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, isa_tools, run, sample, generate, inspect)
+_COMMANDS = (
+    check,
+    isa_tools,
+    run,
+    sample,
+    generate,
+    estimate,
+    validate,
+    quantise,
+    accuracy,
+    inspect,
+    debug,
+    sweep,
+)
 
 
 def _parser() -> argparse.ArgumentParser:

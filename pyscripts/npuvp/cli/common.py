@@ -19,7 +19,9 @@ __all__ = [
     "Subparsers",
     "add_command",
     "add_platform",
+    "add_run_inputs",
     "add_traces",
+    "joules",
     "load_platform",
     "print_json",
     "print_result",
@@ -62,6 +64,22 @@ def add_platform(parser: argparse.ArgumentParser, positional: bool = False) -> N
         metavar="KEY=VALUE",
         help="override a parameter, such as core.vlen=512; may be repeated",
     )
+
+
+def add_run_inputs(parser: argparse.ArgumentParser) -> None:
+    """What a program gets before it runs: `--load`, `--input`, `--define`."""
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="SPACE[@ADDR]=FILE",
+        help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
+        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
+    )
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"
+    )
+    parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE")
 
 
 def load_platform(options: argparse.Namespace) -> Platform:
@@ -199,7 +217,8 @@ def print_json(data: Any) -> None:
     print()
 
 
-def _joules(value: float) -> str:
+def joules(value: float) -> str:
+    """An energy with the unit that suits its size."""
     for unit, size in (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
         if value >= size:
             return f"{value / size:.2f} {unit}"
@@ -218,11 +237,11 @@ def print_result(result: Result, files: list[Path]) -> None:
     for name, n in classes.items():
         print(f"  {name:<14}{n:>14,}  {100 * n / total:5.1f} %")
     watts = result.energy.total / result.time if result.time_ps else 0.0
-    print(f"energy (estimate) {_joules(result.energy.total)}, on average {watts:.3f} W")
+    print(f"energy (estimate) {joules(result.energy.total)}, on average {watts:.3f} W")
     parts = sorted(result.energy.by_component.items(), key=lambda item: -item[1])
-    for name, joules in parts:
-        if joules > 0:
-            share = 100 * joules / result.energy.total
-            print(f"  {name:<14}{_joules(joules):>14}  {share:5.1f} %")
+    for name, part in parts:
+        if part > 0:
+            share = 100 * part / result.energy.total
+            print(f"  {name:<14}{joules(part):>14}  {share:5.1f} %")
     for path in files:
         print(f"written: {path}")

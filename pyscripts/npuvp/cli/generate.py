@@ -1,7 +1,7 @@
 """`npuvp compile` and `npuvp generate`."""
 
 import argparse
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from npuvp.cli.common import (
     add_command,
     add_platform,
     add_traces,
+    joules,
     load_platform,
     print_json,
     print_result,
@@ -20,32 +21,56 @@ from npuvp.cli.common import (
     write_reports,
 )
 from npuvp.compiler import compile_generation
+from npuvp.compiler.formats import Formats
 from npuvp.compiler.runtime import generate_and_run
-from npuvp.generation.calls import CallRecord
+from npuvp.generation.calls import CallRecord, GenerationResult
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.model.tokenizer import Tokenizer, TokenizerError
-from npuvp.plan import CACHES, REVISIONS, GenerationPlan
+from npuvp.plan import ALGORITHMS, CACHES, KV_FORMATS, REVISIONS, GenerationPlan
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_plan", "plan_of"]
 
 _PLAN = {
     "gen_length": (int, "tokens to generate (128)"),
     "block_length": (int, "tokens of a block (128)"),
     "steps": (int, "denoising steps over all blocks (128)"),
     "threshold": (float, "commit every position of at least this confidence"),
+    "factor": (float, "commit as many as Fast-dLLM's factor rule allows"),
+    "temperature": (float, "above 0: sample tokens from softmax(logits / temperature) (0)"),
+    "cfg_scale": (float, "classifier-free guidance (0: none)"),
     "seed": (int, "seed of random draws (0)"),
+    "alg_temp": (float, "Dream: draw positions from softmax(score / alg_temp)"),
+    "sub_block": (int, "Fast-dLLM v2: positions denoised together (8)"),
 }
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """The options of a generation plan."""
     group = parser.add_argument_group("generation plan")
     for name, (kind, text) in _PLAN.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
     group.add_argument("--cache", choices=CACHES, help="what is kept of keys and values (none)")
+    group.add_argument(
+        "--remasking", choices=("low_confidence", "random"), help="what positions are ranked by"
+    )
+    group.add_argument("--algorithm", choices=ALGORITHMS, help="Dream's ranking (origin)")
     group.add_argument("--revision", choices=REVISIONS, help="published code (fast-dllm-2026)")
+    group.add_argument(
+        "--kv-format",
+        choices=KV_FORMATS,
+        metavar="FORMAT",
+        help=f"of the cache: {', '.join(KV_FORMATS)}",
+    )
+    parser.add_argument(
+        "--formats",
+        metavar="FILE.yaml",
+        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))})",
+    )
+    parser.add_argument("--cores", type=int, help="cores that share the work (all)")
 
 
-def _plan(options: argparse.Namespace) -> GenerationPlan:
+def plan_of(options: argparse.Namespace) -> GenerationPlan:
+    """The plan that the options say."""
     names = {field.name for field in fields(GenerationPlan)}
     given = {
         name: value for name, value in vars(options).items() if name in names and value is not None
@@ -59,9 +84,11 @@ def _compile(options: argparse.Namespace) -> None:
     compilation = compile_generation(
         checkpoint,
         platform.description(),
-        _plan(options),
+        plan_of(options),
         prompt_length=options.prompt_length,
         batch=options.batch,
+        formats=options.formats,
+        cores=options.cores,
     )
     path = Path(options.output)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,22 +140,32 @@ def _generate(options: argparse.Namespace) -> None:
     platform = load_platform(options)
     with tracing(platform, options):
         generated, result = generate_and_run(
-            checkpoint, prompt, _plan(options), platform, golden=options.golden
+            checkpoint,
+            prompt,
+            plan_of(options),
+            platform,
+            golden=options.golden,
+            formats=options.formats,
+            cores=options.cores,
         )
     mask, first = checkpoint.spec.mask_id, generated.prompt_length
     files = []
     if result is not None:
         files = write_reports(options, result, f"{checkpoint.name} on {platform.name}")
-    committed = sum(int(call.transfer.sum()) for call in generated.calls)
     if options.json:
         calls = [_record(call) for call in generated.calls]
         data: dict[str, Any] = {"tokens": generated.tokens.tolist(), "calls": calls}
         if result is not None:
+            data["phases"] = {name: asdict(use) for name, use in generated.phases.items()}
+            data["tokens_per_second"] = generated.tokens_per_second
+            data["tokens_per_joule"] = generated.tokens_per_joule
             data["run"] = result.summary()
         print_json(data)
         return
     for call in generated.calls:
         cycles = "" if call.cycles is None else f"{call.cycles:>13,} cycles"
+        if call.energy is not None:
+            cycles += f" {joules(call.energy):>12}"
         print(f"block {call.block} step {call.step:>3} {call.kind:<14}{cycles}")
         for row in call.canvas_after:
             print(f"    {_text(tokenizer, row[first:], mask)}")
@@ -138,11 +175,22 @@ def _generate(options: argparse.Namespace) -> None:
         print(f"{_text(tokenizer, row[:first], mask)} {end or _text(None, row[first:], mask)}")
     if result is not None:
         print(
-            f"{committed} tokens in {len(generated.calls)} forward calls: "
-            f"{committed / result.time:,.0f} tokens/s, "
-            f"{committed / result.energy.total:,.0f} tokens/J (estimate) of the simulated machine"
+            f"{generated.committed} tokens in {len(generated.calls)} forward calls: "
+            f"{generated.tokens_per_second:,.0f} tokens/s, "
+            f"{generated.tokens_per_joule:,.0f} tokens/J (estimate) of the simulated machine"
         )
+        _print_phases(generated)
         print_result(result, files)
+
+
+def _print_phases(generated: GenerationResult) -> None:
+    total = sum(use.seconds for use in generated.phases.values())
+    print(f"{'time by phase':<16}{'us':>12}{'share':>9}{'DMA stalls us':>15}{'energy':>14}")
+    for name, use in generated.phases.items():
+        print(
+            f"  {name:<14}{use.seconds * 1e6:>12,.2f}{100 * use.seconds / total:>7.1f} %"
+            f"{use.stalled * 1e6:>15,.2f}{joules(use.energy):>14}"
+        )
 
 
 def _record(call: CallRecord) -> dict[str, Any]:
@@ -155,6 +203,7 @@ def _record(call: CallRecord) -> dict[str, Any]:
         "transfer": [np.flatnonzero(row).tolist() for row in call.transfer],
         "canvas_after": call.canvas_after.tolist(),
         "cycles": call.cycles,
+        "energy_j": call.energy,
     }
 
 
@@ -174,7 +223,7 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
     parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
     parser.add_argument("--dump-ir", metavar="FOLDER", help="listings of every pass")
-    _add_plan(parser)
+    add_plan(parser)
     parser = add_command(
         commands,
         "generate",
@@ -189,5 +238,5 @@ def add_commands(commands: Subparsers) -> None:
     group.add_argument("--tokens", metavar="FILE.npy", help="token ids (B, P) or (P,)")
     add_platform(parser)
     parser.add_argument("--golden", action="store_true", help="the NumPy golden machine, no clock")
-    _add_plan(parser)
+    add_plan(parser)
     add_traces(parser)

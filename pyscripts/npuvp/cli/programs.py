@@ -11,7 +11,7 @@ from npuvp.firmware import Firmware, Tensor
 from npuvp.isa import assemble
 from npuvp.machine import Machine
 
-__all__ = ["defines", "dump", "load_contents", "load_program"]
+__all__ = ["defines", "dump", "load_contents", "load_program", "named_files"]
 
 _LOAD = re.compile(r"(?P<space>[\w.]+?)(?:@(?P<address>\w+))?=(?P<file>.+)")
 _DUMP = re.compile(r"(?P<space>[\w.]+?):(?P<address>\w+):(?P<count>\w+)=(?P<file>.+)")
@@ -43,6 +43,21 @@ def defines(items: Iterable[str]) -> dict[str, int | float]:
                 result[name] = float(text)
             except ValueError:
                 raise InputError(f"-D {item}: {text!r} is no number") from None
+    return result
+
+
+def named_files(items: list[str], option: str) -> dict[str, str]:
+    """`NAME=FILE` options.
+
+    Raises:
+        InputError: One of another form.
+    """
+    result: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"{option} {item!r} (allowed: NAME=FILE)")
+        result[name] = path
     return result
 
 

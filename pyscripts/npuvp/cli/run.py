@@ -10,6 +10,7 @@ from npuvp.cli.common import (
     Subparsers,
     add_command,
     add_platform,
+    add_run_inputs,
     add_traces,
     load_platform,
     print_json,
@@ -17,22 +18,11 @@ from npuvp.cli.common import (
     tracing,
     write_reports,
 )
-from npuvp.cli.programs import dump, load_contents, load_program, parse_dump
-from npuvp.errors import InputError
+from npuvp.cli.programs import dump, load_contents, load_program, named_files, parse_dump
 from npuvp.machine import Machine
 from npuvp.run import run_firmware
 
 __all__ = ["add_commands"]
-
-
-def _named(items: list[str], option: str) -> dict[str, str]:
-    result = {}
-    for item in items:
-        name, equals, path = item.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"{option} {item!r} (allowed: NAME=FILE)")
-        result[name] = path
-    return result
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -40,9 +30,9 @@ def _run(options: argparse.Namespace) -> None:
     firmware = load_program(options.program, options.define)
     inputs: dict[str, Any] = {
         name: np.load(path, allow_pickle=False)
-        for name, path in _named(options.input, "--input").items()
+        for name, path in named_files(options.input, "--input").items()
     }
-    outputs = _named(options.output, "--output")
+    outputs = named_files(options.output, "--output")
     dumped: list[Path] = []
 
     def prepare(machine: Machine) -> None:
@@ -92,14 +82,7 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("program", metavar="PROGRAM", help="ELF, .s, .asm or raw words")
     add_platform(parser)
-    parser.add_argument(
-        "--load",
-        action="append",
-        default=[],
-        metavar="SPACE[@ADDR]=FILE",
-        help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
-        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
-    )
+    add_run_inputs(parser)
     parser.add_argument(
         "--dump",
         action="append",
@@ -108,10 +91,6 @@ def add_commands(commands: Subparsers) -> None:
         help="contents after",
     )
     parser.add_argument(
-        "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"
-    )
-    parser.add_argument(
         "--output", action="append", default=[], metavar="NAME=FILE", help="an output tensor (.npy)"
     )
-    parser.add_argument("-D", "--define", action="append", default=[], metavar="NAME=VALUE")
     add_traces(parser)

@@ -1,6 +1,6 @@
 """The compiler's passes in order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,22 +8,37 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from npuvp.baos import kv_block
 from npuvp.compiler.assembly import Assembly
+from npuvp.compiler.blocks import (
+    BlockControl,
+    block_positions,
+    canvas_length,
+    unseen_positions,
+)
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, Control, Memory, most_calls, plan_faults
+from npuvp.compiler.control import LOG_WORDS, PHASES, Control, plan_faults
+from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Formats
+from npuvp.compiler.head import Forward
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.phases import Phases
-from npuvp.firmware import DataSegment, Firmware, Image, Tensor
+from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory, Schedule
+from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
 __all__ = ["Compilation", "compile_generation", "compile_model"]
+
+
+_CONTROLS: dict[str, type[Control]] = {"dream": DreamControl, "fast-dllm-v2": BlockControl}
 
 
 @dataclass
@@ -36,6 +51,7 @@ class Compilation:
         layout: Of HBM.
         assembly: Source text.
         earlier_positions: Positions before a block that are searched for masks at once.
+        embedded_rows: Rows that a core fetches from the embedding at once.
         firmware: Without the weights.
     """
 
@@ -46,6 +62,7 @@ class Compilation:
     layout: Layout
     assembly: str
     earlier_positions: int
+    embedded_rows: int
     firmware: Firmware
 
     def dump(self) -> dict[str, str]:
@@ -69,36 +86,52 @@ class Compilation:
         Raises:
             CompileError: Not a plan with quotas.
         """
-        plan, samples = self.plan, self.shape.samples
-        if plan.threshold is not None or plan.factor is not None:
-            raise CompileError(["threshold or factor: the number of calls depends on the data"])
-        at = {name: s.value for name, s in self.firmware.symbols.items() if s.section == "text"}
+        plan = self.plan
+        if plan.revision in _CONTROLS or plan.threshold is not None or plan.factor is not None:
+            raise CompileError(
+                [
+                    "threshold, factor, Dream or Fast-dLLM v2: the number of calls depends on the data"
+                ]
+            )
+        return {core: self._decisions(core) for core in range(self.layout.cores)}
+
+    def _decisions(self, core: int) -> list[tuple[int, int]]:
+        plan, shape = self.plan, self.shape
+        at = {
+            s.name: s.value
+            for s in self.firmware.symbols.values()
+            if s.section == "text" and s.core in (core, ALL_CORES)
+        }
         taken: list[tuple[int, int]] = []
-        counts = quotas([plan.block_length] * samples, plan.steps_per_block)
+        counts = quotas([plan.block_length] * shape.samples, plan.steps_per_block)
         for block in range(plan.blocks):
-            taken += [(at["decide_quota"], plan.block_length)] * samples
-            start = self.shape.prompt + block * plan.block_length
+            if core == 0:
+                taken += [(at["decide_quota"], plan.block_length)] * shape.samples
+            start = shape.prompt + block * plan.block_length
             left = counts.sum()
             for step in range(plan.steps_per_block):
                 sees_earlier = step == 0 or plan.cache == "none"
                 # Tokens that an earlier call stored; which row of the embedding matters to no time.
                 first = 0 if sees_earlier else start
                 written = start + (plan.block_length if step else 0)
-                if block or step:
-                    count = (written - max(first, self.shape.prompt)) * self.shape.batch
-                    rows = [(at["decide_row"], self.checkpoint.spec.mask_id)] * count
-                else:
-                    rows = []
                 if sees_earlier:
                     pieces = -(-start // self.earlier_positions)
                     taken += [(at["decide_earlier"], 0)] * pieces
-                taken += rows
+                if block or step:
+                    low = (max(first, shape.prompt) - first) * shape.batch
+                    count = self._embedded(core, low, (written - first) * shape.batch)
+                    taken += [(at["decide_row"], self.checkpoint.spec.mask_id)] * count
                 left -= counts[:, step].sum()
                 last = step + 1 == plan.steps_per_block
                 dual = plan.cache == "dual" and plan.revision == "fast-dllm-2026"
                 if plan.revision != "llada" and not (last and dual):
                     taken.append((at["decide_left"], int(left)))
-        return {0: taken}
+        return taken
+
+    def _embedded(self, core: int, low: int, high: int) -> int:
+        """How many of the rows low..high-1 of a call a core fetches from the embedding."""
+        cores, rows = self.layout.cores, np.arange(low, high)
+        return int((rows // self.embedded_rows % cores == core).sum()) if cores > 1 else len(rows)
 
     def weight_segments(self) -> Iterator[DataSegment]:
         """Weights and tables as data of the firmware."""
@@ -126,16 +159,20 @@ def compile_generation(
     prompt_length: int,
     batch: int = 1,
     padding: NDArray[np.bool_] | None = None,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> Compilation:
     """Compiles a generation for a machine.
 
     Args:
         model: A checkpoint, its directory, or the name of a random model.
-        description: `Platform.description()`; its first core runs the generation.
+        description: `Platform.description()`.
         plan: What to generate.
         prompt_length: P.
         batch: B.
         padding: Which prompt tokens are seen, (B, P); None: all.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        cores: How many of the platform's cores share the work; None: all.
 
     Raises:
         CompileError: What is not supported, or which tensor does not fit where.
@@ -143,11 +180,19 @@ def compile_generation(
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     spec = checkpoint.spec
     faults = plan_faults(plan)
-    length = prompt_length + plan.gen_length
+    causal = plan.revision == "fast-dllm-v2"
+    length = canvas_length(plan, prompt_length) if causal else prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:
         faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
-    if length > spec.max_length:
-        faults.append(f"{length} positions, the model has {spec.max_length}")
+    if length - causal > spec.max_length:
+        faults.append(f"{length - causal} positions, the model has {spec.max_length}")
+    numbers = Formats.of(formats)
+    present = len(description["cores"])
+    if cores is None:
+        cores = present
+    elif not 1 <= cores <= present:
+        faults.append(f"cores: {cores}, allowed: 1..{present}, as the platform has")
+    faults += _cache_faults(numbers, plan, spec)
     if faults:
         raise CompileError(faults)
     program = fuse(build(spec))
@@ -155,22 +200,48 @@ def compile_generation(
     rows = 2 * batch if plan.cfg_scale else batch
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
-    shape = Shape(rows, batch, prompt_length, length, most_calls(plan))
-    layout = Layout(spec, shape, geometry)
-    memory = Memory(geometry, shape, plan)
-    asm = Assembly()
-    phases = Phases(
-        asm,
-        layout,
-        memory.tokens,
-        memory.maxima,
-        memory.sums,
-        memory.candidates,
-        plan.cfg_scale,
+    schedule = Schedule.of(plan)
+    shape = Shape(
+        rows,
+        batch,
+        prompt_length,
+        length,
+        schedule.calls,
+        schedule.length,
+        plan.block_length if causal else 0,
+        unseen_positions(plan, prompt_length) if causal else 0,
     )
-    control = Control(asm, phases, spec, plan, shape, memory)
-    control.program(padding is not None)
-    firmware = assemble(asm.text)
+    positions = None
+    if causal:
+        positions = block_positions(plan, prompt_length)
+    elif plan.revision == "dream":
+        positions = dream_positions(padding, length)
+    sampler = Sampler.of(plan, spec)
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        positions,
+        dream_numbers(plan, shape) if plan.revision == "dream" else {},
+        sampler.edited,
+        len(sampler.words) + 1,
+        numbers,
+        plan.kv_format,
+        cores,
+    )
+    memory = Memory(geometry, shape, plan, sampler, cores)
+    # Names of the phase mark's values, for profiles and timelines.
+    texts = [f".equ MARK_PHASE_{name.upper()}, {i}\n" for i, name in enumerate(PHASES)]
+    for core in range(cores):
+        asm = Assembly()
+        if present > 1:
+            asm.lines.append(f".core {core}")
+        phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates, core)
+        control = _CONTROLS.get(plan.revision, Control)(asm, phases, spec, plan, shape, memory)
+        control.program(padding is not None)
+        texts.append(asm.text)
+    text = "".join(texts)
+    firmware = assemble(text)
     firmware.segments += layout.constants(padding)
     at = layout.addresses
     for tensor in (
@@ -183,8 +254,37 @@ def compile_generation(
     ):
         firmware.tensors[tensor.name] = tensor
     return Compilation(
-        checkpoint, plan, shape, program, layout, asm.text, control.earlier_positions, firmware
+        checkpoint,
+        plan,
+        shape,
+        program,
+        layout,
+        text,
+        control.earlier_positions,
+        phases.embedded_rows,
+        firmware,
     )
+
+
+def _cache_faults(formats: Formats, plan: GenerationPlan, spec: ModelSpec) -> list[str]:
+    """Caches that cannot be kept as the plan and the formats say."""
+    faults = []
+    for role in ("keys", "values"):
+        cache = formats.cache(role, plan.kv_format)
+        if not cache.quantised:
+            if cache.smoothed:
+                faults.append(f"formats.{role}: 'bf16' with kv_format {plan.kv_format!r}")
+            continue
+        if plan.cache not in ("prefix", "dual"):
+            faults.append(
+                f"{role} in {cache.element} with cache {plan.cache!r}, allowed: a cache that is "
+                "filled by a warm pass (prefix, dual)"
+            )
+        try:
+            kv_block(spec.head_dim)
+        except ValueError as fault:
+            faults.append(f"{role} in {cache.element}: {fault}")
+    return faults
 
 
 def compile_model(
@@ -194,6 +294,8 @@ def compile_model(
     *,
     prompt_length: int = 32,
     batch: int = 1,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> Firmware:
     """Firmware that generates with a model, weights included.
 
@@ -203,6 +305,7 @@ def compile_model(
         plan: What to generate.
         prompt_length: Tokens of a prompt, P.
         batch: Prompts, B.
+        formats, cores: As in `compile_generation`.
 
     Returns:
         A firmware whose tensor ``tokens`` (P + G, B) holds prompts and masks before a run and the
@@ -212,7 +315,13 @@ def compile_model(
         CompileError: What is not supported, or which tensor does not fit where.
     """
     compilation = compile_generation(
-        model, platform.description(), plan, prompt_length=prompt_length, batch=batch
+        model,
+        platform.description(),
+        plan,
+        prompt_length=prompt_length,
+        batch=batch,
+        formats=formats,
+        cores=cores,
     )
     compilation.firmware.segments += compilation.weight_segments()
     return compilation.firmware

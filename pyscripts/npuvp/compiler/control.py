@@ -1,18 +1,11 @@
 """The generation itself as firmware: blocks, steps, what a call computes, sampling, the end."""
 
-import math
-
-import numpy as np
-
-from npuvp.compiler.assembly import Assembly
-from npuvp.compiler.errors import CompileError
-from npuvp.compiler.layout import Allocator, Geometry, Shape
-from npuvp.compiler.phases import LAYER, Phases
+from npuvp.compiler.phases import LAYER
+from npuvp.compiler.selection import Selection
 from npuvp.compiler.state import State
-from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
-__all__ = ["LOG_WORDS", "TRAPS", "Control", "Memory", "most_calls", "plan_faults"]
+__all__ = ["LOG_WORDS", "TRAPS", "Control", "plan_faults"]
 
 #: Words of a record of the call log.
 LOG_WORDS = 8
@@ -29,103 +22,30 @@ TRAPS = {
 def plan_faults(plan: GenerationPlan) -> list[str]:
     """What of a plan the compiler does not support."""
     faults = []
-    if plan.revision not in ("llada", "fast-dllm-2025", "fast-dllm-2026"):
-        faults.append(
-            f"revision: {plan.revision!r}, allowed: llada, fast-dllm-2025, fast-dllm-2026"
-        )
-    for name, default in (
-        ("temperature", 0.0),
-        ("remasking", "low_confidence"),
-        ("kv_format", "bf16"),
-        ("logits_eos_inf", False),
-        ("confidence_eos_eot_inf", False),
-    ):
-        value = getattr(plan, name)
-        if value != default:
-            faults.append(f"{name}: {value!r}, the compiler supports {default!r} only")
+    # Fast-dLLM v2 uses top_p at a temperature only.
+    used = plan.revision != "fast-dllm-v2" or plan.temperature > 0
+    if plan.top_p not in (None, 1.0) and used:
+        faults.append(f"top_p: {plan.top_p}, the compiler supports None only")
+    if plan.top_k is not None:
+        faults.append(f"top_k: {plan.top_k}, the compiler supports None only")
     return faults
 
 
-def most_calls(plan: GenerationPlan) -> int:
-    """Forward calls that a generation of one row can take at most: a call commits a token at least,
-    or the block ends after its steps; the revision of 2025 adds a call that may commit nothing."""
-    per_block = max(plan.steps_per_block, plan.block_length) + 1
-    return plan.blocks * per_block
-
-
 #: Values of the phase mark, by number.
-PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling")
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling", "experts")
 
 
-class Memory:
-    """INT SRAM, FP SRAM and the rows of Vector SRAM that sampling uses.
-
-    Args:
-        geometry: Of the core.
-        shape: Of the generation.
-        plan: What to generate.
-    """
-
-    def __init__(self, geometry: Geometry, shape: Shape, plan: GenerationPlan):
-        words = Allocator("INT SRAM", geometry.int_words)
-        words.take("state", State.FREE)
-        self.base = words.take("quota of every step", shape.samples)
-        self.extra = words.take("steps with one more", shape.samples)
-        wanted = shape.length
-        least = plan.block_length
-        # Tokens of a row of the batch, and candidates of all rows.
-        room = (geometry.int_words - words.used) // (shape.samples + 1)
-        self.span = min(wanted, room, geometry.fp_words // (2 * shape.samples))
-        if self.span < least:
-            raise CompileError(
-                [
-                    f"sampling state of {shape.samples} x {least} positions: INT SRAM has "
-                    f"{geometry.int_words} words, FP SRAM {geometry.fp_words}; room for "
-                    f"{shape.samples} x {max(0, self.span)}"
-                ]
-            )
-        self.tokens = words.take("tokens", self.span)
-        self.candidates = words.take("candidates", shape.samples * self.span)
-        self.maxima, self.sums = 0, shape.samples * self.span
-        self.mask_rows = -(-self.span // geometry.width)
-
-
-class Control:
-    """Emits the generation around the phases.
-
-    Args:
-        asm, phases: Where to, and the forward call.
-        spec, plan, shape: What.
-        memory: Where the state is.
-    """
-
-    def __init__(
-        self,
-        asm: Assembly,
-        phases: Phases,
-        spec: ModelSpec,
-        plan: GenerationPlan,
-        shape: Shape,
-        memory: Memory,
-    ):
-        self.asm, self.phases, self.spec, self.plan = asm, phases, spec, plan
-        self.shape, self.memory = shape, memory
-        self.layout = phases.layout
-        self.width = phases.geometry.width
-        # Vector SRAM during sampling, in elements.
-        rows = memory.mask_rows * self.width
-        self.masks, self.transfer, self.above = 0, rows, 2 * rows
-        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
-        elements = phases.geometry.vector_rows * self.width
-        self.earlier_positions = max(1, min(memory.span, shape.length, elements // shape.samples))
-        self.by_quota = plan.threshold is None and plan.factor is None
+class Control(Selection):
+    """Emits the generation around the phases."""
 
     def program(self, padded: bool) -> None:
         """The whole text."""
-        asm, plan = self.asm, self.plan
+        asm = self.asm
         asm.comment("generation: blocks from left to right")
+        self._seed()
         for word in (State.BLOCK, State.CALL):
             asm.store("gp0", word)
+        self._begin()
         asm.li("gp1", self.shape.prompt)
         asm.store("gp1", State.START)
         block, step = asm.new_label("block"), asm.new_label("step")
@@ -134,33 +54,53 @@ class Control:
         asm.load("gp1", State.BLOCK)
         asm("C_MARK block, gp1")
         asm.load("gp1", State.START)
-        asm.add("gp1", "gp1", plan.block_length)
+        asm.add("gp1", "gp1", self.schedule.length)
         asm.store("gp1", State.END)
         asm.store("gp0", State.STEP)
         self._quotas()
         asm.label(step)
         self._begin_call()
         self._forward(padded)
-        self._sample()
-        self._log()
+        if self.phases.leads:
+            self._sample()
+            self._log()
+            self.phases.meet()
+        else:
+            self._follow()
         self._end_step(step, next_block)
         asm.label(next_block)
         asm.load("gp1", State.START)
-        asm.add("gp1", "gp1", plan.block_length)
+        asm.add("gp1", "gp1", self.schedule.length)
         asm.store("gp1", State.START)
         asm.load("gp1", State.BLOCK)
         asm.add("gp1", "gp1", 1)
         asm.store("gp1", State.BLOCK)
-        asm.li("gp2", plan.blocks)
+        asm.li("gp2", self.schedule.blocks)
         done = asm.new_label("done")
         asm(f"C_BEQ gp1, gp2, {done}", f"C_JUMP {block}")
         asm.label(done)
-        asm("C_FENCE 0xFFFF", "C_DOORBELL gp0", "C_HALT gp0")
+        self._halt()
+
+    def _seed(self) -> None:
+        """The key of all random draws."""
+        if self.phases.sampler.draws:
+            self.asm.csr("rng_key0", self.plan.seed & 0xFFFFFFFF)
+            self.asm.csr("rng_key1", self.plan.seed >> 32)
+
+    def _halt(self) -> None:
+        """The end of the generation."""
+        self.asm("C_FENCE 0xFFFF")
+        if self.phases.leads:
+            self.asm("C_DOORBELL gp0")
+        self.asm("C_HALT gp0")
+
+    def _begin(self) -> None:
+        """State that a schedule of its own needs."""
 
     def _quotas(self) -> None:
         """Per row of the batch: floor(masked / steps), and how many steps take one more."""
-        asm, memory, plan, samples = self.asm, self.memory, self.plan, self.shape.samples
-        if not self.by_quota:
+        asm, memory, samples = self.asm, self.memory, self.shape.samples
+        if not self.by_quota or not self.phases.leads:
             return
         asm.comment("quotas of the block")
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp1, gp2")
@@ -168,13 +108,13 @@ class Control:
         again = asm.new_label("quota")
         asm.label(again)
         asm.load("gp2", State.START)
-        self._load_tokens("gp1", "gp2", plan.block_length)
+        self._load_tokens("gp1", "gp2", self.schedule.length)
         asm.li("gp3", memory.tokens)
         asm.li("gp4", self.spec.mask_id)
-        asm.li("gp5", plan.block_length)
+        asm.li("gp5", self.schedule.length)
         asm("V_CMP_INT gp0, gp3, gp4, gp5, eq", "V_COUNT gp6, gp0, gp5")
         asm.li("gp7", 0)
-        asm.li("gp8", plan.steps_per_block)
+        asm.li("gp8", self.schedule.steps)
         divide, divided = asm.new_label("divide"), asm.new_label("divided")
         asm.label("decide_quota")
         asm.label(divide)
@@ -188,44 +128,15 @@ class Control:
         asm(f"C_BNE gp1, gp2, {again}")
         asm.label(asm.new_label("quotas_done"))
 
-    def _load_tokens(self, row: str, position: str, count: int | str, place: int = -1) -> None:
-        """`count` tokens of a row of the batch from a position on, into the words for tokens.
-
-        Uses gp9..gp12.
-        """
-        self._move_tokens("H_LD_INT", row, position, count, place)
-        self.asm("C_FENCE 0xFFFF")
-
-    def _move_tokens(
-        self, operation: str, row: str, position: str, count: int | str, place: int = -1
-    ) -> None:
-        asm, batch = self.asm, self.shape.batch
-        asm.scaled("gp9", position, batch)
-        asm(f"S_ADD_INT gp9, gp9, {row}")
-        asm.scaled("gp9", "gp9", 4)
-        if isinstance(count, int):
-            asm.li("gp10", count)
-        else:
-            asm(f"MV gp10, {count}")
-        asm.li("gp11", self.memory.tokens if place < 0 else place)
-        asm.csr("dma_len", 1)
-        asm.csr("dma_pitch", 4 * batch)
-        asm(f"{operation} gp11, gp9, a0, gp10, 1")
-
     def _begin_call(self) -> None:
         """Which positions are computed, and which of them compete."""
         asm, plan, length = self.asm, self.plan, self.shape.length
         asm.comment("what the call computes")
         asm.load("gp1", State.STEP)
         asm("C_MARK step, gp1")
-        asm.load("gp2", State.CALL)
-        asm("C_MARK call, gp2")
-        asm.li("gp3", self.shape.calls)
-        with asm.skip_if("C_BLTU", "gp2", "gp3"):
-            asm.li("gp3", 2)
-            asm("C_TRAP gp3")
+        self._count_call()
         if self.by_quota:
-            asm.li("gp3", plan.steps_per_block)
+            asm.li("gp3", self.schedule.steps)
             with asm.skip_if("C_BLTU", "gp1", "gp3"):
                 asm.li("gp3", 1)
                 asm("C_TRAP gp3")
@@ -237,7 +148,7 @@ class Control:
                 asm.load("gp4", State.START)
                 asm.li("gp6", 1)
                 if plan.cache == "dual":
-                    asm.li("gp5", plan.block_length)
+                    asm.li("gp5", self.schedule.length)
                 else:
                     asm("S_SUB_INT gp5, gp5, gp4")
         asm.store("gp4", State.FIRST)
@@ -245,6 +156,21 @@ class Control:
         asm.store("gp6", State.KIND)
         asm.scaled("gp5", "gp5", self.shape.batch)
         asm.store("gp5", State.ROWS)
+        self._competing()
+
+    def _count_call(self) -> None:
+        """A call more: not more than can make progress."""
+        asm = self.asm
+        asm.load("gp2", State.CALL)
+        asm("C_MARK call, gp2")
+        asm.li("gp3", self.shape.calls)
+        with asm.skip_if("C_BLTU", "gp2", "gp3"):
+            asm.li("gp3", 2)
+            asm("C_TRAP gp3")
+
+    def _competing(self) -> None:
+        """LOW and SPAN: the positions whose logits are wanted. gp4 is the call's first one."""
+        asm = self.asm
         asm.load("gp7", State.START)
         asm.store("gp7", State.LOW)
         self._earlier_masks()
@@ -286,16 +212,19 @@ class Control:
         asm.label(done)
 
     def _forward(self, padded: bool) -> None:
+        self._layers(padded)
+        self._phase("head")
+        self.phases.head()
+
+    def _phase(self, name: str) -> None:
+        self.asm.comment(f"phase {name}")
+        self.asm.li("gp1", PHASES.index(name))
+        self.asm("C_MARK phase, gp1")
+
+    def _layers(self, padded: bool) -> None:
+        """Everything before the head."""
         asm, layout = self.asm, self.layout
-        phases = self.phases
-
-        def phase(name: str) -> None:
-            asm.comment(f"phase {name}")
-            asm.li("gp1", PHASES.index(name))
-            asm("C_MARK phase, gp1")
-
-        # The names under which traces show the phases.
-        asm(*(f".equ MARK_PHASE_{name.upper()}, {i}" for i, name in enumerate(PHASES)))
+        phases, phase = self.phases, self._phase
         phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
@@ -312,14 +241,19 @@ class Control:
         asm(f"C_SET_ADDR_REG {LAYER}, gp2, gp1")
         phase("qkv")
         phases.qkv()
+        phases.calibrate()
         phase("attention")
         phases.attention(padded)
         phase("o")
         phases.attention_output()
-        phase("gate_up")
-        phases.gate_up()
-        phase("down")
-        phases.down()
+        if self.spec.moe is None:
+            phase("gate_up")
+            phases.gate_up()
+            phase("down")
+            phases.down()
+        else:
+            phase("experts")
+            phases.experts()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm.li("gp3", layout.layer_stride)
@@ -336,175 +270,6 @@ class Control:
         asm.label(layers_done)
         asm.li("gp1", 0xFFFFFFFF)  # no layer from here on
         asm("C_MARK layer, gp1")
-        phase("head")
-        phases.head()
-
-    def _sample(self) -> None:
-        """Per row of the batch: which positions are committed, and the tokens there."""
-        asm, plan, memory, width = self.asm, self.plan, self.memory, self.width
-        batch, samples, length = self.shape.batch, self.shape.samples, self.shape.length
-        asm.comment("sampling")
-        asm.li("gp1", PHASES.index("sampling"))
-        asm("C_MARK phase, gp1")
-        asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
-        asm(f"LIA a1, {self.layout.addresses['transfer_log']}, gp9, gp10")
-        asm.store("gp0", State.LEFT)
-        if plan.threshold is not None:
-            # The published comparison is of float64 numbers: confidence >= threshold.
-            threshold = np.float32(plan.threshold)
-            if threshold < plan.threshold:
-                threshold = np.nextafter(threshold, np.float32(math.inf))
-            asm.li("gp9", int(threshold.view(np.uint32)))
-            asm("S_SET_FP f4, gp9")
-        row, span, low = "gp1", "gp2", "gp3"
-        asm.li(row, 0)
-        again = asm.new_label("row")
-        asm.label(again)
-        asm.load(span, State.SPAN)
-        asm.load(low, State.LOW)
-        self._load_tokens(row, low, span)
-        asm.li("gp4", memory.tokens)
-        asm.li("gp5", self.spec.mask_id)
-        asm.li("gp6", self.masks)
-        asm(f"V_CMP_INT gp6, gp4, gp5, {span}, eq")
-        # gp7: positions to commit.
-        if plan.threshold is not None:
-            asm.li("gp7", 1)
-        elif plan.factor is not None:
-            self._by_factor(span)
-            asm.li("gp4", memory.tokens)
-        else:
-            asm(f"S_LD_INT gp7, {row}, {memory.base}", f"S_LD_INT gp8, {row}, {memory.extra}")
-            asm.load("gp9", State.STEP)
-            with asm.skip_if("C_BGEU", "gp9", "gp8"):
-                asm.add("gp7", "gp7", 1)
-        asm(f"S_MUL_INT gp8, {row}, {span}")
-        asm.add("gp9", "gp8", memory.maxima)
-        asm.li("gp10", self.transfer)
-        asm(f"V_TOPK_FP gp10, gp9, gp6, gp7, {span}")
-        if plan.threshold is not None:
-            asm.li("gp11", self.above)
-            asm(f"V_CMP_FP gp11, gp9, f4, {span}, ge")
-        # A row of Vector SRAM at a time: candidates where committed.
-        asm.add("gp8", "gp8", memory.candidates)
-        asm(f"MV gp5, {span}")
-        piece, pieces_done = asm.new_label("piece"), asm.new_label("pieces_done")
-        asm.label(piece)
-        asm.li("gp7", width)
-        asm.minimum("gp7", "gp5")
-        if plan.threshold is not None:
-            asm("V_MUL_VV gp11, gp11, gp6", "V_MAX_VV gp10, gp10, gp11")
-        asm("V_SELECT_INT gp4, gp8, gp4, gp10, gp7", "S_SUB_INT gp5, gp5, gp7")
-        asm(f"C_BEQ gp5, gp0, {pieces_done}")
-        for register in ("gp4", "gp6", "gp8", "gp10", "gp11"):
-            asm.add(register, register, width)
-        asm(f"C_JUMP {piece}")
-        asm.label(pieces_done)
-        # Canvas and log.
-        asm.load(low, State.LOW)
-        self._move_tokens("H_ST_INT", row, low, span)
-        if batch != samples:
-            self._commit_hidden(row, low, span)
-        asm.load("gp4", State.CALL)
-        asm.scaled("gp4", "gp4", samples)
-        asm(f"S_ADD_INT gp4, gp4, {row}")
-        asm.scaled("gp4", "gp4", length)
-        asm(f"S_ADD_INT gp4, gp4, {low}")
-        asm.scaled("gp4", "gp4", 2)
-        asm.li("gp5", self.transfer)
-        asm.li("gp6", 1)
-        asm.csr("dma_format", 8)
-        asm.csr("dma_pitch", 0)
-        asm.csr_from("dma_len", span)
-        asm("H_ST_V gp5, gp4, a1, gp6, 2")
-        # Masks that are left in the block.
-        asm.load("gp4", State.START)
-        asm(f"S_SUB_INT gp4, gp4, {low}")
-        asm.add("gp4", "gp4", memory.tokens)
-        asm.li("gp5", self.spec.mask_id)
-        asm.li("gp6", plan.block_length)
-        asm("V_CMP_INT gp0, gp4, gp5, gp6, eq", "V_COUNT gp7, gp0, gp6")
-        asm.load("gp8", State.LEFT)
-        asm("S_ADD_INT gp8, gp8, gp7")
-        asm.store("gp8", State.LEFT)
-        asm("C_FENCE 0xFFFF")
-        asm.add(row, row, 1)
-        asm.li("gp4", samples)
-        done = asm.new_label("rows_done")
-        asm(f"C_BEQ {row}, gp4, {done}", f"C_JUMP {again}")
-        asm.label(done)
-
-    def _commit_hidden(self, row: str, low: str, span: str) -> None:
-        """Guidance: the same tokens into the canvas in which the prompt is hidden. The tokens of
-        the row are loaded again afterwards."""
-        asm, memory, samples = self.asm, self.memory, self.shape.samples
-        asm.add("gp14", row, samples)
-        asm("C_FENCE 0xFFFF")
-        self._load_tokens("gp14", low, span)
-        asm(f"S_MUL_INT gp8, {row}, {span}")
-        asm.add("gp8", "gp8", memory.candidates)
-        asm.li("gp4", memory.tokens)
-        asm.li("gp10", self.transfer)
-        self._select("gp4", "gp8", "gp10", span)
-        asm.load(low, State.LOW)
-        self._move_tokens("H_ST_INT", "gp14", low, span)
-        asm("C_FENCE 0xFFFF")
-        self._load_tokens(row, low, span)
-
-    def _select(self, tokens: str, candidates: str, transfer: str, span: str) -> None:
-        """Candidates in place of tokens where the transfer says so, a row of lanes at a time.
-
-        Uses gp5 and gp7, and advances the three registers.
-        """
-        asm = self.asm
-        asm(f"MV gp5, {span}")
-        piece, done = asm.new_label("piece"), asm.new_label("pieces_done")
-        asm.label(piece)
-        asm.li("gp7", self.width)
-        asm.minimum("gp7", "gp5")
-        asm(f"V_SELECT_INT {tokens}, {candidates}, {tokens}, {transfer}, gp7")
-        asm("S_SUB_INT gp5, gp5, gp7", f"C_BEQ gp5, gp0, {done}")
-        for register in (tokens, candidates, transfer):
-            asm.add(register, register, self.width)
-        asm(f"C_JUMP {piece}")
-        asm.label(done)
-
-    def _by_factor(self, span: str) -> None:
-        """gp7 <- how many the factor rule commits (facts 3.5): with n eligible ones, i - 1 for the
-        first i in 2..n-1 whose i-th largest confidence is below 1 - factor / (i + 1), else n.
-
-        The i-th largest is below a limit where fewer than i reach it. Uses gp4..gp14.
-        """
-        asm, memory, plan = self.asm, self.memory, self.plan
-        assert plan.factor is not None
-        asm.li("gp8", self.masks)
-        asm(f"V_COUNT gp9, gp8, {span}")
-        asm(f"S_MUL_INT gp10, gp1, {span}")
-        asm.add("gp10", "gp10", memory.maxima)
-        asm.li("gp11", int(np.float32(plan.factor).view(np.uint32)))
-        asm("S_SET_FP f4, gp11")
-        asm.li("gp11", int(np.float32(1).view(np.uint32)))
-        asm("S_SET_FP f5, gp11")
-        asm.li("gp4", 2)
-        again, failed, done = (asm.new_label(f"factor_{n}") for n in ("rank", "failed", "done"))
-        asm.label(again)
-        asm("MV gp7, gp9", f"C_BGEU gp4, gp9, {done}")
-        asm.add("gp5", "gp4", 1)
-        asm("S_ITOF f1, gp5", "S_RECI_FP f1, f1", "S_MUL_FP f1, f1, f4", "S_SUB_FP f1, f5, f1")
-        asm.li("gp11", self.above)
-        asm(f"V_CMP_FP gp11, gp10, f1, {span}, ge")
-        asm.li("gp12", self.masks)
-        for _ in range(memory.mask_rows):
-            asm("V_MUL_VV gp11, gp11, gp12")
-            asm.add("gp11", "gp11", self.width)
-            asm.add("gp12", "gp12", self.width)
-        asm.li("gp11", self.above)
-        asm(f"V_COUNT gp12, gp11, {span}", f"C_BLTU gp12, gp4, {failed}")
-        asm.add("gp4", "gp4", 1)
-        asm(f"C_JUMP {again}")
-        asm.label(failed)
-        asm.add("gp7", "gp4", -1)
-        asm.label(done)
 
     def _log(self) -> None:
         """The record of the call, the canvas behind it, and a word for the host."""
@@ -534,13 +299,31 @@ class Control:
         asm.add("gp1", "gp1", 1)
         asm.store("gp1", State.CALL)
 
+    def _follow(self) -> None:
+        """Another core samples; what it found is in its record of the call."""
+        asm = self.asm
+        asm.comment("the first core samples")
+        self.phases.meet()
+        asm(f"LIA a1, {self.layout.addresses['call_log']}, gp1, gp2")
+        asm.load("gp1", State.CALL)
+        asm.scaled("gp2", "gp1", 4 * LOG_WORDS)
+        asm.li("gp3", State.LOG)
+        asm.li("gp4", 1)
+        asm.csr("dma_pitch", 0)
+        asm.csr("dma_len", LOG_WORDS)
+        asm("H_LD_INT gp3, gp2, a1, gp4, 1", "C_FENCE 2")
+        asm.load("gp3", State.LOG + LOG_WORDS - 1)
+        asm.store("gp3", State.LEFT)
+        asm.add("gp1", "gp1", 1)
+        asm.store("gp1", State.CALL)
+
     def _end_step(self, again: str, next_block: str) -> None:
         """Whether the block goes on; what the published revisions do (facts 2 and 3.2)."""
         asm, plan = self.asm, self.plan
         asm.load("gp1", State.STEP)
         asm.add("gp1", "gp1", 1)
         asm.store("gp1", State.STEP)
-        asm.li("gp2", plan.steps_per_block)
+        asm.li("gp2", self.schedule.steps)
         go_on = asm.new_label("go_on")
         if plan.revision == "llada":
             asm(f"C_BNE gp1, gp2, {go_on}", f"C_JUMP {next_block}")

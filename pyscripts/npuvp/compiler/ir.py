@@ -12,7 +12,18 @@ from typing import Literal
 __all__ = ["Operation", "Phase", "Program", "Value"]
 
 Kind = Literal[
-    "embed", "rmsnorm", "linear", "rope", "keep", "attention", "silu_mul", "add", "head_sample"
+    "embed",
+    "rmsnorm",
+    "linear",
+    "bias",
+    "headnorm",
+    "rope",
+    "route",
+    "keep",
+    "attention",
+    "silu_mul",
+    "add",
+    "head_sample",
 ]
 
 

@@ -1,14 +1,18 @@
 """Where everything stands: weights, cache and activations in HBM, state in INT SRAM."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from npuvp.baos import CacheFormat, kv_block
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import ELEMENTS, Formats, Stored
 from npuvp.firmware import DataSegment
+from npuvp.golden.mx import mx_encode_row
 from npuvp.model.checkpoint import Checkpoint
 from npuvp.model.spec import ModelSpec
 
@@ -23,7 +27,8 @@ class Geometry:
     """What the compiler needs to know of a core.
 
     Attributes:
-        width: Lanes of a row, VLEN = MLEN.
+        width: Lanes of a row, VLEN.
+        mlen: Elements of a matrix operand row, MLEN; divides VLEN.
         blen: Outputs of a matrix product.
         group: Rows of a matrix product.
         vector_rows, matrix_rows: Rows of the SRAMs.
@@ -32,6 +37,7 @@ class Geometry:
     """
 
     width: int
+    mlen: int
     blen: int
     group: int
     vector_rows: int
@@ -53,8 +59,8 @@ class Geometry:
         assert isinstance(memories, list)
         p = cores[0]["parameters"]
         faults = []
-        if p["mlen"] != p["vlen"]:
-            faults.append(f"core.mlen: {p['mlen']}, allowed: vlen = {p['vlen']}")
+        if p["vlen"] % p["mlen"]:
+            faults.append(f"core.mlen: {p['mlen']}, allowed: a divisor of vlen = {p['vlen']}")
         for name in ("vector_format", "matrix_format"):
             if p[name] != "bf16":
                 faults.append(f"core.{name}: {p[name]}, allowed: bf16")
@@ -66,6 +72,7 @@ class Geometry:
             raise CompileError(faults)
         return cls(
             width=p["vlen"],
+            mlen=p["mlen"],
             blen=p["blen"],
             group=p["blen"] * p["matrix_rows"],
             vector_rows=p["vector_sram_bytes"] // (2 * p["vlen"]),
@@ -86,6 +93,9 @@ class Shape:
         prompt: P.
         length: L = P + G.
         calls: Most forward calls that can happen.
+        span: Positions that are usually sampled at once, K.
+        block: Length of the blocks between which attention is causal; 0: there are none.
+        unseen: Positions at the beginning that no call sees.
     """
 
     batch: int
@@ -93,6 +103,14 @@ class Shape:
     prompt: int
     length: int
     calls: int
+    span: int
+    block: int = 0
+    unseen: int = 0
+
+    @property
+    def key_masks(self) -> int:
+        """Masks of keys: one for every row of the batch, or one for every number of blocks."""
+        return self.length // self.block if self.block else self.batch
 
 
 @dataclass(frozen=True)
@@ -130,13 +148,19 @@ class Allocator:
         last = self.regions[-1] if self.regions else Region("", 0, 0)
         return last.address + last.size
 
-    def take(self, name: str, size: int) -> int:
+    def take(self, name: str, size: int, align: int = 0) -> int:
         """Address of a new region.
+
+        Args:
+            name: For messages.
+            size: Units.
+            align: Multiple at which it begins; 0: that of the memory.
 
         Raises:
             CompileError: It does not fit.
         """
-        address = -(-self.used // self.align) * self.align
+        align = align or self.align
+        address = -(-self.used // align) * align
         if address + size > self.size:
             raise CompileError(
                 [
@@ -153,23 +177,39 @@ class Layout:
     """Addresses in HBM.
 
     Attributes:
+        positions: Rotary positions (batch, L); None: 0..L - 1.
+        numbers: Small tables of float32 that the sampler reads, by name.
+        edited: Tokens whose logits the sampler hides.
+        statistics: Words that the head keeps of every position.
+        formats: Of classes of tensors.
+        kv_format: Of the cache, where `formats` does not say.
+        cores: That share the work.
         regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
+        stored: Matrices and tables of numbers by name; those of a layer from its base, all others
+            from their own address.
         layer_base, layer_stride: Bytes; layer i begins at layer_base + i * layer_stride.
     """
 
     spec: ModelSpec
     shape: Shape
     geometry: Geometry
+    positions: NDArray[np.int32] | None = None
+    numbers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    edited: tuple[int, ...] = ()
+    statistics: int = 3
+    formats: Formats = field(default_factory=Formats)
+    kv_format: str = "bf16"
+    cores: int = 1
     regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
+    stored: dict[str, Stored] = field(default_factory=dict)
     layer_base: int = 0
     layer_stride: int = 0
 
     def __post_init__(self) -> None:
-        spec, shape, width = self.spec, self.shape, self.geometry.width
-        q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        spec, shape, width, formats = self.spec, self.shape, self.geometry.width, self.formats
         tokens = shape.batch * shape.length
         memory = Allocator("HBM", self.geometry.hbm_bytes, _ALIGN, "bytes")
         sizes = {
@@ -177,47 +217,213 @@ class Layout:
             "canvas_log": 4 * tokens * shape.calls,
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
-            "key_mask": 2 * width * shape.batch * self.key_tiles,
-            "vocab_mask": 2 * width,
-            "rotation": 2 * width * width,
-            "cosine": 2 * width * tokens,
-            "sine": 2 * width * tokens,
-            "final_norm": 2 * spec.hidden,
-            "embedding": 2 * spec.hidden * spec.vocab,
-            "head": 2 * spec.hidden * spec.vocab,
-            "x": 2 * spec.hidden * tokens,
-            "q": 2 * q_columns * tokens,
-            "o": 2 * q_columns * tokens,
-            "gated": 2 * spec.mlp * tokens,
+            "key_mask": 2 * width * shape.key_masks * self.key_rows,
+            "vocab_mask": 2 * width * (1 + len(self.edited)),
+            "rotation": 2 * self.geometry.mlen**2,
         }
-        if spec.tied_head:
-            del sizes["head"]
+        sizes |= {name: 4 * len(table) for name, table in self.numbers.items()}
         for name, size in sizes.items():
             self.addresses[name] = memory.take(name, size)
-        self.addresses.setdefault("head", self.addresses["embedding"])
+        faults: list[str] = []
+        for table, rows in self._tables_of_the_model():
+            self._place(table, rows, memory, faults)
+        self.addresses["head_input"] = self.addresses["x"]
+        if spec.logit_shift:
+            self.addresses["x"] += self.shape.batch * self.stored["x"].pitch
+        if formats.activations != "bf16":
+            faults += [
+                fault
+                for columns in (spec.hidden, spec.heads * spec.head_dim, self.inner)
+                if (fault := self.activations(columns).fault())
+            ]
+            room = 2 * self.geometry.vector_rows * width
+            self.addresses["activations"] = memory.take("activations", self.cores * room)
+        if self.cores > 1:
+            size = self.cores * self.statistics_bytes
+            self.addresses["statistics"] = memory.take("statistics", size)
+        if spec.tied_head:
+            self.addresses["head"] = self.addresses["embedding"]
+            self.stored["head"] = self.stored["embedding"]
         layer = Allocator("a layer (32-bit offsets)", 1 << 32, _ALIGN, "bytes")
-        for name, size in (
-            ("attn_norm", 2 * spec.hidden),
-            ("mlp_norm", 2 * spec.hidden),
-            ("q", 2 * q_columns * spec.hidden),
-            ("k", 2 * kv_columns * spec.hidden),
-            ("v", 2 * kv_columns * spec.hidden),
-            ("o", 2 * q_columns * spec.hidden),
-            ("gate", 2 * spec.mlp * spec.hidden),
-            ("up", 2 * spec.mlp * spec.hidden),
-            ("down", 2 * spec.mlp * spec.hidden),
-            ("keys", 2 * kv_columns * tokens),
-            ("values", 2 * kv_columns * tokens),
-        ):
-            self.offsets[name] = layer.take(name, size)
+        for table, rows in self._tables_of_a_layer():
+            self._place(table, rows, layer, faults, layered=True)
+        if faults:
+            raise CompileError(faults)
         self.layer_stride = -(-layer.used // _ALIGN) * _ALIGN
         self.layer_base = memory.take("layers", spec.layers * self.layer_stride)
         self.regions = memory.regions
 
+    def _tables_of_the_model(self) -> Iterator[tuple[Stored, int]]:
+        """Tables with their rows."""
+        spec, formats, width = self.spec, self.formats, self.geometry.width
+        tokens = self.shape.batch * self.shape.length
+        q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        yield Stored("cosine", 0, width), tokens
+        yield Stored("sine", 0, width), tokens
+        yield Stored("final_norm", 0, spec.hidden), 1
+        embedding = ELEMENTS[formats.embedding]
+        yield Stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
+        if not spec.tied_head:
+            head = ELEMENTS[formats.head or formats.weights]
+            yield Stored("head", 0, spec.hidden, head, formats.block), spec.vocab
+        elif formats.head not in (None, formats.embedding):
+            raise CompileError(
+                [
+                    f"formats.head: {formats.head!r}, but head and embedding are one tensor in "
+                    f"{formats.embedding!r}"
+                ]
+            )
+        # A position is predicted by the row before it: one position more in front.
+        ahead = self.shape.batch if spec.logit_shift else 0
+        yield Stored("x", 0, spec.hidden), tokens + ahead
+        yield Stored("q", 0, q_columns), tokens
+        yield Stored("o", 0, q_columns), tokens
+        yield Stored("gated", 0, self.inner), tokens
+        if self.quantised_cache:
+            yield Stored("fresh_keys", 0, kv_columns), tokens
+            yield Stored("fresh_values", 0, kv_columns), tokens
+        if self.stores_logits:
+            yield self.logits, self.whole_positions
+
+    def _tables_of_a_layer(self) -> Iterator[tuple[Stored, int]]:
+        spec, formats, shape = self.spec, self.formats, self.shape
+        q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        yield Stored("attn_norm", 0, spec.hidden), 1
+        yield Stored("mlp_norm", 0, spec.hidden), 1
+        if spec.moe is not None:
+            yield Stored("weights.router", 0, spec.hidden), spec.moe.experts
+        for role, columns in (("q", q_columns), ("k", kv_columns), ("v", kv_columns)):
+            if spec.qkv_bias:
+                yield Stored(f"{role}_bias", 0, columns), 1
+            if spec.qk_norm and role != "v":
+                yield Stored(f"{role}_norm", 0, self.geometry.width), 1
+        weights = ELEMENTS[formats.weights]
+        for role, outputs, inputs in (
+            ("q", q_columns, spec.hidden),
+            ("k", kv_columns, spec.hidden),
+            ("v", kv_columns, spec.hidden),
+            ("o", spec.hidden, q_columns),
+            *self._mlp(),
+        ):
+            yield Stored(f"weights.{role}", 0, inputs, weights, formats.block), outputs
+        for role in ("keys", "values"):
+            cache = self.cache(role)
+            block = kv_block(spec.head_dim) if cache.quantised else 32
+            rows = shape.batch * shape.length
+            yield Stored(role, 0, kv_columns, cache.element, block), rows
+            if cache.smoothed:
+                yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
+                yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+
+    @property
+    def inner(self) -> int:
+        """Inner width of the MLP, or of an expert."""
+        return self.spec.mlp if self.spec.moe is None else self.spec.moe.mlp
+
+    def _mlp(self) -> Iterator[tuple[str, int, int]]:
+        """Matrices of the MLP with outputs and inputs, those of all experts one below the other."""
+        experts = 1 if self.spec.moe is None else self.spec.moe.experts
+        prefix = "" if self.spec.moe is None else "expert_"
+        yield f"{prefix}gate", experts * self.inner, self.spec.hidden
+        yield f"{prefix}up", experts * self.inner, self.spec.hidden
+        yield f"{prefix}down", experts * self.spec.hidden, self.inner
+
+    def cache(self, role: str) -> CacheFormat:
+        """Format of `keys` or `values`."""
+        return self.formats.cache(role, self.kv_format)
+
+    def activations(self, columns: int) -> Stored:
+        """A tile of inputs of a product, on its way through memory."""
+        formats = self.formats
+        elements = self.geometry.vector_rows * self.geometry.width
+        element = ELEMENTS[formats.activations]
+        return Stored("activations", 0, columns, element, formats.block, scales=elements)
+
+    @property
+    def quantised_cache(self) -> bool:
+        """Whether keys or values are in an MX format."""
+        return self.cache("keys").quantised or self.cache("values").quantised
+
+    @property
+    def smoothed_cache(self) -> bool:
+        """Whether BAOS normalises them."""
+        return self.cache("keys").smoothed
+
+    def _place(
+        self,
+        table: Stored,
+        rows: int,
+        memory: Allocator,
+        faults: list[str],
+        layered: bool = False,
+    ) -> None:
+        """Takes room for elements and scales; a layer's tables keep their offsets in `stored`."""
+        if fault := table.fault():
+            faults.append(fault)
+            return
+        align = math.lcm(_ALIGN, table.ratio) if layered else _ALIGN
+        at = memory.take(table.name, rows * table.pitch, align)
+        scales = at
+        if table.scaled:
+            scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))
+        if layered:
+            self.offsets[table.name] = at
+            self.stored[table.name] = replace(table, offset=at, scales=scales)
+        else:
+            self.addresses[table.name] = at
+            self.stored[table.name] = replace(table, scales=scales - at)
+
     @property
     def key_tiles(self) -> int:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
+        return -(-self.shape.length // self.geometry.mlen)
+
+    @property
+    def key_rows(self) -> int:
+        """Rows of Vector SRAM that a lane for every key takes."""
         return -(-self.shape.length // self.geometry.width)
+
+    @property
+    def stores_logits(self) -> bool:
+        """Whether logits go through memory on their way to sampling."""
+        return self.cores > 1 or self.formats.logits != "bf16"
+
+    @property
+    def logits(self) -> Stored:
+        """Logits of a tile of positions."""
+        block = self.formats.block
+        columns = -(-self.spec.vocab // block) * block
+        return Stored("logits", 0, columns, ELEMENTS[self.formats.logits], block)
+
+    @property
+    def whole_positions(self) -> int:
+        """Rows of a tile of the head that holds all rows of each of its positions.
+
+        Raises:
+            CompileError: Not even the smallest fits.
+        """
+        geometry, batch = self.geometry, self.shape.batch
+        blocks = -(-self.spec.hidden // geometry.width)
+        whole = math.lcm(geometry.group, batch)
+        room = (geometry.vector_rows - blocks - self.head_rows) // (blocks + 1) // whole
+        if room == 0:
+            raise CompileError(
+                [
+                    f"phase head: {whole} rows (groups of {geometry.group}, positions of {batch}) "
+                    "do not fit in Vector SRAM"
+                ]
+            )
+        return min(room, -(-self.shape.span * batch // whole)) * whole
+
+    @property
+    def head_rows(self) -> int:
+        """Rows of Vector SRAM that the head takes beside tiles and the weights of the norm."""
+        return 5 + len(self.edited)
+
+    @property
+    def statistics_bytes(self) -> int:
+        """Of what the head of a core keeps of all positions."""
+        return 4 * self.statistics * self.shape.samples * self.shape.length
 
     # Contents
 
@@ -228,13 +434,23 @@ class Layout:
             padding: Which prompt tokens are seen, shape (batch, P); None: all.
         """
         width, shape = self.geometry.width, self.shape
-        keys = np.zeros((shape.batch, self.key_tiles * width), np.float32)
+        keys = np.zeros((shape.key_masks, self.key_rows * width), np.float32)
         keys[:, : shape.length] = 1
+        if shape.block:
+            ends = (1 + np.arange(shape.key_masks)) * shape.block
+            key = np.arange(keys.shape[1])
+            keys[:] = (key < ends[:, None]) & (key >= shape.unseen)
         if padding is not None:
             keys[:, : shape.prompt] = padding
-        vocab = np.zeros(width, np.float32)
-        vocab[: self.spec.vocab % width or width] = 1
-        return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab)]
+        vocab = np.zeros((1 + len(self.edited), width), np.float32)
+        vocab[0, : self.spec.vocab % width or width] = 1
+        for row, token in enumerate(self.edited, 1):
+            vocab[row] = np.arange(width) != token % width
+        numbers = [
+            DataSegment("hbm", self.addresses[name], "raw8", table.astype("<f4").tobytes())
+            for name, table in self.numbers.items()
+        ]
+        return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab), *numbers]
 
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Addresses and contents of everything that is large: weights and rotary tables."""
@@ -243,38 +459,88 @@ class Layout:
         cosine, sine = self._tables()
         yield self.addresses["cosine"], _bytes(cosine)
         yield self.addresses["sine"], _bytes(sine)
-        for role in ("final_norm", "embedding", "head"):
-            if role in ("head",) and spec.tied_head:
-                continue
-            yield self.addresses[role], _bytes(checkpoint.tensor(role))
+        yield self.addresses["final_norm"], _bytes(checkpoint.tensor("final_norm"))
+        yield from self._matrix(self.addresses["embedding"], "embedding", checkpoint, "embedding")
+        if not spec.tied_head:
+            yield from self._matrix(self.addresses["head"], "head", checkpoint, "head")
         for layer in range(spec.layers):
             base = self.layer_base + layer * self.layer_stride
-            for role in ("attn_norm", "mlp_norm", "q", "k", "v", "o", "gate", "up", "down"):
+            for role in ("attn_norm", "mlp_norm"):
                 yield base + self.offsets[role], _bytes(checkpoint.tensor(role, layer))
+            for role in ("q_bias", "k_bias", "v_bias"):
+                if spec.qkv_bias:
+                    yield base + self.offsets[role], _bytes(checkpoint.tensor(role, layer))
+            for role in ("q_norm", "k_norm"):
+                if spec.qk_norm:
+                    heads = self.geometry.width // spec.head_dim
+                    tiled = np.tile(checkpoint.tensor(role, layer), heads)
+                    yield base + self.offsets[role], _bytes(tiled)
+            dense = ("gate", "up", "down") if spec.moe is None else ("router",)
+            for role in ("q", "k", "v", "o", *dense):
+                yield from self._matrix(base, f"weights.{role}", checkpoint, role, layer)
+            for expert in range(0 if spec.moe is None else spec.moe.experts):
+                for role in ("expert_gate", "expert_up", "expert_down"):
+                    yield from self._matrix(
+                        base, f"weights.{role}", checkpoint, role, layer, expert
+                    )
+
+    def _matrix(
+        self,
+        base: int,
+        name: str,
+        checkpoint: Checkpoint,
+        role: str,
+        layer: int | None = None,
+        expert: int | None = None,
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Elements and scales of a matrix, in the format of its class."""
+        table = self.stored[name]
+        values = checkpoint.tensor(role, layer, expert)
+        if expert:
+            rows = expert * len(values)
+            scales = table.scale_bytes(rows) if table.scaled else 0
+            table = replace(
+                table, offset=table.offset + rows * table.pitch, scales=table.scales + scales
+            )
+        if not table.scaled:
+            yield base + table.offset, _bytes(values)
+            return
+        bits = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
+        elements, exponents = mx_encode_row(table.element, table.block, bits)
+        yield base + table.offset, np.ascontiguousarray(elements).reshape(-1)
+        yield base + table.scales, np.ascontiguousarray(exponents).reshape(-1)
 
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())
 
     def _rotation(self) -> NDArray[np.float32]:
-        """y = x . transpose(R) swaps the halves of every head: y[c] = x[c + h/2]; the sign of the
-        lower half is in the table of sines."""
-        width, half = self.geometry.width, self.spec.head_dim // 2
+        """y = x . transpose(R) swaps the halves of the rotated channels of every head: y[c] =
+        x[c + r/2]; the sign of the lower half is in the table of sines."""
+        width, half = self.geometry.mlen, self.spec.rotary_dim // 2
         rotation = np.zeros((width, width), np.float32)
         lane = np.arange(width)
-        rotation[lane, lane + np.where(lane % (2 * half) < half, half, -half)] = 1
+        channel = lane % self.spec.head_dim
+        lane, channel = lane[channel < 2 * half], channel[channel < 2 * half]
+        rotation[lane, lane + np.where(channel < half, half, -half)] = 1
         return rotation
 
     def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cosine and signed sine of every position and lane, rows as the tokens stand."""
-        spec, width = self.spec, self.geometry.width
-        half = spec.head_dim // 2
+        spec, shape = self.spec, self.shape
+        half = spec.rotary_dim // 2
         exponent = np.arange(0, 2 * half, 2, dtype=np.float32) / np.float32(2 * half)
         inverse = np.float32(1) / np.power(np.float32(spec.rope_theta), exponent)
-        position = np.repeat(np.arange(self.shape.length, dtype=np.float32), self.shape.batch)
+        positions = self.positions
+        if positions is None:
+            positions = np.tile(np.arange(shape.length, dtype=np.int32), (shape.batch, 1))
+        position = positions.T.reshape(-1).astype(np.float32)
         angle = position[:, None] * inverse.astype(np.float32)
-        lane = np.arange(width)
-        sign = np.where(lane % (2 * half) < half, np.float32(-1), np.float32(1))
-        return np.cos(angle)[:, lane % half], np.sin(angle)[:, lane % half] * sign
+        channel = np.arange(self.geometry.width) % spec.head_dim
+        sign = np.where(channel < half, np.float32(-1), np.float32(1))
+        turned = channel < 2 * half
+        cosine = np.where(turned, np.cos(angle)[:, channel % half], np.float32(1))
+        sine = np.where(turned, np.sin(angle)[:, channel % half] * sign, np.float32(0))
+        return cosine, sine
 
 
 def _bytes(values: NDArray[np.generic]) -> NDArray[np.uint8]:

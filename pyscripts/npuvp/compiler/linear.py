@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.state import State
 
 __all__ = ["Panels", "Tile", "Tiles", "Weights"]
 
-BF16 = 8
 Epilogue = Callable[[int], None]
 
 # Registers of the product. Epilogues may use all but CHUNKS, BUFFER and the scratch register.
@@ -57,18 +57,26 @@ class Tile:
 
 @dataclass(frozen=True)
 class Weights:
-    """A weight matrix in memory, [outputs, inputs] in BF16.
+    """A weight matrix in memory, [outputs, inputs], or a range of its outputs.
 
     Attributes:
-        register: Address register of its base.
-        offset: Bytes from there, below 2^32.
-        outputs, inputs: Shape.
+        register: Address register that its offsets count from.
+        stored: Where it is, offsets below 2^32.
+        outputs: That are wanted, from `first` on.
+        first: The first one.
+        base: Word that holds bytes more, where the matrix is one of many.
     """
 
     register: str
-    offset: int
+    stored: Stored
     outputs: int
-    inputs: int
+    first: int = 0
+    base: State | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Elements of a row."""
+        return self.stored.columns
 
 
 @dataclass(frozen=True)
@@ -94,9 +102,9 @@ class Panels:
         Raises:
             CompileError: Not even the smallest do.
         """
-        blocks = -(-inputs // geometry.width)
+        blocks = -(-inputs // geometry.mlen)
         free = geometry.matrix_rows - taken
-        rows = geometry.width
+        rows = geometry.mlen
         # Panels that are no larger than the matrix, and at least two of them where that is possible.
         while rows > geometry.blen and (2 * blocks * rows > free or rows >= outputs):
             rows //= 2
@@ -104,10 +112,10 @@ class Panels:
             raise CompileError(
                 [
                     f"weights {name} [{outputs}, {inputs}]: two panels of {rows} outputs take "
-                    f"{2 * blocks * rows} rows of {geometry.width} in Matrix SRAM, {free} are free"
+                    f"{2 * blocks * rows} rows of {geometry.mlen} in Matrix SRAM, {free} are free"
                 ]
             )
-        return cls(rows, blocks, taken * geometry.width, blocks * rows * geometry.width)
+        return cls(rows, blocks, taken * geometry.mlen, blocks * rows * geometry.mlen)
 
 
 class Tiles:
@@ -122,10 +130,20 @@ class Tiles:
         self.asm = asm
         self.geometry = geometry
 
-    def over_tiles(self, rows: int, total: State, work: Callable[[], None]) -> None:
-        """Repeats `work` for tiles of up to `rows` rows until the number in `total` is reached."""
+    def over_tiles(
+        self, rows: int, total: State, work: Callable[[], None], core: int = 0, cores: int = 1
+    ) -> None:
+        """Repeats `work` for tiles of up to `rows` rows until the number in `total` is reached.
+
+        Args:
+            rows: Of a tile.
+            total: Rows in all.
+            work: For a tile.
+            core, cores: Every so many-th tile only, from which on.
+        """
         asm, group = self.asm, self.geometry.group
-        asm.store("gp0", State.TILE)
+        asm.li(A, core * rows)
+        asm.store(A, State.TILE)
         again, behind = asm.new_label("tile"), asm.new_label("tiles_done")
         asm.label(again)
         asm.load(A, total)
@@ -140,25 +158,42 @@ class Tiles:
         asm.store(A, State.GROUPS)
         work()
         asm.load(A, State.TILE)
-        asm.add(A, A, rows)
+        asm.add(A, A, cores * rows)
         asm.store(A, State.TILE)
         asm(f"C_JUMP {again}")
         asm.label(behind)
 
-    def memory_rows(self, pitch: int, columns: int) -> None:
-        """Says how BF16 rows stand in memory."""
-        self.asm.csr("dma_format", BF16)
-        self.asm.csr("dma_fill", 0)
-        self.asm.csr("dma_pitch", pitch)
-        self.asm.csr("dma_len", columns)
+    def memory_rows(self, stored: Stored, columns: int, every: int = 1) -> None:
+        """Says how rows stand in memory.
+
+        Args:
+            stored: They.
+            columns: Elements of a row that are moved.
+            every: Only each so many-th row.
+        """
+        asm = self.asm
+        asm.csr("dma_format", stored.number)
+        if stored.scaled:
+            asm.csr("dma_block", stored.block)
+            asm.csr("scale", stored.distance)
+        asm.csr("dma_fill", 0)
+        asm.csr("dma_pitch", every * stored.pitch)
+        asm.csr("dma_len", columns)
+
+    def bytes_from(self, register: str, stored: Stored) -> None:
+        """register <- bytes of as many elements as take register bytes in BF16."""
+        if stored.bits != 16:
+            self.asm.scaled(register, register, stored.bits)
+            self.asm.li(self.asm.scratch, 4)
+            self.asm(f"S_SHR_INT {register}, {register}, {self.asm.scratch}")
 
     def move(
         self,
         operation: str,
         tile: Tile,
         register: str,
-        offset: int,
-        first: State,
+        stored: Stored,
+        first: State | None,
         count: State,
         base: State | None = None,
     ) -> None:
@@ -168,30 +203,29 @@ class Tiles:
             operation: H_LD_V or H_ST_V.
             tile: In Vector SRAM.
             register: Address register.
-            offset: Bytes from there to row 0.
-            first: Number of the first row.
+            stored: Where, from there.
+            first: Number of the first row; None: 0.
             count: Number of rows.
             base: Added to `first`.
         """
         asm = self.asm
-        pitch = 2 * tile.columns
-        asm.load(A, first)
+        asm.li(A, 0) if first is None else asm.load(A, first)
         if base is not None:
             asm.load(B, base)
             asm(f"S_ADD_INT {A}, {A}, {B}")
-        asm.scaled(A, A, pitch)
-        asm.add(A, A, offset)
+        asm.scaled(A, A, stored.pitch)
+        asm.add(A, A, stored.offset)
         asm.load(B, count)
         asm.li(X_BLOCK, tile.address)
         full = tile.columns // tile.width
         if full:
-            self.memory_rows(pitch, tile.width)
+            self.memory_rows(stored, tile.width)
             with asm.loop(BLOCK, full):
                 asm(f"{operation} {X_BLOCK}, {A}, {register}, {B}, 1")
                 asm.add(X_BLOCK, X_BLOCK, tile.pitch)
-                asm.add(A, A, 2 * tile.width)
+                asm.add(A, A, stored.bytes_of(tile.width))
         if tile.columns % tile.width:
-            self.memory_rows(pitch, tile.columns % tile.width)
+            self.memory_rows(stored, tile.columns % tile.width)
             asm(f"{operation} {X_BLOCK}, {A}, {register}, {B}, 1")
 
     def move_chunk(
@@ -200,8 +234,7 @@ class Tiles:
         address: int,
         columns: int,
         register: str,
-        offset: int,
-        pitch: int,
+        stored: Stored,
         base: State | None = None,
     ) -> None:
         """Moves a chunk of columns of the tile between memory and Vector SRAM.
@@ -211,8 +244,7 @@ class Tiles:
             address: In Vector SRAM.
             columns: Of the chunk.
             register: Address register.
-            offset: Bytes from there to row 0, column 0.
-            pitch: Bytes from row to row.
+            stored: Where, from there.
             base: Number of row 0 of the call, times the rows of the batch: None for 0.
         """
         asm = self.asm
@@ -220,21 +252,27 @@ class Tiles:
         if base is not None:
             asm.load(B, base)
             asm(f"S_ADD_INT {A}, {A}, {B}")
-        asm.scaled(A, A, pitch)
+        asm.scaled(A, A, stored.pitch)
         asm.load(B, State.COLUMN)
+        self.bytes_from(B, stored)
         asm(f"S_ADD_INT {A}, {A}, {B}")
-        asm.add(A, A, offset)
+        asm.add(A, A, stored.offset)
         asm.load(B, State.TILE_ROWS)
         asm.li(X_BLOCK, address)
-        self.memory_rows(pitch, columns)
+        self.memory_rows(stored, columns)
         asm(f"{operation} {X_BLOCK}, {A}, {register}, {B}, 2")
 
-    def for_rows(self, pointers: dict[str, int], work: Callable[[], None]) -> None:
-        """Repeats `work` for every row of the tile; pointers advance by a row each."""
+    def for_rows(
+        self,
+        pointers: dict[str, int],
+        work: Callable[[], None],
+        count: State = State.TILE_ROWS,
+    ) -> None:
+        """Repeats `work` for every row of the tile, or `count` rows; pointers advance by a row."""
         asm = self.asm
         for register, address in pointers.items():
             asm.li(register, address)
-        asm.load(GROUP, State.TILE_ROWS)
+        asm.load(GROUP, count)
         with asm.repeat(GROUP):
             work()
             for register in pointers:
@@ -252,7 +290,10 @@ class Tiles:
     def begin(self, weights: Weights, panels: Panels) -> None:
         """Starts the stream of a matrix: the first panel is on its way."""
         asm = self.asm
-        asm.li(A, weights.offset)
+        asm.li(A, weights.stored.offset + weights.first * weights.stored.pitch)
+        if weights.base is not None:
+            asm.load(B, weights.base)
+            asm(f"S_ADD_INT {A}, {A}, {B}")
         asm.store(A, State.OFFSET)
         asm.li(A, weights.outputs)
         asm.store(A, State.REMAINING)
@@ -261,8 +302,7 @@ class Tiles:
 
     def _prefetch(self, weights: Weights, panels: Panels) -> None:
         """Loads the next panel into the half that BUFFER does not name."""
-        asm, width = self.asm, self.geometry.width
-        pitch = 2 * weights.inputs
+        asm, width, stored = self.asm, self.geometry.mlen, weights.stored
         asm.load(A, State.REMAINING)
         with asm.skip_if("C_BEQ", A, "gp0"):
             asm.li(B, panels.rows)
@@ -274,16 +314,16 @@ class Tiles:
             asm(f"S_SUB_INT {W_BLOCK}, {W_BLOCK}, {BUFFER}")
             full = weights.inputs // width
             if full:
-                self.memory_rows(pitch, width)
+                self.memory_rows(stored, width)
                 with asm.loop(BLOCK, full):
                     asm(f"H_LD_M {W_BLOCK}, {A}, {weights.register}, {B}, 0")
                     asm.add(W_BLOCK, W_BLOCK, panels.rows * width)
-                    asm.add(A, A, 2 * width)
+                    asm.add(A, A, stored.bytes_of(width))
             if weights.inputs % width:
-                self.memory_rows(pitch, weights.inputs % width)
+                self.memory_rows(stored, weights.inputs % width)
                 asm(f"H_LD_M {W_BLOCK}, {A}, {weights.register}, {B}, 0")
             asm.load(A, State.OFFSET)
-            asm.add(A, A, panels.rows * pitch)
+            asm.add(A, A, panels.rows * stored.pitch)
             asm.store(A, State.OFFSET)
 
     def chunk(self, x: Tile, y: int, columns: int, weights: Weights, panels: Panels) -> None:
@@ -310,16 +350,32 @@ class Tiles:
                 asm.load(GROUP, State.GROUPS)
                 with asm.repeat(GROUP):
                     asm(f"MV {X_BLOCK}, {X_GROUP}", f"MV {W_BLOCK}, {W_PANEL}")
-                    with asm.loop(BLOCK, panels.blocks):
-                        asm(f"M_TMM 0, {X_BLOCK}, {W_BLOCK}")
-                        if panels.blocks > 1:
-                            asm.add(X_BLOCK, X_BLOCK, x.pitch)
-                            asm.add(W_BLOCK, W_BLOCK, panels.rows * width)
+                    self._accumulate(x, panels)
                     asm(f"M_MM_WO {Y_GROUP}, gp0, 0")
                     asm.add(X_GROUP, X_GROUP, group * width)
                     asm.add(Y_GROUP, Y_GROUP, group * width)
-                asm.add(W_PANEL, W_PANEL, blen * width)
+                asm.add(W_PANEL, W_PANEL, blen * geometry.mlen)
                 asm.add(Y_PANEL, Y_PANEL, blen)
+
+    def _accumulate(self, x: Tile, panels: Panels) -> None:
+        """Products of a group of rows with BLEN outputs over all inputs, MLEN at a time."""
+        asm, geometry = self.asm, self.geometry
+        mlen = geometry.mlen
+        per_row = geometry.width // mlen
+
+        def products(count: int, leave: bool) -> None:
+            for part in range(count):
+                asm(f"M_TMM 0, {X_BLOCK}, {W_BLOCK}")
+                if leave or part + 1 < count:
+                    step = mlen if part + 1 < count else x.pitch - (count - 1) * mlen
+                    asm.add(X_BLOCK, X_BLOCK, step)
+                    asm.add(W_BLOCK, W_BLOCK, panels.rows * mlen)
+
+        full, rest = divmod(panels.blocks, per_row)
+        if full:
+            with asm.loop(BLOCK, full):
+                products(per_row, leave=panels.blocks > per_row)
+        products(rest, leave=False)
 
     def product(
         self, x: Tile, y: int, weights: Weights, panels: Panels, epilogue: Epilogue, step: int
@@ -334,7 +390,10 @@ class Tiles:
             step: What COLUMN counts a whole chunk as.
         """
         asm, width = self.asm, self.geometry.width
-        asm.store("gp0", State.COLUMN)
+        if weights.outputs == 0:
+            return
+        asm.li(A, weights.first * step // width)
+        asm.store(A, State.COLUMN)
         self.begin(weights, panels)
         full, rest = divmod(weights.outputs, width)
         if full:

@@ -1,60 +1,28 @@
-"""The phases of a forward call, each as a routine over tiles of rows.
+"""The phases of a forward call before the head, each as a routine over tiles of rows.
 
 Between phases activations are in HBM, so that no phase depends on the number of tokens for its
 footprint. Rows are position-major over the batch (row = position * B + b): what a call computes,
 stores and attends to is one contiguous range of every table.
 """
 
-import math
-from collections.abc import Callable
-
-import numpy as np
-
 from npuvp.compiler.assembly import Assembly
-from npuvp.compiler.errors import CompileError
-from npuvp.compiler.layout import Allocator, Geometry, Layout
-from npuvp.compiler.linear import (
-    BLOCK,
-    GROUP,
-    PANEL,
-    PANELS,
-    W_BLOCK,
-    W_PANEL,
-    X_BLOCK,
-    X_GROUP,
-    Y_GROUP,
-    Y_PANEL,
-    A,
-    B,
-    Panels,
-    Tile,
-    Tiles,
-    Weights,
-)
+from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
+from npuvp.compiler.kv_cache import KeysAndValues
+from npuvp.compiler.layout import Layout
+from npuvp.compiler.linear import X_BLOCK, X_GROUP, Y_GROUP, A, B, Panels, Tile, Weights
 from npuvp.compiler.state import State
 
 __all__ = ["LAYER", "Phases"]
 
-#: Address register of the layer's base.
-LAYER = "a1"
-_GLOBAL = "a0"
-_OFFSETS = "a2"
 
-
-def _bits(value: float) -> int:
-    """Bit pattern of a float32."""
-    return int(np.float32(value).view(np.uint32))
-
-
-class Phases:
+class Phases(KeysAndValues):
     """Emits the phases.
 
     Args:
         asm: Where to.
         layout: Of memory.
         tokens_at: Words of INT SRAM from here on are free for token ids.
-        confidences: FP SRAM and INT SRAM addresses of the maxima, sums and candidates of the head.
-        guidance: Scale of classifier-free guidance; 0: none.
+        core: For which of the cores that share the work.
     """
 
     def __init__(
@@ -62,108 +30,29 @@ class Phases:
         asm: Assembly,
         layout: Layout,
         tokens_at: int,
-        maxima: int,
-        sums: int,
-        candidates: int,
-        guidance: float = 0.0,
+        core: int = 0,
     ):
-        self.asm = asm
-        self.layout = layout
-        self.geometry: Geometry = layout.geometry
-        self.tiles = Tiles(asm, layout.geometry)
+        super().__init__(asm, layout, core)
         self.tokens_at = tokens_at
-        self.maxima, self.sums, self.candidates = maxima, sums, candidates
-        self.guidance = guidance
 
-    # Helpers
-
-    def _address(self, register: str, name: str) -> None:
-        self.asm(f"LIA {register}, {self.layout.addresses[name]}, {A}, {B}")
-
-    def _float(self, register: str, value: float) -> None:
-        self.asm.li(A, _bits(value))
-        self.asm(f"S_SET_FP {register}, {A}")
-
-    def _fence(self) -> None:
-        self.asm("C_FENCE 0xFFFF")
-
-    def _tile_rows(self, name: str, per_row: int, fixed: int) -> int:
-        """The largest tile that fits: rows of Vector SRAM per token and in any case."""
-        geometry = self.geometry
-        most = self.layout.shape.length * self.layout.shape.batch
-        rows = (geometry.vector_rows - fixed) // per_row // geometry.group * geometry.group
-        if rows < geometry.group:
-            raise CompileError(
-                [
-                    f"phase {name}: {per_row} rows per token for {geometry.group} tokens and {fixed} "
-                    f"more take {per_row * geometry.group + fixed} rows of {geometry.width}, "
-                    f"Vector SRAM has {geometry.vector_rows}"
-                ]
-            )
-        return min(rows, -(-most // geometry.group) * geometry.group)
-
-    def _rows(self, memory: Allocator, name: str, rows: int) -> int:
-        return memory.take(name, rows * self.geometry.width)
-
-    def _vector(self) -> Allocator:
-        geometry = self.geometry
-        return Allocator("Vector SRAM", geometry.vector_rows * geometry.width, unit="elements")
-
-    def _tile(self, memory: Allocator, name: str, rows: int, columns: int) -> Tile:
-        width = self.geometry.width
-        blocks = -(-columns // width)
-        return Tile(self._rows(memory, name, rows * blocks), rows, columns, width)
-
-    def _load_norm(self, register: str, offset: int, at: int) -> None:
-        """A norm's weights into whole rows."""
-        asm, hidden = self.asm, self.layout.spec.hidden
-        asm.li(A, offset)
-        asm.li(B, 1)
-        asm.li(X_BLOCK, at)
-        self.tiles.memory_rows(2 * hidden, hidden)
-        asm(f"H_LD_V {X_BLOCK}, {A}, {register}, {B}, 1")
-
-    def _norm(self, x: Tile, weight: int, square: int) -> None:
-        """RMSNorm of the tile's rows in place, rounded before and after the weight."""
-        asm = self.asm
-        self._float("f3", 1.0 / self.layout.spec.hidden)
-        self._float("f4", self.layout.spec.norm_eps)
-        asm.li(Y_PANEL, square)
-
-        def row() -> None:
-            asm("S_ADD_FP f1, f0, f0", f"MV {X_BLOCK}, {X_GROUP}")
-            with asm.loop(BLOCK, x.blocks):
-                asm(f"V_MUL_VV {Y_PANEL}, {X_BLOCK}, {X_BLOCK}", f"V_RED_SUM f1, {Y_PANEL}")
-                asm.add(X_BLOCK, X_BLOCK, x.pitch)
-            asm(
-                "S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1"
-            )
-            asm(f"MV {X_BLOCK}, {X_GROUP}")
-            asm.li(W_BLOCK, weight)
-            with asm.loop(BLOCK, x.blocks):
-                asm(f"V_MUL_VF {X_BLOCK}, {X_BLOCK}, f1")
-                asm(f"V_MUL_VV {X_BLOCK}, {X_BLOCK}, {W_BLOCK}")
-                asm.add(X_BLOCK, X_BLOCK, x.pitch)
-                asm.add(W_BLOCK, W_BLOCK, x.width)
-
-        self.tiles.for_rows({X_GROUP: x.address}, row)
-
-    def _layer_weights(self, role: str, outputs: int, inputs: int) -> Weights:
-        return Weights(LAYER, self.layout.offsets[role], outputs, inputs)
+    @property
+    def embedded_rows(self) -> int:
+        """Rows that a core fetches from the embedding at once; the cores take turns."""
+        geometry, shape, cores = self.geometry, self.layout.shape, self.layout.cores
+        blocks = -(-self.layout.spec.hidden // geometry.width)
+        positions = shape.length if cores == 1 else -(-shape.span // cores)
+        room = min(geometry.int_words - self.tokens_at, shape.batch * positions)
+        return min(room, geometry.vector_rows // blocks)
 
     # Phases
 
     def embed(self) -> None:
         """x <- rows of the embedding."""
-        asm, spec, geometry = self.asm, self.layout.spec, self.geometry
-        blocks = -(-spec.hidden // geometry.width)
-        room = min(
-            geometry.int_words - self.tokens_at,
-            self.layout.shape.batch * self.layout.shape.length,
-        )
-        rows = min(room, geometry.vector_rows // blocks)
-        self._address(_GLOBAL, "embedding")
-        self._address(_OFFSETS, "x")
+        asm, spec = self.asm, self.layout.spec
+        rows, cores = self.embedded_rows, self.layout.cores
+        embedding, x = self.layout.stored["embedding"], self.layout.stored["x"]
+        self._address(GLOBAL, "embedding")
+        self._address(OTHER, "x")
         self._address("a3", "tokens")
 
         def tile() -> None:
@@ -177,317 +66,60 @@ class Phases:
             asm.csr("dma_pitch", 0)
             asm.csr("dma_len", 1)
             asm(f"H_LD_INT {X_BLOCK}, {A}, a3, {B}, 1", "C_FENCE 0xFFFF")
-            self.tiles.memory_rows(2 * spec.hidden, spec.hidden)
+            self.tiles.memory_rows(embedding, spec.hidden)
             asm.label("decide_row")
-            asm(f"H_GATHER_V gp0, {X_BLOCK}, {_GLOBAL}, {B}, 1")
+            asm(f"H_GATHER_V gp0, {X_BLOCK}, {GLOBAL}, {B}, 1")
             asm.load(A, State.TILE)
-            asm.scaled(A, A, 2 * spec.hidden)
-            asm(f"H_ST_V gp0, {A}, {_OFFSETS}, {B}, 2")
+            asm.scaled(A, A, x.pitch)
+            self.tiles.memory_rows(x, spec.hidden)
+            asm(f"H_ST_V gp0, {A}, {OTHER}, {B}, 2")
 
-        self.tiles.over_tiles(rows, State.ROWS, tile)
-        self._fence()
+        self.tiles.over_tiles(rows, State.ROWS, tile, self.core, cores)
+        self._end()
 
-    def qkv(self) -> None:
-        """q, and the rows of the call in the cache of keys and values, from x."""
-        asm, spec, geometry = self.asm, self.layout.spec, self.geometry
-        width = geometry.width
-        blocks = -(-spec.hidden // width)
-        q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        rows = self._tile_rows("qkv", blocks + 4, blocks + 1)
-        memory = self._vector()
-        x = self._tile(memory, "x", rows, spec.hidden)
-        y = self._rows(memory, "chunk", rows)
-        turned = self._rows(memory, "chunk, halves swapped", rows)
-        cosine = self._rows(memory, "cosine", rows)
-        sine = self._rows(memory, "sine", rows)
-        weight = self._rows(memory, "attn_norm", blocks)
-        square = self._rows(memory, "squares", 1)
-        if width % spec.head_dim:
-            raise CompileError([f"head_dim: {spec.head_dim}, allowed: a divisor of vlen = {width}"])
-        taken = width  # the rotation's tile
-        self._load_norm(LAYER, self.layout.offsets["attn_norm"], weight)
-        self._address(_GLOBAL, "rotation")
-        asm.li(A, width)
-        self.tiles.memory_rows(2 * width, width)
-        asm(f"H_LD_M gp0, gp0, {_GLOBAL}, {A}, 3")
-        self._address(_GLOBAL, "cosine")
-        self._address(_OFFSETS, "sine")
-        self._address("a3", "q")
-        self._address("a4", "x")
-        asm.load(A, State.FIRST)
-        asm.scaled(A, A, self.layout.shape.batch)
-        asm.store(A, State.ROW)
-
-        def rope(columns: int) -> None:
-            """The chunk at y, rotated."""
-            asm.li(Y_PANEL, turned)
-            asm.li(W_PANEL, 0)
-            with asm.loop(PANEL, -(-columns // geometry.blen)):
-                asm.li(X_GROUP, y)
-                asm(f"MV {Y_GROUP}, {Y_PANEL}")
-                asm.load(GROUP, State.GROUPS)
-                with asm.repeat(GROUP):
-                    asm(f"M_TMM 0, {X_GROUP}, {W_PANEL}", f"M_MM_WO {Y_GROUP}, gp0, 0")
-                    asm.add(X_GROUP, X_GROUP, geometry.group * width)
-                    asm.add(Y_GROUP, Y_GROUP, geometry.group * width)
-                asm.add(W_PANEL, W_PANEL, geometry.blen * width)
-                asm.add(Y_PANEL, Y_PANEL, geometry.blen)
-
-            def row() -> None:
-                asm(
-                    f"V_MUL_VV {X_GROUP}, {X_GROUP}, {X_BLOCK}",
-                    f"V_MUL_VV {Y_GROUP}, {Y_GROUP}, {W_BLOCK}",
-                    f"V_ADD_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}",
-                )
-
-            pointers = {X_GROUP: y, Y_GROUP: turned, X_BLOCK: cosine, W_BLOCK: sine}
-            self.tiles.for_rows(pointers, row)
-
-        def query(columns: int) -> None:
-            rope(columns)
-            self.tiles.move_chunk("H_ST_V", y, columns, "a3", 0, 2 * q_columns)
-
-        def keep(role: str) -> Callable[[int], None]:
-            def store(columns: int) -> None:
-                if role == "keys":
-                    rope(columns)
-                offset = self.layout.offsets[role]
-                self.tiles.move_chunk(
-                    "H_ST_V", y, columns, LAYER, offset, 2 * kv_columns, State.ROW
-                )
-
-            return store
-
-        def tile() -> None:
-            self.tiles.move("H_LD_V", x, "a4", 0, State.TILE, State.TILE_ROWS)
-            for register, at in ((_GLOBAL, cosine), (_OFFSETS, sine)):
-                table = Tile(at, rows, width, width)
-                self.tiles.move(
-                    "H_LD_V", table, register, 0, State.TILE, State.TILE_ROWS, State.ROW
-                )
-            self._norm(x, weight, square)
-            for role, outputs, epilogue in (
-                ("q", q_columns, query),
-                ("k", kv_columns, keep("keys")),
-                ("v", kv_columns, keep("values")),
-            ):
-                weights = self._layer_weights(role, outputs, spec.hidden)
-                panels = Panels.plan(geometry, role, spec.hidden, outputs, taken)
-                self.tiles.product(x, y, weights, panels, epilogue, 2 * width)
-
-        self.tiles.over_tiles(rows, State.ROWS, tile)
-        self._fence()
-
-    def attention(self, padded: bool) -> None:
-        """o from q and the cache: for every row of the batch and head, a group of queries at a
-        time against all keys.
-
-        Args:
-            padded: Whether prompts are padded, so that rows of the batch see different keys.
-        """
-        asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        width, group, blen, tiles = (
-            geometry.width,
-            geometry.group,
-            geometry.blen,
-            self.layout.key_tiles,
-        )
-        if 2 * tiles * width > geometry.matrix_rows:
-            raise CompileError(
-                [
-                    f"keys and values of a head, {shape.length} x {spec.head_dim}: "
-                    f"{2 * tiles} tiles, Matrix SRAM has {geometry.matrix_rows // width}"
-                ]
-            )
-        memory = self._vector()
-        q = self._rows(memory, "queries of a head", group)
-        o = self._rows(memory, "outputs of a head", group)
-        scores = self._rows(memory, "scores", group * tiles)
-        seen = self._rows(memory, "key mask", tiles)
-        lowest = self._rows(memory, "row of -inf", 1)
-        q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        batch, head = shape.batch, spec.head_dim
-        masked = [tile for tile in range(tiles) if padded or (tile + 1) * width > shape.length]
-        # Registers that live across a head.
-        q_offset, kv_offset, left_group, left_heads, left_batch = (
-            "gp1",
-            "gp2",
-            "gp3",
-            "gp4",
-            "gp5",
-        )
-        first, rows, at, other, inner, address, column, count, mask = (
-            "gp6",
-            "gp7",
-            "gp8",
-            "gp9",
-            "gp10",
-            "gp11",
-            "gp12",
-            "gp13",
-            "gp14",
-        )
-        self._address(_GLOBAL, "q")
-        self._address(_OFFSETS, "o")
-        self._address("a3", "key_mask")
-        asm.li(at, width)
-        asm.li(other, lowest)
-        self._float("f5", -math.inf)
-        self._float("f6", head**-0.5)
-        asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f5")
-        asm.li(q_offset, 0)
-        asm.li(kv_offset, 0)
-        asm.li(mask, 0)
-
-        def load_mask() -> None:
-            if not masked:
-                return
-            asm.li(at, seen)
-            asm.li(rows, tiles)
-            self.tiles.memory_rows(2 * width, width)
-            asm(f"H_LD_V {at}, {mask}, a3, {rows}, 1")
-            asm.add(mask, mask, 2 * width * tiles)
-
-        def load_cache(role: str, first_tile: int) -> None:
-            asm.add(address, kv_offset, self.layout.offsets[role])
-            self.tiles.memory_rows(2 * kv_columns * batch, head)
-            for tile in range(tiles):
-                asm.li(at, (first_tile + tile) * width * width)
-                asm.li(rows, min(width, shape.length - tile * width))
-                asm(f"H_LD_M {at}, {address}, {LAYER}, {rows}, 0")
-                if tile + 1 < tiles:
-                    asm.add(address, address, 2 * kv_columns * batch * width)
-
-        def move_head(operation: str, register: str, place: int) -> None:
-            """Queries or outputs of the group of rows."""
-            asm.scaled(address, first, 2 * q_columns * batch)
-            asm(f"S_ADD_INT {address}, {address}, {q_offset}")
-            asm.li(at, place)
-            self.tiles.memory_rows(2 * q_columns * batch, head)
-            asm(f"{operation} {at}, {address}, {register}, {rows}, 1")
-
-        def softmax() -> None:
-            asm.li(at, scores)
-            asm(f"MV {count}, {rows}")
-            with asm.repeat(count):
-                asm("S_ADD_FP f1, f5, f0", "S_ADD_FP f2, f0, f0")
-                for tile in range(tiles):
-                    if tile:
-                        asm.add(other, at, tile * group * width)
-                    row = other if tile else at
-                    if tile in masked:
-                        asm.li(inner, seen + tile * width)
-                        asm.li(column, lowest)
-                        asm(f"V_SELECT_VVM {row}, {row}, {column}, {inner}")
-                    asm(f"V_RED_MAX f1, {row}, 0")
-                for tile in range(tiles):
-                    if tile:
-                        asm.add(other, at, tile * group * width)
-                    row = other if tile else at
-                    asm(
-                        f"V_SUB_VF {row}, {row}, f1, 0, 0",
-                        f"V_MUL_VF {row}, {row}, f6",
-                        f"V_EXP_V {row}, {row}, 0",
-                        f"V_RED_SUM f2, {row}",
-                    )
-                asm("S_RECI_FP f2, f2")
-                for tile in range(tiles):
-                    if tile:
-                        asm.add(other, at, tile * group * width)
-                    row = other if tile else at
-                    asm(f"V_MUL_VF {row}, {row}, f2")
-                asm.add(at, at, width)
-
-        def queries() -> None:
-            """A group of rows of one head."""
-            move_head("H_LD_V", _GLOBAL, q)
-            for tile in range(tiles):
-                asm.li(at, q)
-                asm.li(other, tile * width * width)
-                asm.li(address, scores + tile * group * width)
-                keys = min(width, shape.length - tile * width)
-                with asm.loop(inner, -(-keys // blen)):
-                    asm(f"M_TMM 0, {at}, {other}", f"M_MM_WO {address}, gp0, 0")
-                    asm.add(other, other, blen * width)
-                    asm.add(address, address, blen)
-            softmax()
-            asm.li(column, tiles * width * width)
-            asm.li(address, o)
-            with asm.loop(inner, -(-head // blen)):
-                asm.li(at, scores)
-                asm(f"MV {other}, {column}")
-                for tile in range(tiles):
-                    asm(f"M_MM 0, {other}, {at}")
-                    if tile + 1 < tiles:
-                        asm.add(at, at, group * width)
-                        asm.add(other, other, width * width)
-                asm(f"M_MM_WO {address}, gp0, 0")
-                asm.add(column, column, blen * width)
-                asm.add(address, address, blen)
-            move_head("H_ST_V", _OFFSETS, o)
-
-        with asm.loop(left_batch, batch):
-            load_mask()
-            with asm.loop(left_heads, spec.kv_heads):
-                load_cache("keys", 0)
-                load_cache("values", tiles)
-                with asm.loop(left_group, spec.group):
-                    asm.li(first, 0)
-                    again = asm.new_label("queries")
-                    asm.label(again)
-                    asm.load(rows, State.COUNT)
-                    asm(f"S_SUB_INT {rows}, {rows}, {first}")
-                    asm.li(other, group)
-                    asm.minimum(rows, other)
-                    queries()
-                    asm.add(first, first, group)
-                    asm.load(at, State.COUNT)
-                    asm(f"C_BLTU {first}, {at}, {again}")
-                    asm.add(q_offset, q_offset, 2 * head)
-                asm.add(kv_offset, kv_offset, 2 * head)
-        self._fence()
-
-    def _residual(self, name: str, source: str, role: str, inputs: int) -> None:
+    def _residual(self, name: str, source: str, role: str) -> None:
         """x <- x + source . transpose(weights)."""
         asm, spec, geometry = self.asm, self.layout.spec, self.geometry
+        stored = self.layout.stored
+        inputs = stored[source].columns
         blocks = -(-inputs // geometry.width)
         rows = self._tile_rows(name, blocks + 2, 0)
         memory = self._vector()
         x = self._tile(memory, source, rows, inputs)
         y = self._rows(memory, "chunk", rows)
         old = self._rows(memory, "residual", rows)
-        self._address(_GLOBAL, source)
-        self._address(_OFFSETS, "x")
-        weights = self._layer_weights(role, spec.hidden, inputs)
-        panels = Panels.plan(geometry, role, inputs, spec.hidden, 0)
+        self._address(GLOBAL, source)
+        self._address(OTHER, "x")
+        weights = self._layer_weights(role, spec.hidden, geometry.blen)
+        panels = Panels.plan(geometry, role, inputs, weights.outputs, 0)
 
         def add(columns: int) -> None:
-            pitch = 2 * spec.hidden
-            self.tiles.move_chunk("H_LD_V", old, columns, _OFFSETS, 0, pitch)
+            self.tiles.move_chunk("H_LD_V", old, columns, OTHER, stored["x"])
             self.tiles.for_rows(
                 {X_GROUP: y, Y_GROUP: old},
                 lambda: asm(f"V_ADD_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}"),
             )
-            self.tiles.move_chunk("H_ST_V", y, columns, _OFFSETS, 0, pitch)
+            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, stored["x"])
 
         def tile() -> None:
-            self.tiles.move("H_LD_V", x, _GLOBAL, 0, State.TILE, State.TILE_ROWS)
+            self.tiles.move("H_LD_V", x, GLOBAL, stored[source], State.TILE, State.TILE_ROWS)
+            self._quantise(x)
             self.tiles.product(x, y, weights, panels, add, 2 * geometry.width)
 
         self.tiles.over_tiles(rows, State.ROWS, tile)
-        self._fence()
+        self._end()
 
     def attention_output(self) -> None:
         """x <- x + o . transpose(Wo)."""
-        self._residual("o", "o", "o", self.layout.spec.heads * self.layout.spec.head_dim)
+        self._residual("o", "o", "o")
 
     def down(self) -> None:
         """x <- x + gated . transpose(Wdown)."""
-        self._residual("down", "gated", "down", self.layout.spec.mlp)
+        self._residual("down", "gated", "down")
 
     def gate_up(self) -> None:
         """gated <- silu(gate) * up, of the normalised x."""
-        asm, spec, geometry = self.asm, self.layout.spec, self.geometry
+        spec, geometry = self.layout.spec, self.geometry
         width = geometry.width
         blocks = -(-spec.hidden // width)
         rows = self._tile_rows("gate_up", blocks + 2, blocks + 1)
@@ -497,10 +129,27 @@ class Phases:
         other = self._rows(memory, "gate", rows)
         weight = self._rows(memory, "mlp_norm", blocks)
         square = self._rows(memory, "squares", 1)
-        self._load_norm(LAYER, self.layout.offsets["mlp_norm"], weight)
-        self._address(_GLOBAL, "x")
-        self._address(_OFFSETS, "gated")
-        pitch = 2 * spec.mlp
+        self._load_norm(LAYER, "mlp_norm", weight)
+        self._address(GLOBAL, "x")
+        self._address(OTHER, "gated")
+
+        def tile() -> None:
+            self.tiles.move(
+                "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS
+            )
+            self._norm(x, weight, square)
+            self._quantise(x)
+            gate, up = (self._layer_weights(n, spec.mlp, geometry.blen) for n in ("gate", "up"))
+            self._gated(x, y, other, gate, up)
+
+        self.tiles.over_tiles(rows, State.ROWS, tile)
+        self._end()
+
+    def _gated(self, x: Tile, y: int, other: int, gate: Weights, up: Weights) -> None:
+        """gated, at address register OTHER, <- silu(gate) * up of a tile; `y` and `other` are rows
+        for chunks of it."""
+        asm, geometry = self.asm, self.geometry
+        gated = self.layout.stored["gated"]
 
         def silu(columns: int) -> None:
             self._float("f3", -1.0)
@@ -515,182 +164,17 @@ class Phases:
                     f"V_MUL_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}",
                 ),
             )
-            self.tiles.move_chunk("H_ST_V", y, columns, _OFFSETS, 0, pitch)
+            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, gated)
 
         def multiply(columns: int) -> None:
-            self.tiles.move_chunk("H_LD_V", other, columns, _OFFSETS, 0, pitch)
+            self.tiles.move_chunk("H_LD_V", other, columns, OTHER, gated)
             self.tiles.for_rows(
                 {X_GROUP: y, Y_GROUP: other},
                 lambda: asm(f"V_MUL_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}"),
             )
-            self.tiles.move_chunk("H_ST_V", y, columns, _OFFSETS, 0, pitch)
+            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, gated)
 
-        def tile() -> None:
-            self.tiles.move("H_LD_V", x, _GLOBAL, 0, State.TILE, State.TILE_ROWS)
-            self._norm(x, weight, square)
-            for role, epilogue in (("gate", silu), ("up", multiply)):
-                weights = self._layer_weights(role, spec.mlp, spec.hidden)
-                panels = Panels.plan(geometry, role, spec.hidden, spec.mlp, 0)
-                self.tiles.product(x, y, weights, panels, epilogue, 2 * width)
-                asm("C_FENCE 4")
-
-        self.tiles.over_tiles(rows, State.ROWS, tile)
-        self._fence()
-
-    def head(self) -> None:
-        """For every sampled row: running maximum with its token, and the sum of exponentials. The
-        logits of a chunk of the vocabulary are used where they are made and never stored.
-
-        The state of position i of row b of the batch is word b * SPAN + i.
-        """
-        asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        width = geometry.width
-        blocks = -(-spec.hidden // width)
-        rows = self._tile_rows("head", blocks + 1, blocks + 3)
-        if self.guidance:
-            # The rows with and without the prompt must be in one tile.
-            whole = math.lcm(geometry.group, shape.batch)
-            room = (geometry.vector_rows - blocks - 3) // (blocks + 1)
-            rows = min(room // whole, -(-rows // whole)) * whole
-            if rows == 0:
-                raise CompileError(
-                    [
-                        f"phase head: {whole} rows (groups of {geometry.group}, guided positions "
-                        f"of {shape.batch}) do not fit in Vector SRAM"
-                    ]
-                )
-        memory = self._vector()
-        x = self._tile(memory, "x", rows, spec.hidden)
-        y = self._rows(memory, "logits", rows)
-        weight = self._rows(memory, "final_norm", blocks)
-        square = self._rows(memory, "squares", 1)
-        seen = self._rows(memory, "vocabulary mask", 1)
-        lowest = self._rows(memory, "row of -inf", 1)
-        self._address(_GLOBAL, "final_norm")
-        self._load_norm(_GLOBAL, 0, weight)
-        self._address(_GLOBAL, "vocab_mask")
-        asm.li(A, seen)
-        asm.li(B, 1)
-        self.tiles.memory_rows(2 * width, width)
-        asm(f"H_LD_V {A}, gp0, {_GLOBAL}, {B}, 1")
-        self._float("f5", -math.inf)
-        asm.li(A, width)
-        asm.li(B, lowest)
-        asm(f"V_SHFT_V {B}, {B}, {A}", f"V_ADD_VF {B}, {B}, f5")
-        self._address(_GLOBAL, "x")
-        self._address(_OFFSETS, "head")
-        # Rows of the call to skip, and how many there are.
-        asm.load(A, State.LOW)
-        asm.load(B, State.FIRST)
-        asm(f"S_SUB_INT {A}, {A}, {B}")
-        asm.scaled(A, A, shape.batch)
-        asm.store(A, State.ROW)
-        asm.load(A, State.SPAN)
-        asm.scaled(B, A, shape.batch)
-        asm.store(B, State.HEAD_ROWS)
-        # Nothing seen yet.
-        asm.scaled(GROUP, A, shape.samples)
-        asm.li(A, 0)
-        with asm.repeat(GROUP):
-            asm(f"S_ST_FP f5, {A}, {self.maxima}", f"S_ST_FP f0, {A}, {self.sums}")
-            asm(f"S_ST_INT gp0, {A}, {self.candidates}")
-            asm.add(A, A, 1)
-
-        word, row_of_batch, token, span, index = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
-        hidden, samples = PANEL, BLOCK
-
-        def statistics(columns: int) -> None:
-            # Word and batch row of the tile's first row.
-            asm.load(A, State.TILE)
-            asm.load(span, State.SPAN)
-            asm.li(word, 0)
-            if shape.batch > 1:
-                asm.li(B, shape.batch)
-                again, done = asm.new_label("position"), asm.new_label("position_done")
-                asm.label(again)
-                asm(f"C_BLTU {A}, {B}, {done}")
-                asm(f"S_SUB_INT {A}, {A}, {B}")
-                asm.add(word, word, 1)
-                asm(f"C_JUMP {again}")
-                asm.label(done)
-                asm(f"MV {row_of_batch}, {A}", f"S_MUL_INT {A}, {A}, {span}")
-                asm(f"S_ADD_INT {word}, {word}, {A}")
-            else:
-                asm(f"MV {word}, {A}")
-            asm.load(token, State.COLUMN)
-            if self.guidance:
-                asm.li(samples, shape.samples)
-                self._float("f4", self.guidance + 1)
-                asm.li(hidden, y + shape.samples * width)
-
-            def row() -> None:
-                if self.guidance:
-                    # u + (scale + 1) (c - u), in the rows with the prompt.
-                    with asm.skip_if("C_BGEU", row_of_batch, samples):
-                        row_with_prompt()
-                    asm.add(hidden, hidden, width)
-                    step()
-                else:
-                    row_with_prompt()
-                    step()
-
-            def row_with_prompt() -> None:
-                if self.guidance:
-                    asm(
-                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {hidden}",
-                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
-                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {hidden}",
-                    )
-                if columns < width:
-                    asm.li(A, seen)
-                    asm.li(B, lowest)
-                    asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
-                asm(
-                    f"S_LD_FP f1, {word}, {self.maxima}",
-                    f"S_LD_FP f2, {word}, {self.sums}",
-                    f"S_LD_INT {index}, {word}, {self.candidates}",
-                    "S_ADD_FP f3, f1, f0",
-                    f"V_RED_MAX_IDX {index}, {X_GROUP}, {token}, f1",
-                    "S_SUB_FP f3, f3, f1",
-                    "S_EXP_FP f3, f3",
-                    "S_MUL_FP f2, f2, f3",
-                    f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0",
-                    f"V_EXP_V {X_GROUP}, {X_GROUP}, 0",
-                    f"V_RED_SUM f2, {X_GROUP}",
-                    f"S_ST_FP f1, {word}, {self.maxima}",
-                    f"S_ST_FP f2, {word}, {self.sums}",
-                    f"S_ST_INT {index}, {word}, {self.candidates}",
-                )
-
-            def step() -> None:
-                if shape.batch > 1:
-                    # The next row is the same position of the next row of the batch.
-                    asm(f"S_ADD_INT {word}, {word}, {span}")
-                    asm.add(row_of_batch, row_of_batch, 1)
-                    asm.li(A, shape.batch)
-                    with asm.skip_if("C_BNE", row_of_batch, A):
-                        asm.li(row_of_batch, 0)
-                        asm(f"S_MUL_INT {A}, {A}, {span}", f"S_SUB_INT {word}, {word}, {A}")
-                        asm.add(word, word, 1)
-                else:
-                    asm.add(word, word, 1)
-
-            self.tiles.for_rows({X_GROUP: y}, row)
-
-        weights = Weights(_OFFSETS, 0, spec.vocab, spec.hidden)
-        panels = Panels.plan(geometry, "head", spec.hidden, spec.vocab, 0)
-
-        def tile() -> None:
-            self.tiles.move("H_LD_V", x, _GLOBAL, 0, State.TILE, State.TILE_ROWS, State.ROW)
-            self._norm(x, weight, square)
-            self.tiles.product(x, y, weights, panels, statistics, width)
-
-        self.tiles.over_tiles(rows, State.HEAD_ROWS, tile)
-        # Confidences take the place of the maxima.
-        asm.load(A, State.SPAN)
-        asm.scaled(GROUP, A, shape.samples)
-        asm.li(A, 0)
-        with asm.repeat(GROUP):
-            asm(f"S_LD_FP f1, {A}, {self.sums}", "S_RECI_FP f1, f1")
-            asm(f"S_ST_FP f1, {A}, {self.maxima}")
-            asm.add(A, A, 1)
+        for weights, epilogue in ((gate, silu), (up, multiply)):
+            panels = Panels.plan(geometry, weights.stored.name, x.columns, weights.outputs, 0)
+            self.tiles.product(x, y, weights, panels, epilogue, 2 * geometry.width)
+            asm("C_FENCE 4")

@@ -1,13 +1,17 @@
 """The host: compiles, runs and reads back what was generated."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp.compiler.account import call_energies, phase_uses
+from npuvp.compiler.blocks import KINDS, canvas_ends, ended
 from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
+from npuvp.compiler.formats import Formats
 from npuvp.errors import Trap
 from npuvp.generation.calls import CallRecord, GenerationError, GenerationResult, Kind
 from npuvp.generation.machine import checked_prompt
@@ -36,14 +40,16 @@ def read_calls(
     outputs: dict[str, NDArray[Any]],
     before: NDArray[np.int32],
     times: list[int] | None = None,
+    energies: list[float] | None = None,
 ) -> list[CallRecord]:
     """Records of the calls from the firmware's logs.
 
     Args:
         compilation: What ran.
         outputs: Its output tensors.
-        before: Canvas at the start, (B, L).
+        before: Canvas at the start, (B, L); of block diffusion with all masks that it can get.
         times: Cycle at which each call ended; None without a clock.
+        energies: Joules of each call likewise.
     """
     records = []
     last = 0
@@ -53,20 +59,25 @@ def read_calls(
         if span == 0:
             break
         after = np.ascontiguousarray(outputs["canvas_log"][index].T[: len(before)])
+        transfer = outputs["transfer_log"][index] != 0
+        seen = written = after.shape[1]
+        if kind in KINDS:
+            seen, written = canvas_ends(compilation.plan, compilation.shape.prompt, kind, first)
         cycles = None
         if times is not None:
             cycles, last = times[index] - last, times[index]
         records.append(
             CallRecord(
-                kind=refine if kind else "full",
-                block=block,
+                kind=KINDS.get(kind, refine if kind else "full"),
+                block=-1 if kind in KINDS and block == 0xFFFFFFFF else block,
                 step=step,
                 start=first,
                 length=count,
-                canvas_before=before,
-                canvas_after=after,
-                transfer=outputs["transfer_log"][index] != 0,
+                canvas_before=before[:, :seen],
+                canvas_after=after[:, :written],
+                transfer=transfer[:, :written],
                 cycles=cycles,
+                energy=None if energies is None else energies[index],
             )
         )
         before = after
@@ -81,6 +92,8 @@ def generate(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> GenerationResult:
     """Generates text on the simulated machine.
 
@@ -91,6 +104,8 @@ def generate(
         platform: Runs it; may be left out with `golden`.
         attention_mask: (B, P), 0 for padding; None: no padding.
         golden: Run the NumPy golden machine in its place: the same firmware without a clock.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        cores: How many of the platform's cores share the work; None: all.
 
     Returns:
         Tokens and a record of every call.
@@ -101,7 +116,14 @@ def generate(
         GenerationError: The published code fails or loops for ever at this point.
     """
     return generate_and_run(
-        model, tokens, plan, platform, attention_mask=attention_mask, golden=golden
+        model,
+        tokens,
+        plan,
+        platform,
+        attention_mask=attention_mask,
+        golden=golden,
+        formats=formats,
+        cores=cores,
     )[0]
 
 
@@ -113,6 +135,8 @@ def generate_and_run(
     *,
     attention_mask: ArrayLike | None = None,
     golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> tuple[GenerationResult, "Result | None"]:
     """As `generate`; returns the machine's result as well, None with `golden`."""
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
@@ -126,10 +150,17 @@ def generate_and_run(
     description = default_description() if platform is None else platform.description()
     batch, length = prompt.shape
     compilation = compile_generation(
-        checkpoint, description, plan, prompt_length=length, batch=batch, padding=padding
+        checkpoint,
+        description,
+        plan,
+        prompt_length=length,
+        batch=batch,
+        padding=padding,
+        formats=formats,
+        cores=cores,
     )
     compilation.firmware.segments += compilation.weight_segments()
-    masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
+    masks = np.full((batch, compilation.shape.length - length), checkpoint.spec.mask_id, np.int32)
     canvas = np.concatenate([prompt, masks], axis=1)
     shown = canvas
     if plan.cfg_scale:
@@ -137,6 +168,7 @@ def generate_and_run(
         shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
     inputs = {"tokens": shown.T}
     times: list[int] | None = None
+    energies: list[float] | None = None
     result: Result | None = None
     try:
         if golden:
@@ -149,11 +181,18 @@ def generate_and_run(
             outputs = result.outputs
             period = description["period_ps"]
             times = [time // period for time, _, _ in result.host_words]
+            energies = call_energies(result, period)
     except Trap as trap:
         for code, reason in TRAPS.items():
             if f"code {code}" in str(trap) and trap.message == "firmware trap":
                 raise GenerationError(reason) from trap
         raise
-    calls = read_calls(compilation, outputs, canvas, times)
+    calls = read_calls(compilation, outputs, canvas, times, energies)
     final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
-    return GenerationResult(final, calls, length), result
+    if plan.revision == "fast-dllm-v2":
+        final = ended(calls[-1].canvas_after, length, checkpoint.spec.eos_id)
+    if result is None:
+        return GenerationResult(final, calls, length), None
+    phases = phase_uses(result, description["period_ps"])
+    generated = GenerationResult(final, calls, length, result.time, result.energy.total, phases)
+    return generated, result

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from npuvp import html
+
 __all__ = [
     "Bools",
     "CallRecord",
@@ -15,6 +17,7 @@ __all__ = [
     "GenerationError",
     "GenerationResult",
     "Kind",
+    "PhaseUse",
     "Tokens",
 ]
 
@@ -99,8 +102,8 @@ class CallRecord:
         canvas_after: Shape (B, L), longer by one after a call that appends a token.
         transfer: Shape of `canvas_after`: what was committed. A position to which the mask token
             was committed stays masked.
-        cycles: Cycles of the simulated machine; None without one.
-        energy: Joules likewise.
+        cycles: Cycles of the simulated machine from the end of the call before; None without one.
+        energy: Joules likewise, an estimate; static energy included.
     """
 
     kind: Kind
@@ -116,6 +119,21 @@ class CallRecord:
 
 
 @dataclass(frozen=True)
+class PhaseUse:
+    """What the machine spent on one kind of work, over all calls.
+
+    Attributes:
+        seconds: Simulated time.
+        stalled: Of that, waiting for DMA.
+        energy: Joules, an estimate; static energy included.
+    """
+
+    seconds: float
+    stalled: float
+    energy: float
+
+
+@dataclass(frozen=True)
 class GenerationResult:
     """What was generated.
 
@@ -123,8 +141,50 @@ class GenerationResult:
         tokens: Final canvas, int32, shape (B, P + G); of Fast-dLLM v2 as long as it became.
         calls: One record per forward call.
         prompt_length: P.
+        seconds: Simulated time of the whole generation; None without a machine.
+        energy: Joules likewise, an estimate.
+        phases: By kind of work: ``embedding``, ``attention`` (projections included), ``ffn``,
+            ``head``, ``sampling`` and ``control``; they add up to `seconds` and `energy`. Empty
+            without a machine.
     """
 
     tokens: Tokens
     calls: list[CallRecord] = field(repr=False)
     prompt_length: int
+    seconds: float | None = None
+    energy: float | None = None
+    phases: dict[str, PhaseUse] = field(default_factory=dict, repr=False)
+
+    @property
+    def committed(self) -> int:
+        """Tokens that were written."""
+        return sum(int(call.transfer.sum()) for call in self.calls)
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Committed tokens per second of simulated time."""
+        return self.committed / self.seconds if self.seconds else None
+
+    @property
+    def tokens_per_joule(self) -> float | None:
+        """Committed tokens per joule."""
+        return self.committed / self.energy if self.energy else None
+
+    def _repr_html_(self) -> str:
+        text = f"{self.committed} tokens in {len(self.calls)} calls"
+        if self.seconds is not None and self.energy is not None:
+            text += f", {html.quantity(self.seconds, 's')}, {html.quantity(self.energy, 'J')} (estimate)"
+        calls = [
+            (i, call.kind, call.block, call.step, call.start, call.length, int(call.transfer.sum()),
+             "" if call.cycles is None else f"{call.cycles:,}")
+            for i, call in enumerate(self.calls)
+        ]  # fmt: skip
+        parts = [html.heading(text)]
+        if self.phases:
+            times = {name: use.seconds for name, use in self.phases.items()}
+            parts.append(html.bars(("phase", "time"), times, "s"))
+        written = [" ".join(map(str, row[self.prompt_length :])) for row in self.tokens.tolist()]
+        parts.append(html.table(("row", "tokens written"), enumerate(written)))
+        names = ("call", "kind", "block", "step", "start", "length", "written", "cycles")
+        parts.append(html.table(names, calls))
+        return "".join(parts)

@@ -156,4 +156,7 @@ class MaskedDiffusion(Generation):
                 # The published code writes EOS into the noisy logits, which are the plain ones
                 # only without noise.
                 logits[..., eos] = -np.inf
-        return tokens, chosen_probability(logits, tokens, place.wanted)
+        return tokens, self._confidence(logits, tokens, place.wanted)
+
+    def _confidence(self, logits: Floats, tokens: Tokens, wanted: Bools) -> NDArray[np.float64]:
+        return chosen_probability(logits, tokens, wanted)

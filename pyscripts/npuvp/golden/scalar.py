@@ -9,6 +9,7 @@ import numpy as np
 from npuvp.golden import elementary
 from npuvp.golden.faults import Fault
 from npuvp.golden.formats import float_of_bits
+from npuvp.golden.philox import gumbel, philox, uniform
 from npuvp.golden.state import CSR, Core, Decoded, Loop
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def _convert(core: Core, d: Decoded) -> None:
     core.write_fp(d.rd, np.float32(core.gp[d.rs1]))
 
 
+def _random(core: Core, d: Decoded) -> None:
+    counter = [core.csr_value(f"rng_counter{i}") for i in range(4)]
+    counter[1] = core.gp[d.rs1]
+    words = philox(counter, [core.csr_value("rng_key0"), core.csr_value("rng_key1")])[:1]
+    core.write_fp(d.rd, (gumbel(words) if d.rs2 else uniform(words))[0])
+
+
 SCALAR: dict[str, Scalar] = {
     "S_ADD_INT": _integer(lambda a, b, imm: a + b),
     "S_ADDI_INT": _integer(lambda a, b, imm: a + imm),
@@ -103,6 +111,7 @@ SCALAR: dict[str, Scalar] = {
     "S_SQRT_FP": _unary(elementary.sqrt),
     "S_LOG_FP": _unary(elementary.log),
     "S_CMP_FP": _compare_fp,
+    "S_RAND_FP": _random,
     "S_SET_FP": _set_fp,
     "S_ITOF": _convert,
     "S_LD_FP": _load_fp,

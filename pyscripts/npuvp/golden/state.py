@@ -96,7 +96,7 @@ class Core:
         self.gp = [0] * 16
         self.ha = [0] * 16
         self.fp: NDArray[np.float32] = np.zeros(8, np.float32)
-        self.csr = [0] * 32
+        self.csr = [0] * 64
         self.csr[CSR["stride"]] = 1
         self.csr[CSR["bmm_scale"]] = int(float_bits(np.float32(p["bmm_scale"])))
         self.csr[CSR["dma_block"]] = 32

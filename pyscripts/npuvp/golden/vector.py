@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from npuvp.golden import elementary, rows
 from npuvp.golden.faults import Fault
 from npuvp.golden.formats import Row, from_float, round_to, to_float
-from npuvp.golden.philox import gumbel, philox, uniform
+from npuvp.golden.philox import gumbel, gumbel_row, philox, uniform
 from npuvp.golden.rows import LaneMask
 from npuvp.golden.scalar import CONDITIONS
 from npuvp.golden.state import Core, Decoded
@@ -160,12 +160,34 @@ def _column_maximum(core: Core, d: Decoded) -> None:
 
 def _random(core: Core, d: Decoded) -> None:
     to = core.vector_row(core.gp[d.rd])
-    counters = np.zeros((-(-core.vlen // 4), 4), np.uint32)
-    counters[:, 0] = np.arange(len(counters))
+    counters = np.empty((-(-core.vlen // 4), 4), np.uint32)
+    counters[:, 0] = np.arange(len(counters), dtype=np.uint32) + np.uint32(
+        core.csr_value("rng_counter0")
+    )
+    counters[:, 1] = core.csr_value("rng_counter1")
     counters[:, 2] = core.gp[d.rs1]
+    counters[:, 3] = core.csr_value("rng_counter3")
     key = [core.csr_value("rng_key0"), core.csr_value("rng_key1")]
     words = philox(counters, key).reshape(-1)[: core.vlen]
     core.vector[to] = from_float(gumbel(words) if d.rs2 else uniform(words), core.vector)
+
+
+def _red_max_rand(core: Core, d: Decoded) -> None:
+    row = core.vector[core.vector_row(core.gp[d.rs1])]
+    skipped, first = core.gp[d.rs2] % 4, core.gp[d.rs2] // 4
+    noise = gumbel_row(
+        skipped + core.vlen,
+        core.csr_value("rng_counter1") << 32 | first,
+        core.csr_value("rng_counter3") << 32 | core.csr_value("rng_counter2"),
+        core.csr_value("rng_key1") << 32 | core.csr_value("rng_key0"),
+    )[skipped:]
+    x = to_float(row)
+    noisy = elementary.add(x, elementary.mul(core.csr_float("rng_scale"), noise))
+    found, value, lane = rows.max_index(noisy, core.fp[d.rs3])
+    if found:
+        core.write_gp(d.rd, core.gp[d.rs2] + int(lane))
+        core.write_fp(d.rs3, value)
+        core.write_fp(d.f1, x[lane])
 
 
 # Top-k
@@ -299,6 +321,7 @@ VECTOR: dict[str, Vector] = {
     "V_GET": _get,
     "V_COLMAX": _column_maximum,
     "V_RAND": _random,
+    "V_RED_MAX_RAND": _red_max_rand,
     "V_TOPK_MASK": _topk_mask,
     "V_TOPK_FP": _topk_fp,
     "V_TOPK": _topk,

@@ -157,8 +157,9 @@ class Assembler:
                     return found
                 if isinstance(found, Deferred):
                     return self.resolve_deferred(name, found, column, core)
+            # Before the end the name may still come: nobody reads a hint then, and finding one is slow.
             known = [*self.constants, *self.variables, *(label for _, label in self.labels)]
-            hint = difflib.get_close_matches(name, known, 1)
+            hint = difflib.get_close_matches(name, known, 1) if self.final else []
             raise UndefinedSymbolError(
                 f"undefined symbol {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""),
                 column,

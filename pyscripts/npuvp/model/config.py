@@ -84,6 +84,7 @@ _GENERIC = frozenset(
         "dtype",
         "initializer_range",
         "model_type",
+        "quantization_config",
         "torch_dtype",
         "transformers_version",
         "use_cache",
@@ -405,6 +406,14 @@ def parse_config(config: object, where: str = FILE) -> ModelSpec:
                 faults.append(f"{name}: missing, allowed: {text}")
         elif not any(_equal(config[name], choice) for choice in choices):
             faults.append(f"{name}: {config[name]!r} is not supported, allowed: {text}")
+    quantised = config.get("quantization_config")
+    if quantised is not None and (
+        not isinstance(quantised, dict) or quantised.get("quant_method") != "npuvp-mx"
+    ):
+        faults.append(
+            f"quantization_config: {quantised!r} is not supported, allowed: what npuvp quantise "
+            "writes (quant_method 'npuvp-mx')"
+        )
     for name, value in config.items():
         known = name in family.keys or name in family.fixed or name in family.silent
         if not known and value not in (None, False):

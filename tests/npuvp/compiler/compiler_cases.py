@@ -91,12 +91,14 @@ def load(name: str) -> Case:
 
 
 @cache
-def platform(vlen: int = 128, blen: int = 16, **core: object) -> Platform:
+def platform(vlen: int = 128, blen: int = 16, cores: int = 1, **core: object) -> Platform:
     """A machine with ideal memory; by default one row holds the hidden size of the cases."""
     made = Platform("compiler_cases")
     made.hbm("hbm", backend="ideal", size="1GiB", latency="100ns", bandwidth="400GB/s")
     core.setdefault("matrix_sram_bytes", 16 * 2 * vlen * vlen)
-    made.core("core0", vlen=vlen, mlen=vlen, blen=blen, hlen=16, **core)
+    core.setdefault("mlen", vlen)
+    for index in range(cores):
+        made.core(f"core{index}", vlen=vlen, blen=blen, hlen=16, **core)
     return made
 
 

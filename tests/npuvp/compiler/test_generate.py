@@ -5,6 +5,7 @@ import pytest
 from compiler_cases import NAMES, load, platform, same_calls, same_results
 
 import npuvp as vp
+from npuvp.compiler.runtime import generate_and_run
 from npuvp.generation.calls import GenerationError
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan
@@ -69,6 +70,34 @@ def test_recorded_case_in_the_golden_machine(name: str) -> None:
     assert same_calls(result.calls, case.transfer, case.after) == []
     assert np.array_equal(result.tokens, case.final)
     assert {call.cycles for call in result.calls} == {None}
+
+
+def test_time_and_energy_are_accounted_for() -> None:
+    case = load("fast0_dual_small")
+    result, run = generate_and_run(case.directory, case.prompt, case.plan, platform())
+    assert run is not None
+    assert list(result.phases) == ["embedding", "attention", "ffn", "head", "sampling", "control"]
+    uses = result.phases.values()
+    assert sum(use.seconds for use in uses) == pytest.approx(run.time)
+    assert sum(use.energy for use in uses) == pytest.approx(run.energy.total)
+    stalled = run.cycles_by_class["memory"] / run.cycles * run.time
+    assert sum(use.stalled for use in uses) == pytest.approx(stalled)
+    assert all(0 <= use.stalled < use.seconds for use in uses)
+    energies = [call.energy or 0.0 for call in result.calls]
+    # What is left is the way from the last call to the halt.
+    assert 0.999 * run.energy.total < sum(energies) < run.energy.total
+    full, refine = (
+        [
+            e
+            for e, call in zip(energies, result.calls, strict=True)
+            if (call.kind == "full") == is_full
+        ]
+        for is_full in (True, False)
+    )
+    assert 0 < 2 * max(refine) < min(full)
+    assert result.committed == case.plan.gen_length
+    assert result.tokens_per_second == pytest.approx(result.committed / run.time)
+    assert result.tokens_per_joule == pytest.approx(result.committed / run.energy.total)
 
 
 def test_a_refine_pass_computes_less() -> None:

@@ -14,7 +14,7 @@ TRAPS: list[tuple[str, str, str]] = [
     # words
     (".word 0x31", "illegal instruction word", "word 0x00000031: opcode 31 is unassigned"),
     (".word 0x33", "illegal instruction word", "opcode 33 is unassigned"),
-    (".word 0xC800003F", "illegal instruction word", "function 50 of opcode 3f is unassigned"),
+    (".word 0xDC00003F", "illegal instruction word", "function 55 of opcode 3f is unassigned"),
     (".word 0x43", "illegal instruction word", "M_BMM with field rd = 1 (must be 0)"),
     (".word 0x217", "illegal instruction word", "S_ADD_FP names f8 as fD (f0..f7 exist)"),
     (".word 0x2F", "illegal instruction word", "C_LOOP_START with imm = 0 (allowed: at least 1)"),

@@ -42,6 +42,20 @@ class AddressMapping {
         return plain_ ? extract(channel_, unit) : decode_any(unit).channel;
     }
 
+    /// The access after `unit` in its channel, if there is one up to `last`; else any after `last`.
+    std::uint64_t next_in_channel(std::uint64_t unit, std::uint64_t last,
+                                  std::uint32_t channel) const {
+        ++unit;
+        if (plain_) {
+            // Behind the block of this channel: over those of all others.
+            if (extract(channel_, unit) != channel)
+                unit += std::uint64_t{channel_.mask} << channel_.shift;
+            return unit;
+        }
+        while (unit <= last && decode_any(unit).channel != channel) ++unit;
+        return unit;
+    }
+
   private:
     /// A run of address bits and where it goes.
     struct Piece {

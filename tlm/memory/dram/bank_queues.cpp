@@ -18,11 +18,6 @@ BankQueues::BankQueues(int pseudo_channels, int banks, int depth)
     for (int index = static_cast<int>(entries_.size()) - 1; index >= 0; --index) release(index);
 }
 
-void BankQueues::release(int index) {
-    entries_[index].next = free_;
-    free_ = static_cast<std::int16_t>(index);
-}
-
 void BankQueues::append(std::int16_t& head, std::int16_t& tail, int index) {
     entries_[index].next = -1;
     if (head < 0) {
@@ -46,32 +41,10 @@ void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
     put(masks.hit[kind], hit);
     put(masks.miss[kind], miss);
     put(masks.hit_first[kind],
-        hit && miss && entries_[list.hit_head].arrival <= entries_[list.miss_head].arrival);
+        hit && miss && !earlier(entries_[list.miss_head].arrival, entries_[list.hit_head].arrival));
 }
 
-bool BankQueues::push(const Entry& entry) {
-    const std::int16_t index = free_;
-    free_ = entries_[index].next;
-    Entry& e = entries_[index];
-    e = entry;
-    e.order = arrivals_++;
-    ++size_[e.kind];
-    if (e.kind == kWrite) ++writes_at_[bucket(e.unit)];
-    Bank& b = at(e.pc, e.bank);
-    List& list = b.lists[e.kind];
-    const bool hits = ((masks_[e.pc].open >> e.bank) & 1) != 0 && b.row == e.row;
-    const bool first = (hits ? list.hit_head : list.miss_head) < 0;
-    if (hits) {
-        append(list.hit_head, list.hit_tail, index);
-    } else {
-        append(list.miss_head, list.miss_tail, index);
-    }
-    if (first) refresh_masks(e.pc, e.bank, e.kind);
-    return first;
-}
-
-bool BankQueues::write_waits(int pc, int bank, std::uint64_t unit) const {
-    if (size_[kWrite] == 0 || writes_at_[bucket(unit)] == 0) return false;
+bool BankQueues::finds_write(int pc, int bank, std::uint64_t unit) const {
     const List& list = this->bank(pc, bank).lists[kWrite];
     for (int head : {list.hit_head, list.miss_head}) {
         for (int i = head; i >= 0; i = entries_[i].next) {
@@ -138,21 +111,6 @@ void BankQueues::close(int pc, int bank) {
         }
         refresh_masks(pc, bank, k);
     }
-}
-
-Entry BankQueues::take_hit(int pc, int bank, Kind kind) {
-    Bank& b = at(pc, bank);
-    List& list = b.lists[kind];
-    const int index = list.hit_head;
-    const Entry taken = entries_[index];
-    list.hit_head = taken.next;
-    if (taken.next < 0) list.hit_tail = -1;
-    --size_[kind];
-    if (kind == kWrite) --writes_at_[bucket(taken.unit)];
-    ++b.columns;
-    release(index);
-    refresh_masks(pc, bank, kind);
-    return taken;
 }
 
 Entry BankQueues::take_active(int pc, int bank) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "memory/backend.h"
 #include "memory/dram/ticks.h"
 #include "memory/serial.h"
 
@@ -14,25 +15,25 @@ inline constexpr int kMaxPseudoChannels = 2;
 inline constexpr int kMaxQueue = 4096;  ///< per pseudo-channel: entries have 16-bit numbers
 inline constexpr int kMaxBanks = 64;    ///< of one pseudo-channel: banks are bits of a word
 
-/// One waiting access of a channel.
-struct Entry {
-    std::uint64_t unit = 0;  ///< address / access size
-    std::uint64_t tag = 0;
-    Tick arrival = 0;
-    std::uint32_t order = 0;  ///< position in the order of arrival, of activation once activated
-    std::uint32_t row = 0;
-    std::int16_t next = -1;
-    std::uint16_t bytes = 0;
-    std::uint8_t pc = 0;
-    std::uint8_t bank = 0;
-    Kind kind = kRead;
-    bool counted = false;  ///< as row hit, miss or conflict
-};
-
-/// Whether `a` comes before `b`: orders wrap, and never span half their range.
+/// Whether `a` comes before `b`: orders and arrivals wrap, and never span half their range.
 inline bool earlier(std::uint32_t a, std::uint32_t b) {
     return static_cast<std::int32_t>(a - b) < 0;
 }
+
+/// One waiting access of a channel: half a cache line, for there are many.
+struct Entry {
+    std::uint64_t unit = 0;  ///< address / access size
+    std::uint64_t tag = 0;
+    std::uint32_t arrival = 0;  ///< tick; wraps, compare by `earlier`
+    std::uint32_t order = 0;    ///< of arrival, of activation once activated
+    std::uint32_t row = 0;
+    std::int16_t next = -1;
+    std::uint16_t bytes : 15;
+    std::uint16_t counted : 1;  ///< as row hit, miss or conflict
+
+    Entry() : bytes(0), counted(0) {}
+};
+static_assert(sizeof(Entry) == 32);
 
 /// The read and the write queue of a channel, kept per bank and split into requests that hit the
 /// open row and requests that do not, each in order of arrival; and the state of the banks' rows.
@@ -77,20 +78,80 @@ class BankQueues {
         return &miss_orders_[kind][pc * banks_per_pc_];
     }
     const std::uint32_t* active_orders(int pc) const { return &active_orders_[pc * banks_per_pc_]; }
-    const Tick* active_arrivals(int pc) const { return &active_arrivals_[pc * banks_per_pc_]; }
+    const std::uint32_t* active_arrivals(int pc) const {
+        return &active_arrivals_[pc * banks_per_pc_];
+    }
     Entry& entry(int index) { return entries_[index]; }
     const Entry& entry(int index) const { return entries_[index]; }
 
     /// True if the request now leads its bank's hits or misses, so that a decision may change.
-    bool push(const Entry& entry);
+    bool push(int pc, int bank, Kind kind, std::uint64_t unit, std::uint32_t row,
+              const Request& request, Tick now) {
+        const std::int16_t index = free_;
+        Entry& e = entries_[index];
+        free_ = e.next;
+        e.unit = unit;
+        e.tag = request.tag;
+        e.arrival = static_cast<std::uint32_t>(now);
+        e.order = arrivals_++;
+        e.row = row;
+        e.next = -1;
+        e.bytes = static_cast<std::uint16_t>(request.bytes) & 0x7FFF;
+        e.counted = 0;
+        ++size_[kind];
+        if (kind == kWrite) ++writes_at_[bucket(unit)];
+        Bank& b = at(pc, bank);
+        List& list = b.lists[kind];
+        const bool hits = ((masks_[pc].open >> bank) & 1) != 0 && b.row == row;
+        std::int16_t& head = hits ? list.hit_head : list.miss_head;
+        std::int16_t& tail = hits ? list.hit_tail : list.miss_tail;
+        const bool first = head < 0;
+        if (first) {
+            head = index;
+        } else {
+            entries_[tail].next = index;
+        }
+        tail = index;
+        if (first) refresh_masks(pc, bank, kind);
+        return first;
+    }
     /// A write to `unit` waits (writes whose row is already activated do not count).
-    bool write_waits(int pc, int bank, std::uint64_t unit) const;
+    bool write_waits(int pc, int bank, std::uint64_t unit) const {
+        return size_[kWrite] != 0 && writes_at_[bucket(unit)] != 0 && finds_write(pc, bank, unit);
+    }
 
     /// The oldest miss of `kind` opens its row and leaves its queue.
     int activate(int pc, int bank, Kind kind);
     void close(int pc, int bank);
-    /// Removes the oldest hit / the request that activated the row, and counts a column access.
-    Entry take_hit(int pc, int bank, Kind kind);
+    /// Removes the oldest hit / the request that activated the row, and counts a column access. The
+    /// entry may be read until the next `push`.
+    const Entry& take_hit(int pc, int bank, Kind kind) {
+        Bank& b = at(pc, bank);
+        List& list = b.lists[kind];
+        const int index = list.hit_head;
+        const Entry& taken = entries_[index];
+        const std::int16_t next = taken.next;
+        list.hit_head = next;
+        --size_[kind];
+        if (kind == kWrite) --writes_at_[bucket(taken.unit)];
+        ++b.columns;
+        Masks& masks = masks_[pc];
+        const std::uint64_t bit = std::uint64_t{1} << bank;
+        if (next < 0) {
+            list.hit_tail = -1;
+            masks.hit[kind] &= ~bit;
+            masks.hit_first[kind] &= ~bit;
+        } else {
+            hit_orders_[kind][pc * banks_per_pc_ + bank] = entries_[next].order;
+            // Hits only grow younger, so a miss that came first stays first.
+            if ((masks.hit_first[kind] & bit) != 0 &&
+                earlier(entries_[list.miss_head].arrival, entries_[next].arrival)) {
+                masks.hit_first[kind] &= ~bit;
+            }
+        }
+        release(index);
+        return taken;
+    }
     Entry take_active(int pc, int bank);
 
     void save(Writer& writer) const;
@@ -99,7 +160,11 @@ class BankQueues {
   private:
     Bank& at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
     void append(std::int16_t& head, std::int16_t& tail, int index);
-    void release(int index);
+    void release(int index) {
+        entries_[index].next = free_;
+        free_ = static_cast<std::int16_t>(index);
+    }
+    bool finds_write(int pc, int bank, std::uint64_t unit) const;
     void refresh_masks(int pc, int bank, Kind kind);
     static std::size_t bucket(std::uint64_t unit) {
         return static_cast<std::size_t>((unit * 0x9E3779B97F4A7C15ULL) >> 56);
@@ -118,7 +183,7 @@ class BankQueues {
     std::vector<std::uint32_t> hit_orders_[kKinds];
     std::vector<std::uint32_t> miss_orders_[kKinds];
     std::vector<std::uint32_t> active_orders_;
-    std::vector<Tick> active_arrivals_;
+    std::vector<std::uint32_t> active_arrivals_;
     std::vector<Entry> entries_;
     std::vector<std::uint16_t> writes_at_;  ///< waiting writes by hash of their unit
 };

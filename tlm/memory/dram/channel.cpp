@@ -26,56 +26,26 @@ Channel::Channel(const Config& config, const TickTable& table, const TickClock& 
     next_ = 1;
 }
 
-Channel::Accepted Channel::send(const Coordinates& where, std::uint64_t unit,
-                                const Request& request, Tick now) {
-    const int pc = static_cast<int>(where.pc);
-    const int bank = static_cast<int>(where.bank);
-    const Kind kind = request.write ? kWrite : kRead;
-    if (queues_.write_waits(pc, bank, unit)) {
-        if (request.write) {
-            ++counts_.writes_coalesced;
-            return Accepted::posted;
-        }
-        ++counts_.reads_forwarded;
-        return Accepted::forwarded;
+void Channel::lead(int pc, int bank, std::uint32_t row, Tick now) {
+    PseudoChannel& state = state_[pc];
+    const std::uint64_t bit = std::uint64_t{1} << bank;
+    Tick ready = kNeverTick;
+    if ((queues_.masks(pc).open & bit) == 0) {
+        ready = align(std::max(timing_.activate_ready(pc, bank), now + 1));
+        state.activation.add(ready);
+        ready = std::max(ready, row_free_);
+    } else if (queues_.bank(pc, bank).row == row) {
+        ready = mode_ == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
+        ready = align(std::max(ready, now + 1));
+        state.column = std::min(state.column, ready);
+        // An older request that wants the row closed may have to wait for this one now.
+        if ((scheduler_.precharge_banks(pc, mode_) & bit) == 0) state.precharging.forget(bank);
+    } else if ((scheduler_.precharge_banks(pc, mode_) & bit) != 0) {
+        ready = std::max(timing_.precharge_ready(pc, bank), now + 1);
+        state.precharging.add(ready);
+        ready = std::max(ready, row_free_);
     }
-    if (queues_.full(kind)) {
-        ++counts_.refused;
-        return Accepted::no;
-    }
-    Entry entry;
-    entry.unit = unit;
-    entry.tag = request.tag;
-    entry.arrival = now;
-    entry.row = where.row;
-    entry.bytes = static_cast<std::uint16_t>(request.bytes);
-    entry.pc = static_cast<std::uint8_t>(pc);
-    entry.bank = static_cast<std::uint8_t>(bank);
-    entry.kind = kind;
-    if (queues_.push(entry) && kind == mode_) {
-        PseudoChannel& state = state_[pc];
-        const std::uint64_t bit = std::uint64_t{1} << bank;
-        const BankQueues::Masks& masks = queues_.masks(pc);
-        Tick ready = kNeverTick;
-        if ((masks.open & bit) == 0) {
-            ready = align(std::max(timing_.activate_ready(pc, bank), now + 1));
-            state.activation.add(ready);
-            ready = std::max(ready, row_free_);
-        } else if (queues_.bank(pc, bank).row == where.row) {
-            ready = kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
-            ready = align(std::max(ready, now + 1));
-            state.column = std::min(state.column, ready);
-            // An older request that wants the row closed may have to wait for this one now.
-            if ((scheduler_.precharge_banks(pc, kind) & bit) == 0) state.precharging.forget(bank);
-        } else if ((scheduler_.precharge_banks(pc, kind) & bit) != 0) {
-            ready = std::max(timing_.precharge_ready(pc, bank), now + 1);
-            state.precharging.add(ready);
-            ready = std::max(ready, row_free_);
-        }
-        next_ = std::min(next_, ready);
-    }
-    if (owed_.empty() && mode_would_flip()) next_ = now + 1;
-    return request.write ? Accepted::posted : Accepted::queued;
+    next_ = std::min(next_, ready);
 }
 
 void Channel::run(Tick until, std::vector<Completion>& completions) {
@@ -90,8 +60,133 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
                 next_ = refresh_->due();
             }
         }
-        step(next_, completions);
+        if (!stream(until, completions)) step(next_, completions);
     }
+}
+
+Tick Channel::row_ready() const {
+    Tick ready = kNeverTick;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        const PseudoChannel& state = state_[pc];
+        ready = std::min({ready, align(state.activation.look), state.precharging.look});
+    }
+    return std::max(ready, row_free_);
+}
+
+namespace {
+
+/// The reads of one pseudo-channel that hit open rows, while nothing else happens to it.
+struct HitRun {
+    TimingChecker::ReadRun times;
+    const std::uint32_t* orders = nullptr;
+    int bank = -1;            ///< the oldest ready hit, if it has been looked for
+    std::uint32_t order = 0;  ///< of that hit
+    Tick next = 0;            ///< until then it stays the oldest ready one; without one: none is
+    Tick last = -1;           ///< when the last read issued
+    std::uint64_t used = 0;   ///< banks that were read
+
+    void look(std::uint64_t banks, Tick now) {
+        bank = -1;
+        next = kNeverTick;
+        if (banks == 0) return;
+        // The oldest is ready nearly always, and then nothing else matters.
+        int oldest = __builtin_ctzll(banks);
+        for (std::uint64_t rest = banks & (banks - 1); rest != 0; rest &= rest - 1) {
+            const int b = __builtin_ctzll(rest);
+            oldest = earlier(orders[b], orders[oldest]) ? b : oldest;
+        }
+        if (times.ready(oldest) <= now) {
+            bank = oldest;
+            order = orders[oldest];
+            return;
+        }
+        for (; banks != 0; banks &= banks - 1) {
+            const int b = __builtin_ctzll(banks);
+            // A younger one is no candidate, ready or not.
+            if (bank >= 0 && !earlier(orders[b], order)) continue;
+            const Tick ready = times.ready(b);
+            if (ready > now) {
+                next = std::min(next, ready);
+                continue;
+            }
+            bank = b;
+            order = orders[b];
+        }
+    }
+};
+
+}  // namespace
+
+bool Channel::stream(Tick until, std::vector<Completion>& completions) {
+    if (mode_ != kRead || !owed_.empty() || !row_policy_.leaves_open() || mode_would_flip())
+        return false;
+    Tick stop = std::min({until, refresh_->due() - 1, row_ready() - 1});
+    HitRun runs[kMaxPseudoChannels];
+    for (int pc = 0; pc < pcs_; ++pc) {
+        if (queues_.masks(pc).active != 0) stop = std::min(stop, scheduler_.active_ready(pc) - 1);
+        runs[pc].times = timing_.begin_reads(pc);
+        runs[pc].orders = queues_.hit_orders(pc, kRead);
+    }
+    if (stop < next_) return false;
+    const Tick first = next_;
+    Tick last = first - 1;
+    std::uint64_t reads = 0, hits = 0, bytes = 0;
+    bool flips = false;
+    while (!flips) {
+        Tick t = state_[0].column;
+        for (int pc = 1; pc < pcs_; ++pc) t = std::min(t, state_[pc].column);
+        t = align(std::max({t, column_free_, last + 1}));
+        if (t > stop) break;
+        last = t;
+        int best = -1;
+        for (int pc = 0; pc < pcs_; ++pc) {
+            if (state_[pc].column > t) continue;
+            HitRun& run = runs[pc];
+            if (run.bank < 0 || run.next <= t) {
+                run.look(queues_.masks(pc).hit[kRead], t);
+                if (run.bank < 0) {
+                    state_[pc].column = align(std::min(run.next, scheduler_.active_ready(pc)));
+                    continue;
+                }
+            }
+            if (best < 0 || earlier(run.order, runs[best].order)) best = pc;
+        }
+        if (best < 0) continue;
+        HitRun& run = runs[best];
+        PseudoChannel& state = state_[best];
+        const int bank = run.bank;
+        const Entry& entry = queues_.take_hit(best, bank, kRead);
+        record(t, Command::read, best, bank, queues_.bank(best, bank).row);
+        ++reads;
+        hits += !entry.counted;
+        bytes += entry.bytes;
+        completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+        run.times.issue(bank, t);
+        run.used |= std::uint64_t{1} << bank;
+        run.bank = -1;
+        run.last = t;
+        column_free_ = t + table_.column_busy;
+        state.column = align(t + table_.column_gap);
+        if ((queues_.masks(best).miss[kRead] >> bank & 1) != 0 &&
+            (scheduler_.precharge_banks(best, kRead) >> bank & 1) != 0) {
+            state.precharging.add(timing_.precharge_ready(best, bank));
+            stop = std::min(stop, std::max(row_free_, state.precharging.look) - 1);
+        }
+        flips = mode_would_flip();
+    }
+    if (last < first) return false;
+    counts_.reads += reads;
+    counts_.row_hits += hits;
+    counts_.bytes_read += bytes;
+    ticks_.data_busy += static_cast<Tick>(reads) * table_.burst;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        if (runs[pc].used == 0) continue;
+        timing_.end_reads(pc, runs[pc].last);
+        state_[pc].precharging.forget_all(runs[pc].used);
+    }
+    if (flips) row_slot(last);  // may serve the writes at once
+    schedule(last);
+    return true;
 }
 
 void Channel::step(Tick t, std::vector<Completion>& completions) {
@@ -101,13 +196,6 @@ void Channel::step(Tick t, std::vector<Completion>& completions) {
     if (rising(t) && t >= column_free_) column_slot(t, completions);
     row_slot(t);
     schedule(t);
-}
-
-bool Channel::mode_would_flip() const {
-    const int reads = queues_.size(kRead);
-    const int writes = queues_.size(kWrite);
-    if (mode_ == kRead) return writes > write_start_ || reads == 0;
-    return writes < write_stop_ && reads != 0;
 }
 
 void Channel::choose_mode(Tick t) {
@@ -148,7 +236,7 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
         if (pick.bank < 0) continue;
         bool better = best_pc < 0 || active;
         if (best_pc >= 0 && active == best_active) {
-            better = active ? pick.arrival < best.arrival ||
+            better = active ? earlier(pick.arrival, best.arrival) ||
                                   (pick.arrival == best.arrival && earlier(pick.order, best.order))
                             : earlier(pick.order, best.order);
         }
@@ -171,21 +259,23 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
 void Channel::issue_column(int pc, int bank, bool active, Tick t,
                            std::vector<Completion>& completions) {
     const std::uint32_t columns_before = queues_.bank(pc, bank).columns;
-    Entry entry = active ? queues_.take_active(pc, bank) : queues_.take_hit(pc, bank, mode_);
+    const bool write = active ? (queues_.masks(pc).active_write >> bank & 1) != 0 : mode_ == kWrite;
+    Entry entry = active ? queues_.take_active(pc, bank) : Entry(queues_.take_hit(pc, bank, mode_));
     count_first_command(entry, counts_.row_hits);
     const BankQueues::Masks& masks = queues_.masks(pc);
     const std::uint64_t bit = std::uint64_t{1} << bank;
     const bool held = (masks.active & bit) != 0;
     const bool wanted = ((masks.hit[kRead] | masks.hit[kWrite]) & bit) != 0;
     const bool close = !held && row_policy_.auto_precharge(columns_before, wanted);
-    if (entry.kind == kRead) {
-        record(t, close ? Command::read_precharge : Command::read, pc, bank, entry.row);
+    const std::uint64_t row = queues_.bank(pc, bank).row;
+    if (!write) {
+        record(t, close ? Command::read_precharge : Command::read, pc, bank, row);
         timing_.read(pc, bank, t, close);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
         completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
     } else {
-        record(t, close ? Command::write_precharge : Command::write, pc, bank, entry.row);
+        record(t, close ? Command::write_precharge : Command::write, pc, bank, row);
         timing_.write(pc, bank, t, close);
         ++counts_.writes;
         counts_.bytes_written += entry.bytes;
@@ -358,14 +448,9 @@ Tick Channel::maintenance_ready(Tick from) const {
 
 void Channel::schedule(Tick t) {
     Tick next = refresh_->due();
-    Tick row = kNeverTick;
-    for (int pc = 0; pc < pcs_; ++pc) {
-        next = std::min(next, state_[pc].column);
-        row =
-            std::min(row, std::min(align(state_[pc].activation.look), state_[pc].precharging.look));
-    }
+    for (int pc = 0; pc < pcs_; ++pc) next = std::min(next, state_[pc].column);
     if (owed_.empty()) {
-        next = std::min(next, std::max(row, row_free_));
+        next = std::min(next, row_ready());
         if (mode_would_flip()) next = t + 1;
     } else {
         next = std::min(next, maintenance_ready(t + 1));

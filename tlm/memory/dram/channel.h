@@ -33,7 +33,23 @@ class Channel {
 
     /// At `now`, after `run(now)`. `forwarded`: a read that a waiting write answers in the next
     /// tick.
-    Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now);
+    Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now) {
+        const int pc = static_cast<int>(where.pc);
+        const int bank = static_cast<int>(where.bank);
+        const Kind kind = request.write ? kWrite : kRead;
+        if (queues_.write_waits(pc, bank, unit)) {
+            ++(request.write ? counts_.writes_coalesced : counts_.reads_forwarded);
+            return request.write ? Accepted::posted : Accepted::forwarded;
+        }
+        if (queues_.full(kind)) {
+            ++counts_.refused;
+            return Accepted::no;
+        }
+        const bool leads = queues_.push(pc, bank, kind, unit, where.row, request, now);
+        if (leads && kind == mode_) lead(pc, bank, where.row, now);
+        if (owed_.empty() && mode_would_flip()) next_ = now + 1;
+        return request.write ? Accepted::posted : Accepted::queued;
+    }
 
     /// Counts a refusal if there is no way to take a request of the kind, wherever it goes.
     bool refuses(Kind kind) {
@@ -79,12 +95,20 @@ class Channel {
     /// First tick from `t` on at which a command that needs a rising edge may issue.
     Tick align(Tick t) const { return t | edge_; }
 
+    /// A request of the kind that is served has arrived at the head of its bank's hits or misses.
+    void lead(int pc, int bank, std::uint32_t row, Tick now);
     void record(Tick t, Command command, int pc, int bank, std::uint64_t row) const {
         if (record_)
             record_->push_back({clock_.time(t), number_,
                                 static_cast<std::uint32_t>(pc * banks_ + bank), command, row});
     }
     void step(Tick t, std::vector<Completion>& completions);
+    /// Issues reads that hit their rows from `next_` on, up to `until` or the first tick at which
+    /// anything else may happen: what `step` would do, without looking at all the rest. False if
+    /// `step` has to.
+    bool stream(Tick until, std::vector<Completion>& completions);
+    /// No row command is ready earlier, while no maintenance waits.
+    Tick row_ready() const;
     void column_slot(Tick t, std::vector<Completion>& completions);
     void row_slot(Tick t);
     void issue_column(int pc, int bank, bool active, Tick t, std::vector<Completion>& completions);
@@ -96,7 +120,12 @@ class Channel {
     /// The first tick from `from` on at which the oldest maintenance can issue a command.
     Tick maintenance_ready(Tick from) const;
     void collect_capped(Tick t);
-    bool mode_would_flip() const;
+    bool mode_would_flip() const {
+        const int reads = queues_.size(kRead);
+        const int writes = queues_.size(kWrite);
+        if (mode_ == kRead) return writes > write_start_ || reads == 0;
+        return writes < write_stop_ && reads != 0;
+    }
     void choose_mode(Tick t);
     void wake(Tick t);
     void count_first_command(Entry& entry, std::uint64_t& counter);

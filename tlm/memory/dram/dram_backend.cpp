@@ -45,21 +45,43 @@ void DramBackend::note(std::size_t channel) {
 bool DramBackend::send(const Request& request) {
     check_request(request, access_bytes_, capacity_);
     const std::uint64_t unit = request.address >> access_shift_;
+    const std::uint32_t number = mapping_.channel(unit);
+    Channel& channel = *channels_[number];
     // A caller that is refused tries again and again: that has to be cheap.
-    if (channels_[mapping_.channel(unit)]->refuses(request.write ? kWrite : kRead)) return false;
-    const Coordinates where = mapping_.locate(unit);
-    switch (channels_[where.channel]->send(where, unit, request, tick_)) {
-        case Channel::Accepted::no:
-            return false;
-        case Channel::Accepted::forwarded:
-            decided_.push_back({request.tag, clock_.time(tick_ + 1)});
-            break;
-        case Channel::Accepted::queued:
-        case Channel::Accepted::posted:
-            break;
-    }
-    note(where.channel);
+    if (channel.refuses(request.write ? kWrite : kRead)) return false;
+    const Channel::Accepted accepted = channel.send(mapping_.locate(unit), unit, request, tick_);
+    if (accepted == Channel::Accepted::no) return false;
+    if (accepted == Channel::Accepted::forwarded)
+        decided_.push_back({request.tag, clock_.time(tick_ + 1)});
+    if (channel.next() != next_[number] || wake_[number] == kNeverTick) note(number);
     return true;
+}
+
+Sent DramBackend::send_run(const Request& first, std::uint64_t end, std::uint32_t most) {
+    Sent sent{first.address, 0};
+    if (first.address >= end) return sent;
+    check_request({first.address, 1, first.write, 0}, access_bytes_, capacity_);
+    check_request({end - 1, 1, first.write, 0}, access_bytes_, capacity_);
+    const Kind kind = first.write ? kWrite : kRead;
+    const std::uint64_t last = (end - 1) >> access_shift_;
+    std::uint64_t unit = first.address >> access_shift_;
+    const std::uint32_t number = mapping_.channel(unit);
+    Channel& channel = *channels_[number];
+    while (unit <= last && sent.accepted < most && !channel.refuses(kind)) {
+        const std::uint64_t begin = std::max(first.address, unit << access_shift_);
+        const std::uint64_t stop = std::min(end, (unit + 1) << access_shift_);
+        const Channel::Accepted accepted = channel.send(
+            mapping_.locate(unit), unit,
+            {begin, static_cast<std::uint32_t>(stop - begin), first.write, first.tag}, tick_);
+        if (accepted == Channel::Accepted::no) break;
+        if (accepted == Channel::Accepted::forwarded)
+            decided_.push_back({first.tag, clock_.time(tick_ + 1)});
+        ++sent.accepted;
+        unit = mapping_.next_in_channel(unit, last, number);
+    }
+    if (sent.accepted > 0) note(number);
+    sent.next = unit <= last ? std::max(first.address, unit << access_shift_) : end;
+    return sent;
 }
 
 Picoseconds DramBackend::next_event() const {

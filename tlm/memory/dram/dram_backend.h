@@ -16,6 +16,7 @@ class DramBackend final : public Backend {
     explicit DramBackend(const Config& config);
 
     bool send(const Request& request) override;
+    Sent send_run(const Request& first, std::uint64_t end, std::uint32_t most) override;
     Picoseconds next_event() const override;
     void advance(Picoseconds until, std::vector<Completion>& completions) override;
     Picoseconds now() const override { return now_; }

@@ -26,6 +26,8 @@ class RowPolicyRule {
     }
     /// The row is to be closed as soon as timing permits.
     bool close_now(std::uint32_t columns) const { return columns >= cap_; }
+    /// No access closes a row.
+    bool leaves_open() const { return !close_unwanted_ && !closes_by_itself(); }
     bool closes_by_itself() const { return cap_ != std::numeric_limits<std::uint32_t>::max(); }
 
   private:

@@ -31,7 +31,7 @@ Pick FrFcfs::oldest_active(int pc, Tick now) const {
     const std::uint64_t writes = queues_.masks(pc).active_write;
     const TimingChecker::ColumnTimes reads = timing_.reads(pc);
     const std::uint32_t* orders = queues_.active_orders(pc);
-    const Tick* arrivals = queues_.active_arrivals(pc);
+    const std::uint32_t* arrivals = queues_.active_arrivals(pc);
     for (std::uint64_t banks = queues_.masks(pc).active; banks != 0; banks &= banks - 1) {
         const int bank = __builtin_ctzll(banks);
         const Tick ready = (writes >> bank & 1) == 0 ? reads(bank) : timing_.write_ready(pc, bank);
@@ -41,7 +41,7 @@ Pick FrFcfs::oldest_active(int pc, Tick now) const {
         }
         const bool first = pick.bank < 0;
         pick.more = !first;
-        if (first || arrivals[bank] < pick.arrival ||
+        if (first || earlier(arrivals[bank], pick.arrival) ||
             (arrivals[bank] == pick.arrival && earlier(orders[bank], pick.order))) {
             pick.bank = bank;
             pick.arrival = arrivals[bank];
@@ -49,6 +49,17 @@ Pick FrFcfs::oldest_active(int pc, Tick now) const {
         }
     }
     return pick;
+}
+
+Tick FrFcfs::active_ready(int pc) const {
+    Tick ready = kNeverTick;
+    const BankQueues::Masks& m = queues_.masks(pc);
+    for (std::uint64_t banks = m.active; banks != 0; banks &= banks - 1) {
+        const int bank = __builtin_ctzll(banks);
+        ready = std::min(ready, (m.active_write >> bank & 1) == 0 ? timing_.read_ready(pc, bank)
+                                                                  : timing_.write_ready(pc, bank));
+    }
+    return ready;
 }
 
 Pick FrFcfs::hit_column(int pc, Kind kind, Tick now) const {

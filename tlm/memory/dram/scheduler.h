@@ -7,11 +7,11 @@ namespace npuvp::memory::dram {
 
 /// What a scheduler found for one command class of one pseudo-channel.
 struct Pick {
-    int bank = -1;            ///< -1: nothing is ready
-    std::uint32_t order = 0;  ///< of the request behind the pick
-    Tick arrival = 0;
-    bool more = false;       ///< others are ready too
-    Tick next = kNeverTick;  ///< first tick at which one that was not ready may be
+    int bank = -1;              ///< -1: nothing is ready
+    std::uint32_t order = 0;    ///< of the request behind the pick
+    std::uint32_t arrival = 0;  ///< the same request's, where that is looked at
+    bool more = false;          ///< others are ready too
+    Tick next = kNeverTick;     ///< first tick at which one that was not ready may be
 };
 
 /// When a command class of one pseudo-channel has to be looked at, and what the last look found. A
@@ -37,6 +37,10 @@ struct Watch {
         ready &= ~(std::uint64_t{1} << bank);
         if (pick.bank == bank) pick.bank = -1;
     }
+    void forget_all(std::uint64_t banks) {
+        ready &= ~banks;
+        if (pick.bank >= 0 && (banks >> pick.bank & 1) != 0) pick.bank = -1;
+    }
     void reset(Tick from) {
         look = pick.next = from;
         pick.bank = -1;
@@ -57,6 +61,8 @@ class FrFcfs {
         return queues_.masks(pc).active == 0 ? Pick{} : oldest_active(pc, now);
     }
     Pick hit_column(int pc, Kind kind, Tick now) const;
+    /// No column command for a request that has activated its row is ready earlier.
+    Tick active_ready(int pc) const;
     Pick activate(int pc, Kind kind, Tick now) const;
     /// Brings `watch` up to date. A bank that may be closed stays so until it gets a command, which
     /// its owner reports with `forget`; so times are compared once and then only orders.

@@ -120,23 +120,27 @@ void TimingChecker::precharge_all(int pc, Tick t) {
     raise(p.ref_all, t + table_.pre_ref);
 }
 
-void TimingChecker::read(int pc, int bank, Tick t, bool auto_precharge) {
-    const int at = pc * banks_per_pc_ + bank;
-    group_rd_[group_of_[at]] = t + table_.rd_rd_long;
+TimingChecker::ReadRun TimingChecker::begin_reads(int pc) {
+    const int at = pc * banks_per_pc_;
+    return {&rd_[at],           group_rd_.data(), stack_rd_.data(),    &pre_[at],
+            &group_of_[at],     &stack_of_[at],   table_.rd_rd_long,   table_.rd_rd_short,
+            table_.rd_rd_stack, table_.rd_pre,    pc * stacks_per_pc_, stacks_per_pc_};
+}
+
+void TimingChecker::end_reads(int pc, Tick last) {
     const int first = pc * stacks_per_pc_;
-    for (int s = first; s < first + stacks_per_pc_; ++s) {
-        const bool same = s == stack_of_[at];
-        raise(stack_rd_[s], t + (same ? table_.rd_rd_short : table_.rd_rd_stack));
-        raise(stack_wr_[s], t + table_.rd_wr);
-    }
-    raise(pre_[at], t + table_.rd_pre);
-    PseudoChannel& p = pcs_[pc];
-    raise(p.pre_all, t + table_.rd_pre);
-    if (auto_precharge) {
-        raise(act_[at], t + table_.rd_act);
-        raise(ref_[at], t + table_.rd_ref);
-        raise(p.ref_all, t + table_.rd_ref);
-    }
+    for (int s = first; s < first + stacks_per_pc_; ++s) raise(stack_wr_[s], last + table_.rd_wr);
+    raise(pcs_[pc].pre_all, last + table_.rd_pre);
+}
+
+void TimingChecker::read(int pc, int bank, Tick t, bool auto_precharge) {
+    begin_reads(pc).issue(bank, t);
+    end_reads(pc, t);
+    if (!auto_precharge) return;
+    const int at = pc * banks_per_pc_ + bank;
+    raise(act_[at], t + table_.rd_act);
+    raise(ref_[at], t + table_.rd_ref);
+    raise(pcs_[pc].ref_all, t + table_.rd_ref);
 }
 
 void TimingChecker::write(int pc, int bank, Tick t, bool auto_precharge) {

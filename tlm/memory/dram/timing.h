@@ -73,6 +73,35 @@ class TimingChecker {
     }
     PrechargeTimes precharges(int pc) const { return {&pre_[pc * banks_per_pc_], pcs_[pc].pre}; }
 
+    /// What a run of reads of one pseudo-channel looks at and changes, for a loop that issues many.
+    /// `end_reads` adds what only other commands look at.
+    struct ReadRun {
+        const Tick* bank;  ///< by bank: after its ACT
+        Tick* group;       ///< by bank group
+        Tick* stack;       ///< by stack id
+        Tick* precharge;   ///< by bank
+        const std::uint8_t *group_of, *stack_of;
+        Tick gap_long, gap_short, gap_stack, to_precharge;
+        int first_stack, stacks;
+
+        Tick ready(int b) const {
+            return std::max(std::max(bank[b], group[group_of[b]]), stack[stack_of[b]]);
+        }
+        void issue(int b, Tick t) {
+            group[group_of[b]] = t + gap_long;
+            if (stacks == 1) {
+                stack[first_stack] = t + gap_short;
+            } else {
+                for (int s = first_stack; s < first_stack + stacks; ++s)
+                    raise(stack[s], t + (s == stack_of[b] ? gap_short : gap_stack));
+            }
+            raise(precharge[b], t + to_precharge);
+        }
+    };
+    ReadRun begin_reads(int pc);
+    /// The run's last one was at `last`.
+    void end_reads(int pc, Tick last);
+
     Tick read_ready(int pc, int bank) const { return reads(pc)(bank); }
     Tick write_ready(int pc, int bank) const { return writes(pc)(bank); }
     Tick activate_ready(int pc, int bank) const { return activates(pc)(bank); }

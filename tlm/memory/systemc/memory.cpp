@@ -156,10 +156,10 @@ void Memory::advance(Part& part, Picoseconds now) {
     completions_.clear();
 }
 
-/// Hands a transaction's accesses to the backends; what a full queue refuses waits at its channel.
+/// Hands a transaction's accesses to the backends, a run for each channel; what a full queue
+/// refuses waits at its channel.
 void Memory::split(std::uint32_t index) {
     tlm::tlm_generic_payload& payload = *bursts_[index].payload;
-    const bool write = payload.is_write();
     std::uint64_t address = payload.get_address();
     const std::uint64_t end = address + payload.get_data_length();
     while (address < end) {
@@ -170,52 +170,62 @@ void Memory::split(std::uint32_t index) {
         const std::uint64_t local_end = local + (stop - address);
         if (part.backend->now() != now_ps()) advance(part, now_ps());
         const std::uint64_t unit = part.backend->access_bytes();
-        while (local < local_end) {
-            const std::uint64_t next = std::min(local_end, local / unit * unit + unit);
-            Access access{{local, static_cast<std::uint32_t>(next - local), write, 0}, 0};
-            const bool look = traced_ || part.unsent > 0;
-            if (look) access.channel = part.first_channel + part.backend->channel_of(local);
-            access.request.tag = tag_of(index, access.channel);
-            if ((look && !channels_[access.channel].waiting.empty()) ||
-                !part.backend->send(access.request)) {
-                if (!look) {
-                    access.channel = part.first_channel + part.backend->channel_of(local);
-                    access.request.tag = tag_of(index, access.channel);
-                }
-                channels_[access.channel].waiting.push_back(access);
-                ++part.unsent;
-                ++bursts_[index].unsent;
-            } else {
-                sent(access);
-                if (!write) ++part.unread;
-            }
-            local = next;
+        ++splits_;
+        for (std::uint32_t unmet = part.backend->channels(); local < local_end && unmet > 0;
+             local = local / unit * unit + unit) {
+            const std::uint32_t number = part.first_channel + part.backend->channel_of(local);
+            Channel& channel = channels_[number];
+            if (channel.split == splits_) continue;
+            channel.split = splits_;
+            --unmet;
+            Run run{local, local_end, index};
+            if (channel.waiting.empty() && offer(part, number, run)) continue;
+            channel.waiting.push_back(run);
+            ++part.unsent;
+            ++bursts_[index].unsent;
         }
         address = stop;
     }
 }
 
-void Memory::sent(const Access& access) {
-    if (access.request.write) {
-        if (traced_)
-            report_transfer(channels_[access.channel], now_ps() + burst_ps_, access.request.bytes,
-                            true);
-    } else {
-        ++bursts_[static_cast<std::uint32_t>(access.request.tag)].unread;
+/// True if the channel has taken all of the run; else the run begins with what it refused.
+bool Memory::offer(Part& part, std::uint32_t number, Run& run) {
+    Burst& burst = bursts_[run.burst];
+    const bool write = burst.payload->is_write();
+    const Request first{run.address, 0, write, tag_of(run.burst, number)};
+    if (!write) {
+        const Sent sent = part.backend->send_run(first, run.end, ~0u);
+        burst.unread += sent.accepted;
+        part.unread += sent.accepted;
+        run.address = sent.next;
+        return run.address >= run.end;
     }
+    if (!traced_) {
+        run.address = part.backend->send_run(first, run.end, ~0u).next;
+        return run.address >= run.end;
+    }
+    // One by one: every access is shown.
+    const std::uint64_t unit = part.backend->access_bytes();
+    while (run.address < run.end) {
+        const std::uint64_t stop = std::min(run.end, run.address / unit * unit + unit);
+        const auto bytes = static_cast<std::uint32_t>(stop - run.address);
+        const Sent sent = part.backend->send_run({run.address, 0, write, first.tag}, run.end, 1);
+        if (sent.accepted == 0) return false;
+        report_transfer(channels_[number], now_ps() + burst_ps_, bytes, true);
+        run.address = sent.next;
+    }
+    return true;
 }
 
 /// Offers what waits at a channel again, in order.
 void Memory::send(Part& part, std::uint32_t number) {
     Channel& channel = channels_[number];
     while (!channel.waiting.empty()) {
-        const Access access = channel.waiting.front();
-        if (!part.backend->send(access.request)) return;
+        Run& run = channel.waiting.front();
+        if (!offer(part, number, run)) return;
+        const std::uint32_t index = run.burst;
         channel.waiting.pop_front();
-        sent(access);
-        if (!access.request.write) ++part.unread;
         --part.unsent;
-        const auto index = static_cast<std::uint32_t>(access.request.tag);
         if (--bursts_[index].unsent == 0) finish_sending(index);
     }
 }

@@ -61,18 +61,22 @@ class Memory : public sc_core::sc_module {
     struct Burst {
         tlm::tlm_generic_payload* payload = nullptr;
         int socket = 0;
-        std::uint32_t unsent = 0;  ///< accesses that wait for a queue
+        std::uint32_t unsent = 0;  ///< runs that wait for a queue
         std::uint32_t unread = 0;  ///< reads sent and not complete
         Picoseconds begin = 0;
         Picoseconds done = 0;  ///< when the last complete access completed
         bool counted = false;  ///< among those that its socket waits for
     };
-    struct Access {
-        Request request;
-        std::uint32_t channel;  ///< of the whole memory
+    /// What one channel has still to be sent of a transaction: from `address` on, as the backend
+    /// counts, those accesses before `end` that are its own.
+    struct Run {
+        std::uint64_t address;
+        std::uint64_t end;
+        std::uint32_t burst;
     };
     struct Channel {
-        std::deque<Access> waiting;
+        std::deque<Run> waiting;
+        std::uint64_t split = 0;  ///< the last split that has met this channel
         std::uint16_t source = 0;
         Picoseconds last_begin = 0;  ///< of the last event
     };
@@ -99,7 +103,7 @@ class Memory : public sc_core::sc_module {
     std::uint32_t new_burst(tlm::tlm_generic_payload& payload, int socket);
     void split(std::uint32_t index);
     void send(Part& part, std::uint32_t channel);
-    void sent(const Access& access);
+    bool offer(Part& part, std::uint32_t channel, Run& run);
     void advance(Part& part, Picoseconds now);
     void finish_sending(std::uint32_t index);
     void report(const Burst& burst);
@@ -133,7 +137,7 @@ class Memory : public sc_core::sc_module {
     std::deque<Socket> sockets_;
     std::vector<std::uint32_t> finished_;  ///< bursts complete at a known time, in no order
     std::vector<Completion> completions_;
-    std::vector<std::uint32_t> access_channel_;
+    std::uint64_t splits_ = 0;
     sc_core::sc_event wake_;
     std::uint64_t bytes_read_ = 0;
     std::uint64_t bytes_written_ = 0;

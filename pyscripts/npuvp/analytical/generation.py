@@ -1,0 +1,298 @@
+"""Latency, energy, area and utilisation of a generation, in closed form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from npuvp.analytical.machine import Hardware, hardware_of
+from npuvp.analytical.phases import Call, Phases
+from npuvp.analytical.schedule import Work
+from npuvp.area import Area
+from npuvp.compiler.build import build
+from npuvp.compiler.control import plan_faults
+from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Formats
+from npuvp.compiler.layout import Layout, Shape
+from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory, Schedule
+from npuvp.model.spec import ModelSpec
+from npuvp.plan import GenerationPlan
+from npuvp.replay import CallKind, call_kinds, one_core
+
+__all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "phases_of"]
+
+#: Phases of a forward call that occur once per layer.
+LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+
+
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """A phase of a forward call, all layers together.
+
+    Attributes:
+        cycles: Of the platform's clock.
+        energy: Dynamic joules (an estimate).
+        macs: Multiply-accumulates.
+        hbm_bytes: Read and written.
+        matrix, vector: Share of the cycles in which the unit is taken.
+    """
+
+    cycles: float
+    energy: float
+    macs: float
+    hbm_bytes: float
+    matrix: float
+    vector: float
+
+
+@dataclass(frozen=True)
+class CallEstimate:
+    """A kind of forward call, and how often it occurs."""
+
+    kind: CallKind
+    times: int
+    phases: dict[str, PhaseEstimate]
+
+    @property
+    def cycles(self) -> float:
+        """Of one call."""
+        return sum(phase.cycles for phase in self.phases.values())
+
+
+@dataclass(frozen=True)
+class GenerationEstimate:
+    """A generation. Every figure is an estimate.
+
+    Attributes:
+        cycles: All calls.
+        time: Seconds.
+        energy: Joules, static power included.
+        area: Of the platform.
+        calls: By kind.
+        tokens: That are generated, all rows of the batch.
+        matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken.
+        bandwidth: Bytes per second of memory, on average.
+        hardware: What it was estimated for.
+    """
+
+    cycles: float
+    time: float
+    energy: float
+    area: Area
+    calls: list[CallEstimate]
+    tokens: int
+    matrix_utilisation: float
+    vector_utilisation: float
+    bandwidth: float
+    hardware: Hardware
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Cycles by phase over all calls."""
+        total: dict[str, float] = {}
+        for call in self.calls:
+            for name, phase in call.phases.items():
+                total[name] = total.get(name, 0.0) + call.times * phase.cycles
+        return total
+
+    @property
+    def sampling_share(self) -> float:
+        """Share of the time that goes to head and sampling statistics behind the transformer."""
+        phases = self.phases
+        return phases["sampling"] / self.cycles
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "cycles": self.cycles,
+            "time_s": self.time,
+            "energy_j": self.energy,
+            "tokens": self.tokens,
+            "tokens_per_s": self.tokens / self.time,
+            "tokens_per_j": self.tokens / self.energy,
+            "area_mm2": self.area.summary(),
+            "matrix_utilisation": self.matrix_utilisation,
+            "vector_utilisation": self.vector_utilisation,
+            "bandwidth": self.bandwidth,
+            "phases": self.phases,
+            "calls": [
+                {
+                    "kind": call.kind.kind,
+                    "positions": call.kind.count,
+                    "times": call.times,
+                    "cycles": call.cycles,
+                    "phases": {
+                        name: {
+                            "cycles": phase.cycles,
+                            "energy_j": phase.energy,
+                            "macs": phase.macs,
+                            "hbm_bytes": phase.hbm_bytes,
+                            "matrix_utilisation": phase.matrix,
+                            "vector_utilisation": phase.vector,
+                        }
+                        for name, phase in call.phases.items()
+                    },
+                }
+                for call in self.calls
+            ],
+            "note": "every figure is an estimate in closed form",
+        }
+
+
+@lru_cache(maxsize=256)
+def _supported(spec: ModelSpec) -> None:
+    build(spec)
+
+
+def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
+    """What the compiler supports and the closed forms do not."""
+    faults = [
+        f"{what}: no closed form"
+        for what, present in (
+            ("biases of q, k and v", spec.qkv_bias),
+            ("norms of heads", spec.qk_norm),
+            ("logit shift", spec.logit_shift),
+            (f"temperature {plan.temperature}", plan.temperature != 0),
+            (f"cfg_scale {plan.cfg_scale}", plan.cfg_scale != 0),
+            (f"remasking {plan.remasking!r}", plan.remasking != "low_confidence"),
+            (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
+            (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
+        )
+        if present
+    ]
+    for role in ("keys", "values"):
+        if formats.cache(role, plan.kv_format).smoothed:
+            faults.append(f"{role} in {plan.kv_format!r}: no closed form of BAOS")
+    return faults
+
+
+def phases_of(phases: Phases) -> dict[str, Work]:
+    """The phases of one forward call behind `begin`; those of a layer for one layer."""
+    return {
+        "embed": phases.embed(),
+        "qkv": phases.qkv(),
+        "attention": phases.attention(),
+        "o": phases.attention_output(),
+        "gate_up": phases.gate_up(),
+        "down": phases.down(),
+        "head": phases.head(),
+        "sampling": phases.sampling(),
+    }
+
+
+def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
+    energy = hardware.energy
+    spent = work.femtojoules + work.read * energy.read_byte + work.written * energy.write_byte
+    cycles = work.cycles * times
+    return PhaseEstimate(
+        cycles=cycles,
+        energy=spent * times * 1e-15,
+        macs=work.macs * times,
+        hbm_bytes=(work.read + work.written) * times,
+        matrix=min(1.0, work.matrix / work.cycles) if work.cycles else 0.0,
+        vector=min(1.0, work.vector / work.cycles) if work.cycles else 0.0,
+    )
+
+
+def estimate(
+    spec: ModelSpec,
+    platform: Hardware | Mapping[str, Any],
+    plan: GenerationPlan,
+    *,
+    prompt_length: int = 32,
+    batch: int = 1,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
+) -> GenerationEstimate:
+    """Estimates a generation on one core without simulating anything.
+
+    Args:
+        spec: The model.
+        platform: `Platform.description()`, or what `hardware_of` makes of it.
+        plan: What to generate; with quotas.
+        prompt_length: P.
+        batch: B.
+        formats: Number formats by class of tensors, as of `compile_generation`.
+        cores: How many share the work: 1, or None on a platform with one.
+
+    Raises:
+        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+    """
+    hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
+    geometry = hardware.geometry
+    if isinstance(geometry, CompileError):
+        raise geometry
+    faults = plan_faults(plan) + one_core(hardware.cores, cores)
+    length = prompt_length + plan.gen_length
+    if prompt_length < 1 or batch < 1:
+        faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
+    if length > spec.max_length:
+        faults.append(f"{length} positions, the model has {spec.max_length}")
+    numbers = Formats.of(formats)
+    faults += _without_closed_form(spec, plan, numbers)
+    if faults:
+        raise CompileError(faults)
+    _supported(spec)
+    rows = 2 * batch if plan.cfg_scale else batch
+    schedule = Schedule.of(plan)
+    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
+    sampler = Sampler.of(plan, spec)
+    # It also says what does not fit.
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        formats=numbers,
+        kv_format=plan.kv_format,
+    )
+    memory = Memory(geometry, shape, plan, sampler)
+    elements = geometry.vector_rows * geometry.width
+    earlier = max(1, min(memory.span, length, elements // batch))
+    calls = []
+    cycles = dynamic = matrix = vector = moved = 0.0
+    alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
+    for kind, times in call_kinds(plan, prompt_length, earlier).items():
+        call = Call(
+            batch=rows,
+            samples=batch,
+            length=length,
+            count=kind.count,
+            span=plan.block_length,
+            pieces=kind.pieces,
+            earlier=min(earlier, kind.start),
+            block=plan.block_length,
+            warm=kind.kind == "full",
+        )
+        behind = alike.get((kind.kind, kind.count))
+        if behind is None:
+            works = phases_of(Phases(hardware, spec, call, memory.tokens, layout))
+            behind = alike[kind.kind, kind.count] = {
+                name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
+                for name, work in works.items()
+            }
+        begin = Phases(hardware, spec, call, memory.tokens, layout).begin()
+        found = {"begin": _phase(begin, 1, hardware)} | behind
+        for phase in found.values():
+            cycles += times * phase.cycles
+            dynamic += times * phase.energy
+            moved += times * phase.hbm_bytes
+            matrix += times * phase.matrix * phase.cycles
+            vector += times * phase.vector * phase.cycles
+        calls.append(CallEstimate(kind, times, found))
+    seconds = cycles / hardware.clock_hz
+    return GenerationEstimate(
+        cycles=cycles,
+        time=seconds,
+        energy=dynamic + hardware.energy.static_watts * seconds,
+        area=hardware.area,
+        calls=calls,
+        tokens=batch * plan.gen_length,
+        matrix_utilisation=matrix / cycles,
+        vector_utilisation=vector / cycles,
+        bandwidth=moved / seconds,
+        hardware=hardware,
+    )

@@ -1,0 +1,325 @@
+"""The machine as the analytical path sees it: a handful of figures from a platform's description."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+from npuvp.area import Area, area_of
+from npuvp.compiler.errors import CompileError
+from npuvp.compiler.layout import Geometry
+
+__all__ = ["Classes", "EnergyFigures", "Hardware", "MemoryFigures", "hardware_of"]
+
+
+@dataclass(frozen=True)
+class Banks:
+    """How addresses spread over a memory (hashing left aside).
+
+    Attributes:
+        slices: (field, size) of the index of an access, least significant first.
+        access_bytes: Bytes of an access.
+        channels: Pseudo-channels.
+        burst: Ticks of the data bus per access.
+        same_group: Ticks between accesses of one bank group.
+    """
+
+    slices: tuple[tuple[str, int], ...]
+    access_bytes: int
+    channels: int
+    burst: int
+    same_group: int
+
+
+@lru_cache(maxsize=4096)
+def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
+    """Share of the bandwidth that rows of some bytes at some distance get: they may meet few
+    channels, or within a channel one bank group alone."""
+    rows, most = 64, 256
+    accesses: dict[tuple[int, int], list[int]] = {}
+    units = min(most, -(-row_bytes // banks.access_bytes))
+    for row in range(rows):
+        for unit in range(units):
+            index = row * pitch // banks.access_bytes + unit
+            place = {}
+            for name, size in banks.slices:
+                index, place[name] = divmod(index, size)
+            channel = (place.get("channel", 0), place.get("pseudo_channel", 0))
+            accesses.setdefault(channel, []).append(place.get("bank_group", 0))
+    longest = max(
+        len(groups) * (banks.burst if len(set(groups)) > 1 else banks.same_group)
+        for groups in accesses.values()
+    )
+    return min(1.0, rows * units * banks.burst / banks.channels / longest)
+
+
+@dataclass(frozen=True)
+class MemoryFigures:
+    """A memory and the DMA engine in front of it.
+
+    Attributes:
+        bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
+        peak_bytes_per_cycle: Peak of the data bus.
+        latency: Cycles from a request to its first data.
+        port_bytes: Bytes per cycle of all DMA ports.
+        reads: Bursts that may be under way.
+        burst_bytes: Greatest length of a burst.
+        start: Cycles from issue to the first request.
+        banks: Of a memory that is simulated command by command.
+    """
+
+    bytes_per_cycle: float
+    peak_bytes_per_cycle: float
+    latency: float
+    port_bytes: float
+    reads: int
+    burst_bytes: int
+    start: int
+    banks: Banks | None = None
+
+    def streaming(
+        self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
+    ) -> float:
+        """Cycles for which a transfer keeps the memory, once its first data are there.
+
+        Args:
+            rows: Pieces of memory.
+            row_bytes: Bytes of one.
+            write: Writes are posted: their number under way limits nothing.
+            pitch: Bytes from one to the next; 0: they follow each other.
+        """
+        bytes_per_cycle = self.bytes_per_cycle
+        if pitch <= row_bytes:
+            rows, row_bytes = 1, rows * row_bytes
+        elif self.banks is not None:
+            bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
+        bytes_per_cycle = min(bytes_per_cycle, self.port_bytes)
+        cycles = rows * row_bytes / bytes_per_cycle
+        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+        if bursts > self.reads and not write:
+            # A window of bursts per round trip.
+            trip = self.latency + rows * row_bytes / bursts / bytes_per_cycle
+            cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
+        return cycles
+
+    def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Cycles from the issue of a load to its end."""
+        return self.start + self.latency + self.streaming(rows, row_bytes, pitch=pitch)
+
+    def store(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Cycles from the issue of a store to its end: writes are posted."""
+        return self.start + self.streaming(rows, row_bytes, write=True, pitch=pitch)
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyFigures:
+    """Coefficients in fJ, and static power in W; see `npuvp.energy`. All are estimates."""
+
+    issue: int
+    once: Mapping[str, int]
+    element: Mapping[str, int]
+    vector_row: int
+    matrix_row: int
+    mac: int
+    dma_byte: int
+    read_byte: float
+    write_byte: float
+    static_watts: float
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """(interval, latency, per element) of every timing class."""
+
+    costs: Mapping[str, tuple[int, int, int]]
+    blocking: bool
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One core with its memory.
+
+    Attributes:
+        name: Of the platform.
+        clock_hz: Clock.
+        geometry: As the compiler sees the core, or why it does not serve it.
+        vlen, mlen, blen, tile_rows: Widths; `tile_rows` rows of an output tile of the matrix unit.
+        matrix: (interval, latency) of M_MM on top of the geometry, or alone with `matrix_table`.
+        writeout: The same of a write-out.
+        matrix_table: Whether the timing table alone counts.
+        classes: Costs of the instructions.
+        memory, energy, area: Figures.
+        fp_words, int_words, vector_rows: SRAMs of the sampling engine.
+        prefetch_rows: Rows of a prefetch of the sampling step.
+        cores: Number of cores.
+    """
+
+    name: str
+    clock_hz: float
+    geometry: Geometry | CompileError
+    vlen: int
+    mlen: int
+    blen: int
+    tile_rows: int
+    matrix: tuple[int, int]
+    writeout: tuple[int, int]
+    matrix_table: bool
+    classes: Classes
+    memory: MemoryFigures
+    energy: EnergyFigures = field(repr=False)
+    area: Area = field(repr=False)
+    vector_rows: int = 0
+    imem_words: int = 0
+    prefetch_rows: int = 16
+    cores: int = 1
+
+    @property
+    def multipliers(self) -> int:
+        """Of the matrix unit."""
+        return self.mlen * self.tile_rows
+
+    @cached_property
+    def peak_flops(self) -> float:
+        """Floating-point operations per second of the matrix unit, a multiply-accumulate being two."""
+        return 2.0 * self.multipliers * self.clock_hz
+
+    @property
+    def peak_bandwidth(self) -> float:
+        """Of the memory, bytes per second."""
+        return self.memory.peak_bytes_per_cycle * self.clock_hz
+
+    def with_(self, **changes: Any) -> "Hardware":
+        """A copy with other figures."""
+        return replace(self, **changes)
+
+
+_UNITS = {"scalar": 0, "vector": 1, "control": 2, "dma": 3, "matrix": 4}
+
+
+def _unit(name: str) -> int:
+    return next((unit for prefix, unit in _UNITS.items() if name.startswith(prefix)), 2)
+
+
+def _tick(config: Mapping[str, Any]) -> float:
+    """Seconds of a tick of a memory's timing."""
+    return 1e-3 / float(config["clock_khz"] * config["bus"]["ticks_per_clock"])
+
+
+def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
+    core = description["cores"][0]["parameters"]
+    memory = description["hbms"][0]
+    p, config = memory["parameters"], memory["config"]
+    port_bits = core["dma_port_bits"] // 8
+    port_bytes = float(core["dma_ports"] * port_bits)
+    hops = 0.0
+    if description["noc"] is not None:
+        # Request and response cross the mesh; a node's link carries a flit per cycle.
+        p_noc = description["noc"]["parameters"]
+        (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
+        distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
+        hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
+        port_bytes = min(port_bytes, float(p_noc["flit_bytes"]))
+    latency_s = p["latency"] * 1e-12
+    bandwidth = float(p["bandwidth"])
+    efficiency = 1.0
+    banks = None
+    if p["backend"] != "ideal":
+        timing, organisation = config["timing"], config["organization"]
+        banks = Banks(
+            slices=tuple((name, size) for name, size in config["mapping"]["slices"]),
+            access_bytes=organisation["access_bytes"],
+            channels=config["organization"]["channels"] * organisation["pseudo_channels"],
+            burst=timing["burst"],
+            same_group=timing["ccd_l"],
+        )
+        # A closed row: activate, read, burst, and a tick in the queue.
+        ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
+        latency_s = ticks * _tick(config)
+        if p["refresh"] != "none":
+            efficiency = 1.0 - timing["rfc"] / timing["refi"]
+    return MemoryFigures(
+        bytes_per_cycle=bandwidth * efficiency / clock,
+        peak_bytes_per_cycle=bandwidth / clock,
+        latency=latency_s * clock + hops,
+        port_bytes=port_bytes,
+        reads=core["dma_ports"] * core["dma_outstanding_reads"],
+        burst_bytes=port_bits * core["dma_burst_beats"],
+        start=core["dma_start_cycles"],
+        banks=banks,
+    )
+
+
+def _energy(description: Mapping[str, Any]) -> EnergyFigures:
+    from npuvp.machine import energy_coefficients
+
+    coefficients = energy_coefficients(description)
+    core = description["cores"][0]
+    memory = description["hbms"][0]
+    e, m = coefficients[core["name"]], coefficients[memory["name"]]
+    watts = m["static_watts"]
+    read, write = float(m["read_byte_fj"]), float(m["write_byte_fj"])
+    if m["by_command"]:
+        config = memory["config"]
+        organisation, timing = config["organization"], config["timing"]
+        row = organisation["columns"] * organisation["access_bytes"]
+        read = m["read_command_byte_fj"] + m["activate_fj"] / row
+        write = m["write_command_byte_fj"] + m["activate_fj"] / row
+        p = memory["parameters"]
+        if p["refresh"] != "none":
+            channels = p["channels"] * p["stacks"] * organisation["pseudo_channels"]
+            watts += channels * m["refresh_fj"] * 1e-15 / (timing["refi"] * _tick(config))
+    cores = len(description["cores"])
+    return EnergyFigures(
+        issue=e["issue_fj"],
+        once={name: c["once_fj"] for name, c in e["classes"].items()},
+        element={name: c["element_fj"] for name, c in e["classes"].items()},
+        vector_row=e["row_access_fj"],
+        matrix_row=e["matrix_row_fj"],
+        mac=e["mac_fj"],
+        dma_byte=e["dma_byte_fj"],
+        read_byte=read,
+        write_byte=write,
+        static_watts=watts + cores * sum(e["static_watts"].values()),
+    )
+
+
+def hardware_of(description: Mapping[str, Any]) -> Hardware:
+    """The figures of a platform: its first core and its first memory.
+
+    Args:
+        description: `Platform.description()`.
+
+    Raises:
+        EnergyError: The energy table lacks something that the platform needs.
+    """
+    geometry: Geometry | CompileError
+    try:
+        geometry = Geometry.of(dict(description))
+    except CompileError as error:
+        geometry = error
+    p = description["cores"][0]["parameters"]
+    clock = 1e12 / description["period_ps"]
+    costs = {}
+    for name, cost in p["timing"].items():
+        costs[name] = (cost["interval"], cost["latency"], cost["per_element"])
+    unit = 2 if p["vector_format"] == "bf16" else 4
+    return Hardware(
+        name=description["name"],
+        clock_hz=clock,
+        geometry=geometry,
+        vlen=p["vlen"],
+        mlen=p["mlen"],
+        blen=p["blen"],
+        tile_rows=p["blen"] * p["matrix_rows"],
+        matrix=costs["matrix_mm"][:2],
+        writeout=costs["matrix_writeout"][:2],
+        matrix_table=p["matrix_timing"] == "table",
+        classes=Classes(costs, p["issue"] == "blocking"),
+        memory=_memory(description, clock),
+        energy=_energy(description),
+        area=area_of(description),
+        vector_rows=p["vector_sram_bytes"] // (p["vlen"] * unit),
+        imem_words=p["imem_words"],
+        prefetch_rows=p["prefetch_v_rows"],
+        cores=len(description["cores"]),
+    )

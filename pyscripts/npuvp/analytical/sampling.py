@@ -1,0 +1,190 @@
+"""The sampling step of `npuvp.sampling` in closed form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from npuvp.analytical.machine import Hardware
+from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.errors import InputError
+
+__all__ = ["SamplingEstimate", "estimate_sampling"]
+
+#: Bytes per logit in MXFP8 with a scale per block of 32.
+MXFP8_BYTES = 33 / 32
+
+
+@dataclass(frozen=True)
+class SamplingEstimate:
+    """A sampling step. Every figure is an estimate.
+
+    Attributes:
+        form: Firmware, as in `npuvp.sampling`.
+        cycles: Of the platform's clock.
+        time: Seconds.
+        energy: Joules, static power included.
+        compute: Cycles of a position's arithmetic.
+        load: Cycles of a position's loads.
+    """
+
+    form: str
+    cycles: float
+    time: float
+    energy: float
+    compute: float
+    load: float
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "form": self.form,
+            "cycles": self.cycles,
+            "time_s": self.time,
+            "energy_j": self.energy,
+            "compute_cycles_per_position": self.compute,
+            "load_cycles_per_position": self.load,
+            "note": "every figure is an estimate in closed form",
+        }
+
+
+def _elements(hardware: Hardware, timing: str, elements: float) -> Work:
+    interval, latency, per = hardware.classes.costs[timing]
+    cycles = max(interval, latency) + per * elements
+    energy = hardware.energy
+    spent = energy.issue + energy.once[timing] + energy.element[timing] * elements
+    return Work(cycles, spent, 1.0, cycles)
+
+
+def _load(hardware: Hardware, bytes_: float) -> Work:
+    """A load of contiguous bytes."""
+    return Work(hardware.memory.load(1, bytes_), hardware.energy.dma_byte * bytes_, read=bytes_)
+
+
+def _row_of_batch(hardware: Hardware, positions: int) -> Work:
+    """What surrounds the positions of a row: its tokens, the choice, the results."""
+    memory = hardware.memory
+    mask_rows = -(-positions // hardware.vlen)
+    work = Work(memory.load(1, 4.0 * positions), read=4.0 * positions)
+    work.add(_elements(hardware, "vector_compare", positions))
+    work.add(_elements(hardware, "vector_topk", positions))
+    work.add(_elements(hardware, "vector_select_int", 2 * positions), 1)
+    work.add(body(hardware, repeat("int", 9), mask_rows))
+    work.add(body(hardware, repeat("int", 26) + " im br " + repeat("ctl ", 7)))
+    for bytes_ in (4, 4, 4, 2):
+        cycles = memory.store(1, bytes_ * positions)
+        work.cycles += cycles if hardware.classes.blocking else 0.0
+        work.written += bytes_ * positions
+    if not hardware.classes.blocking:
+        # The next row's tokens overwrite what the first store still reads.
+        work.cycles += memory.store(1, 8.0 * positions)
+    work.femtojoules += hardware.energy.dma_byte * 18.0 * positions
+    return work
+
+
+def estimate_sampling(
+    hardware: Hardware,
+    batch: int,
+    positions: int,
+    vocabulary: int,
+    form: str | None = None,
+    logit_bytes: float = MXFP8_BYTES,
+) -> SamplingEstimate:
+    """Estimates a sampling step without simulating anything.
+
+    Args:
+        hardware: The machine; its first core runs the step.
+        batch: B.
+        positions: L.
+        vocabulary: V.
+        form: "performance", "edge" or None: what `sampling_firmware` takes on one core.
+        logit_bytes: Of a logit in memory, scales included; the firmware's are MXFP8.
+
+    Raises:
+        InputError: Sizes below 1, a form without a closed form, or one that does not fit.
+    """
+    for name, value in (("batch", batch), ("positions", positions), ("vocabulary", vocabulary)):
+        if value < 1:
+            raise InputError(f"{name} {value} (allowed: 1 and more)")
+    if form not in (None, "performance", "edge"):
+        raise InputError(f"form {form!r} has no closed form (allowed: performance, edge)")
+    vlen = hardware.vlen
+    rows = -(-vocabulary // vlen)
+    free = (hardware.vector_rows - 2 * -(-positions // vlen)) // 2
+    fits = rows <= free and 7 * rows + 300 <= min(hardware.imem_words, 8192)
+    if form is None:
+        form = "performance" if fits else "edge"
+    if form == "performance" and rows > free:
+        raise InputError(f"two positions' logits of {rows} rows do not fit in Vector SRAM")
+    blocking = hardware.classes.blocking
+    maximum = "vmaxi1. int int"
+    total_of = "vadd2. vexp2. vsum1. int"
+    overhead = body(hardware, "int int int int int br fp fp int int int int freci. fm im int ctl")
+    compute = Work()
+    position = Work()
+    if form == "performance":
+        compute.add(body(hardware, maximum, rows))
+        compute.add(body(hardware, total_of, rows))
+        compute.add(overhead)
+        groups = (rows - 1) // hardware.prefetch_rows
+        compute.add(body(hardware, "int ctl int dma int"))
+        compute.add(body(hardware, "dma int int", groups))
+        load = Work()
+        load.add(_load(hardware, hardware.prefetch_rows * vlen * logit_bytes), groups)
+        rest = vocabulary - groups * hardware.prefetch_rows * vlen
+        load.add(_load(hardware, rest * logit_bytes))
+        if not blocking:  # they follow each other without a pause
+            load.cycles -= groups * (hardware.memory.latency + hardware.memory.start)
+        position.add(compute)
+        position.beside(load)
+        if blocking:
+            position.cycles += load.cycles
+            exposed = 0.0
+        else:
+            position.cycles = max(position.cycles, load.cycles)
+            exposed = load.cycles
+    else:
+        step = max(1, 32 // vlen)
+        chunk_rows = max(step, min(free, -(-rows // step) * step) // step * step)
+        chunks = -(-rows // chunk_rows)
+        last = vocabulary - (chunks - 1) * chunk_rows * vlen
+        load = Work()
+        for text in (maximum, total_of):
+            work = body(hardware, f"{text} ctl", chunk_rows)
+            final = body(hardware, f"{text} ctl", -(-last // vlen))
+            around = body(hardware, repeat("int", 9) + " ctl br br int ctl dma int")
+            whole = _load(hardware, chunk_rows * vlen * logit_bytes)
+            final_load = _load(hardware, last * logit_bytes)
+            load.add(whole, chunks - 1)
+            load.add(final_load)
+            compute.add(work, chunks - 1)
+            compute.add(final)
+            compute.add(around, chunks)
+            if blocking:
+                continue
+            # The first chunk is waited for; then work and load of the next one go together.
+            position.cycles += whole.cycles if chunks > 1 else final_load.cycles
+            position.cycles += max(0, chunks - 2) * max(work.cycles + around.cycles, whole.cycles)
+            if chunks > 1:
+                position.cycles += max(work.cycles + around.cycles, final_load.cycles)
+            position.cycles += final.cycles + around.cycles
+        if blocking:
+            position.cycles = compute.cycles + load.cycles
+        position.cycles += overhead.cycles
+        position.beside(compute)
+        position.beside(overhead)
+        position.beside(load)
+        exposed = 0.0
+    total = Work()
+    total.add(position, batch * positions)
+    total.add(_row_of_batch(hardware, positions), batch)
+    total.cycles += exposed + hardware.memory.load(1, 4.0 * batch)
+    energy = hardware.energy
+    seconds = total.cycles / hardware.clock_hz
+    dynamic = total.femtojoules + total.read * energy.read_byte + total.written * energy.write_byte
+    return SamplingEstimate(
+        form,
+        total.cycles,
+        seconds,
+        dynamic * 1e-15 + energy.static_watts * seconds,
+        compute.cycles,
+        load.cycles,
+    )

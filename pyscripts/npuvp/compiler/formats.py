@@ -1,0 +1,172 @@
+"""Number formats of what lies in memory, per class of tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from npuvp.baos import CacheFormat
+from npuvp.compiler.errors import CompileError
+from npuvp.golden.dma import FORMATS
+from npuvp.golden.mx import mx_element_bytes, mx_scale_bytes, mx_traits
+
+__all__ = ["ELEMENTS", "Formats", "Stored"]
+
+#: Names of element formats, and what the DMA engine calls them.
+ELEMENTS = {
+    "bf16": "bf16",
+    "mxfp8_e4m3": "mxfp8_e4m3",
+    "mxfp8_e5m2": "mxfp8_e5m2",
+    "mxfp6_e3m2": "mxfp6_e3m2",
+    "mxfp6_e2m3": "mxfp6_e2m3",
+    "mxfp4": "mxfp4_e2m1",
+    "mxint8": "mxint8",
+    "mxint4": "mxint4",
+}
+_BLOCKS = (8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Formats by class of tensors; names are the keys of `ELEMENTS`.
+
+    Attributes:
+        weights: Matrices of the layers.
+        head: Matrix of the head; None: as `weights`, or as `embedding` where they are one tensor.
+        embedding: Rows of the embedding.
+        activations: Inputs of all products with weights. Between operations activations are BF16.
+        keys, values: Cache; None: what the plan's `kv_format` says.
+        logits: What sampling sees.
+        block: Elements that share a scale, along the sum of a product.
+    """
+
+    weights: str = "bf16"
+    head: str | None = None
+    embedding: str = "bf16"
+    activations: str = "bf16"
+    keys: str | None = None
+    values: str | None = None
+    logits: str = "bf16"
+    block: int = 32
+
+    def __post_init__(self) -> None:
+        faults = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "block":
+                if value not in _BLOCKS or isinstance(value, bool):
+                    faults.append(f"formats.block: {value!r}, allowed: 8, 16, 32")
+            elif value is None and field.default is None:
+                continue
+            elif not isinstance(value, str) or value not in ELEMENTS:
+                faults.append(f"formats.{field.name}: {value!r}, allowed: {', '.join(ELEMENTS)}")
+        if faults:
+            raise CompileError(faults)
+
+    @classmethod
+    def of(cls, source: "Formats | Mapping[str, Any] | str | Path | None") -> "Formats":
+        """From a mapping, or a YAML file that holds one; None: everything in BF16.
+
+        Raises:
+            CompileError: Unknown classes or formats, or a file that is no mapping.
+        """
+        if source is None:
+            return cls()
+        if isinstance(source, Formats):
+            return source
+        place = ""
+        if isinstance(source, str | Path):
+            place = f"{source}: "
+            try:
+                source = yaml.safe_load(Path(source).read_text())
+            except (OSError, yaml.YAMLError) as fault:
+                raise CompileError([f"{place}{fault}"]) from fault
+        if not isinstance(source, Mapping):
+            raise CompileError([f"{place}formats: {source!r}, allowed: a mapping of classes"])
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in source if key not in known]
+        if unknown:
+            raise CompileError(
+                [
+                    f"{place}formats.{key}: no such class (allowed: {', '.join(known)})"
+                    for key in unknown
+                ]
+            )
+        return cls(**source)
+
+    def cache(self, role: str, kv_format: str) -> CacheFormat:
+        """Of `keys` or `values`."""
+        format = CacheFormat.parse(kv_format)
+        own = getattr(self, role)
+        return format if own is None else replace(format, element=ELEMENTS[own])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Rows of numbers in memory, scales of MX blocks in a place of their own.
+
+    Attributes:
+        name: For messages.
+        offset: Of the first element, in bytes from an address register.
+        columns: Elements of a row; rows are packed.
+        element: As the DMA engine calls the format.
+        block: Elements that share a scale.
+        scales: Of the first scale, in bytes from the same register.
+    """
+
+    name: str
+    offset: int
+    columns: int
+    element: str = "bf16"
+    block: int = 32
+    scales: int = 0
+
+    @property
+    def bits(self) -> int:
+        """Of an element."""
+        return mx_traits(self.element).element_bits
+
+    @property
+    def scaled(self) -> bool:
+        """Whether there are scales."""
+        return mx_traits(self.element).scaled
+
+    @property
+    def ratio(self) -> int:
+        """Bytes of elements that share a scale byte; 1 without scales."""
+        return self.bits * self.block // 8 if self.scaled else 1
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from row to row, scales not counted."""
+        return self.bytes_of(self.columns)
+
+    @property
+    def number(self) -> int:
+        """What control register `dma_format` holds."""
+        return FORMATS.index(self.element)
+
+    @property
+    def distance(self) -> int:
+        """What control registers `scale` and `dma_scale_hi` hold: the DMA engine adds the offset
+        divided by `ratio`."""
+        return self.scales - self.offset // self.ratio
+
+    def bytes_of(self, columns: int) -> int:
+        """Bytes of elements of a part of a row."""
+        return mx_element_bytes(self.element, columns)
+
+    def scale_bytes(self, rows: int) -> int:
+        """Bytes of all scales of so many rows."""
+        return rows * mx_scale_bytes(self.element, self.block, self.columns)
+
+    def fault(self) -> str | None:
+        """Why blocks do not fit into rows, if so."""
+        if self.scaled and self.columns % self.block:
+            return (
+                f"{self.name}: rows of {self.columns} elements in {self.element}, "
+                f"blocks of {self.block} do not divide them"
+            )
+        return None

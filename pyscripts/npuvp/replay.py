@@ -1,0 +1,505 @@
+"""Timing of whole generations of full-size models: repeated layers, steps and blocks are simulated
+once and counted as often as they occur.
+
+Layers are identical, and every phase of a layer ends with a fence, so that nothing of one layer
+overlaps the next: n layers take T(2) + (n - 2) * (T(2) - T(1)), where T(n) is a simulated call of
+n layers. Calls that compute the same positions, attend to the same keys and sample the same span do
+the same work; each such kind of call is simulated once. What differs between calls of one kind are
+addresses, which matter to banks and rows of a command-level memory model alone.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npuvp.compiler.assembly import Assembly
+from npuvp.compiler.compile import compile_generation
+from npuvp.compiler.control import Control
+from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Formats
+from npuvp.compiler.head import Forward
+from npuvp.compiler.layout import Geometry, Layout, Shape
+from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.selection import Memory
+from npuvp.compiler.state import State
+from npuvp.firmware import Firmware, Tensor
+from npuvp.generation.calls import Kind
+from npuvp.isa import assemble
+from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.plan import GenerationPlan
+
+if TYPE_CHECKING:
+    from npuvp.platform import Platform
+    from npuvp.run import Result
+
+__all__ = [
+    "CallKind",
+    "CallTiming",
+    "GenerationTiming",
+    "call_kinds",
+    "one_core",
+    "time_generation",
+]
+
+_BEGIN, _END = 1000, 1001
+#: Up to so many layers all of them are simulated.
+_MOST_LAYERS = 4
+
+
+@dataclass(frozen=True)
+class CallKind:
+    """What a forward call's time depends on.
+
+    Attributes:
+        kind: As in `CallRecord`.
+        count: Positions that it computes.
+        first: Whether it is the first call of a block (it searches the canvas for earlier masks).
+        start: First position of the block, of the first such call; later ones stand for it where
+            only addresses differ.
+        step: Step within the block, likewise.
+        block: Block, likewise.
+        pieces: Pieces of the canvas that are searched for earlier masks.
+    """
+
+    kind: Kind
+    count: int
+    pieces: int
+    block: int = field(compare=False)
+    step: int = field(compare=False)
+    start: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class CallTiming:
+    """One kind of call, and how often it occurs.
+
+    Attributes:
+        kind: Which.
+        times: Number of such calls in the generation.
+        cycles: Of one call.
+        phases: Cycles by phase, all layers together; they add up to `cycles`.
+        energy: Joules of one call, by component (an estimate).
+        hbm_bytes: Bytes read and written by the DMA engine.
+        instructions: Of one call.
+        macs: Multiply-accumulates of one call.
+        seconds: Host time of the simulations behind it.
+    """
+
+    kind: CallKind
+    times: int
+    cycles: int
+    phases: dict[str, int]
+    energy: dict[str, float]
+    hbm_bytes: int
+    instructions: int
+    macs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class GenerationTiming:
+    """A whole generation in timing mode.
+
+    Attributes:
+        cycles: All calls, and the quotas of every block.
+        time: Simulated seconds.
+        energy: Joules (an estimate).
+        calls: By kind.
+        tokens: Tokens that were generated, all rows of the batch.
+        seconds: Host time.
+    """
+
+    cycles: int
+    time: float
+    energy: float
+    calls: list[CallTiming]
+    tokens: int
+    seconds: float
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """Cycles by phase over all calls."""
+        total: dict[str, int] = {}
+        for call in self.calls:
+            for name, cycles in call.phases.items():
+                total[name] = total.get(name, 0) + call.times * cycles
+        return total
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "cycles": self.cycles,
+            "time_s": self.time,
+            "energy_j": self.energy,
+            "tokens": self.tokens,
+            "tokens_per_s": self.tokens / self.time,
+            "tokens_per_j": self.tokens / self.energy,
+            "phases": self.phases,
+            "calls": [
+                {
+                    "kind": call.kind.kind,
+                    "positions": call.kind.count,
+                    "times": call.times,
+                    "cycles": call.cycles,
+                    "phases": call.phases,
+                    "energy_j": sum(call.energy.values()),
+                    "hbm_bytes": call.hbm_bytes,
+                }
+                for call in self.calls
+            ],
+            "simulation_seconds": self.seconds,
+            "note": "energy is an estimate",
+        }
+
+
+def one_core(present: int, cores: int | None) -> list[str]:
+    """Why a generation that several cores share is not served here, if it is one."""
+    if cores == 1 or (cores is None and present == 1):
+        return []
+    wanted = present if cores is None else cores
+    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
+
+
+def call_kinds(
+    plan: GenerationPlan, prompt_length: int, earlier_positions: int = 1 << 30
+) -> dict[CallKind, int]:
+    """The kinds of forward calls of a generation, in order of their first occurrence, and how often
+    each occurs: a plan with quotas makes every call; every call commits its whole quota.
+
+    Args:
+        plan: What to generate.
+        prompt_length: P.
+        earlier_positions: Positions before a block that are searched for masks at once.
+
+    Raises:
+        CompileError: A plan whose number of calls depends on data.
+    """
+    if plan.threshold is not None or plan.factor is not None:
+        raise CompileError(["threshold or factor: the number of calls depends on the data"])
+    length = prompt_length + plan.gen_length
+    found: dict[CallKind, int] = {}
+    for block in range(plan.blocks):
+        start = prompt_length + block * plan.block_length
+        steps = plan.steps_per_block
+        if plan.cache == "none":
+            steps_of = [("full", length, 0, steps)]
+        else:
+            refine = plan.block_length if plan.cache == "dual" else length - start
+            steps_of = [("full", length, 0, 1)]
+            if steps > 1:
+                steps_of.append((f"refine_{plan.cache}", refine, 1, steps - 1))
+        for kind, count, step, times in steps_of:
+            pieces = -(-start // earlier_positions) if kind == "full" else 0
+            call = CallKind(kind, count, pieces, block, step, start)  # type: ignore[arg-type]
+            found[call] = found.get(call, 0) + times
+    return found
+
+
+class _OneCall(Control):
+    """A single forward call with its sampling, from a state as if the calls before it had run."""
+
+    def one_call(self, call: CallKind) -> None:
+        """The whole text; words to the host say when phases begin."""
+        asm, plan = self.asm, self.plan
+        asm.store("gp0", State.CALL)
+        for word, value in (
+            (State.BLOCK, call.block),
+            (State.START, call.start),
+            (State.END, call.start + plan.block_length),
+            (State.STEP, 0),
+        ):
+            asm.li("gp1", value)
+            asm.store("gp1", word)
+        self._quotas()
+        asm.li("gp1", call.step)
+        asm.store("gp1", State.STEP)
+        asm("C_FENCE 0xFFFF")
+        asm.li("gp1", _BEGIN)
+        asm("C_HOST_PUSH gp1")
+        self._begin_call()
+        self._forward(False)
+        self._sample()
+        self._log()
+        asm.li("gp1", _END)
+        asm("C_HOST_PUSH gp1", "C_FENCE 0xFFFF", "C_DOORBELL gp0", "C_HALT gp0")
+
+
+_PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
+_NAMED = re.compile(r"; (?:phase )?([a-z_]+)$")
+
+
+def _with_words(lines: Iterable[str]) -> tuple[list[str], dict[int, str]]:
+    """A word to the host behind every mark of a phase, and the phases' names by number."""
+    result: list[str] = []
+    names: dict[int, str] = {}
+    name = ""
+    for line in lines:
+        text = line.strip()
+        if found := _NAMED.match(text):
+            name = found[1]
+        result.append(line)
+        if mark := _PHASE.match(text):
+            number = int(result[-2].rsplit(",", 1)[1])
+            names[number] = name
+            result.append(f"        C_HOST_PUSH {mark[1]}")
+    return result, names
+
+
+@dataclass(frozen=True)
+class _OneFirmware:
+    firmware: Firmware
+    names: dict[int, str]
+    decisions: dict[int, list[tuple[int, int]]]
+
+
+def _compile_call(
+    checkpoint: Checkpoint,
+    geometry: Geometry,
+    plan: GenerationPlan,
+    shape: Shape,
+    call: CallKind,
+    layers: int,
+    formats: Formats,
+) -> _OneFirmware:
+    spec = replace(checkpoint.spec, layers=layers)
+    sampler = Sampler.of(plan, spec)
+    layout = Layout(
+        spec,
+        shape,
+        geometry,
+        edited=sampler.edited,
+        statistics=len(sampler.words) + 1,
+        formats=formats,
+        kv_format=plan.kv_format,
+    )
+    memory = Memory(geometry, shape, plan, sampler)
+    asm = Assembly()
+    asm.lines.append(".core 0")
+    phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
+    control = _OneCall(asm, phases, spec, plan, shape, memory)
+    control.one_call(call)
+    lines, names = _with_words(asm.lines)
+    firmware = assemble("\n".join(lines) + "\n")
+    firmware.segments += layout.constants(None)
+    address = layout.addresses["tokens"]
+    firmware.tensors["tokens"] = Tensor(
+        "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
+    )
+    at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
+    taken = [(at["decide_quota"], plan.block_length)] * shape.samples
+    if call.kind == "full":
+        pieces = -(-call.start // control.earlier_positions)
+        taken += [(at["decide_earlier"], 0)] * pieces
+    return _OneFirmware(firmware, names, {0: taken})
+
+
+def _phase_cycles(result: "Result", names: dict[int, str], period: int) -> dict[str, list[int]]:
+    """Cycles by phase, in order of occurrence; what precedes the first phase is `begin`."""
+    words = [(at // period, word) for at, _, word in result.host_words]
+    begin = next(i for i, (_, word) in enumerate(words) if word == _BEGIN)
+    found: dict[str, list[int]] = {}
+    for (at, word), (after, _) in zip(words[begin:-1], words[begin + 1 :], strict=True):
+        name = "begin" if word == _BEGIN else names[word]
+        found.setdefault(name, []).append(after - at)
+        if name == "sampling":
+            # What is left is the record of the call, which belongs to it.
+            found[name][-1] = words[-1][0] - at
+            break
+    return found
+
+
+def _run_call(platform: "Platform", compiled: _OneFirmware, mask: int, shape: Shape) -> "Result":
+    canvas = np.full((shape.length, shape.batch), mask, np.int32)
+    canvas[: shape.prompt] = 0
+    return platform.run(
+        compiled.firmware,
+        inputs={"tokens": canvas},
+        mode="timing",
+        decisions=compiled.decisions,
+        progress=False,
+    )
+
+
+def _time_call(
+    platform: "Platform",
+    checkpoint: Checkpoint,
+    plan: GenerationPlan,
+    shape: Shape,
+    call: CallKind,
+    times: int,
+    formats: Formats,
+) -> tuple[CallTiming, int]:
+    """The call, and cycles of the quotas before it."""
+    description = platform.description()
+    geometry, period = Geometry.of(description), description["period_ps"]
+    begin = time.perf_counter()
+    layers = checkpoint.spec.layers
+    # A model of few layers costs no more than its replay.
+    steady = layers > _MOST_LAYERS
+    runs = []
+    for count in (1, 2) if steady else (layers,):
+        compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats)
+        result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
+        runs.append((result, _phase_cycles(result, compiled.names, period)))
+    one, two = runs[0], runs[-1]
+    phases = {}
+    for name, cycles in two[1].items():
+        # The first layer's phases may begin in another state; the others repeat the second's.
+        repeated = steady and len(cycles) > 1
+        phases[name] = cycles[0] + (layers - 1) * cycles[1] if repeated else sum(cycles)
+
+    def extended(first: float, second: float) -> float:
+        return first + (layers - 1) * (second - first) if steady else first
+
+    total = sum(phases.values())
+    quota = max(0, two[0].cycles - sum(sum(c) for c in two[1].values()))
+    energies = [run[0].energy.dynamic_fj for run in runs]
+    static = one[0].energy.static_fj
+    share = total * period / one[0].time_ps
+    energy = {
+        name: (extended(energies[0][name], energies[-1][name]) + static[name] * share) * 1e-15
+        for name in energies[0]
+    }
+
+    def counted(count: Callable[[dict[str, Any]], int]) -> int:
+        return round(extended(count(_core(one[0])), count(_core(two[0]))))
+
+    timing = CallTiming(
+        kind=call,
+        times=times,
+        cycles=total,
+        phases=phases,
+        energy=energy,
+        hbm_bytes=counted(lambda core: core["dma"]["bytes_read"] + core["dma"]["bytes_written"]),
+        instructions=counted(lambda core: core["instructions"]),
+        macs=counted(lambda core: core["matrix"]["macs"]),
+        seconds=time.perf_counter() - begin,
+    )
+    return timing, quota
+
+
+def _time_calls(
+    platform: "Platform",
+    checkpoint: Checkpoint,
+    plan: GenerationPlan,
+    shape: Shape,
+    kinds: dict[CallKind, int],
+    formats: Formats,
+    progress: Callable[[str], None] | None,
+) -> tuple[list[CallTiming], int]:
+    """All kinds of calls, and cycles of a block's quotas.
+
+    Calls that differ in nothing but the pieces of the canvas that they search take the same time
+    behind `begin`, which grows by the same cycles with every piece: the first and the last of them
+    are simulated.
+    """
+    alike: dict[tuple[Kind, int], list[CallKind]] = {}
+    for call in kinds:
+        alike.setdefault((call.kind, call.count), []).append(call)
+    calls = []
+    quota = 0
+    for same in alike.values():
+        ends = [same[0]] if same[0].pieces == same[-1].pieces else [same[0], same[-1]]
+        simulated = []
+        for call in ends:
+            if progress is not None:
+                progress(f"{call.kind}, {call.count} positions")
+            timing, quota = _time_call(
+                platform, checkpoint, plan, shape, call, kinds[call], formats
+            )
+            simulated.append(timing)
+        first, last = simulated[0], simulated[-1]
+        for call in same:
+            if call in ends:
+                calls.append(simulated[ends.index(call)])
+                continue
+            share = (call.pieces - ends[0].pieces) / (ends[1].pieces - ends[0].pieces)
+            begin = first.phases["begin"]
+            begin += round(share * (last.phases["begin"] - begin))
+            cycles = first.cycles - first.phases["begin"] + begin
+            phases = first.phases | {"begin": begin}
+            calls.append(
+                replace(
+                    first, kind=call, times=kinds[call], cycles=cycles, phases=phases, seconds=0.0
+                )
+            )
+    return calls, quota
+
+
+def _core(result: "Result") -> dict[str, Any]:
+    found: dict[str, Any] = next(iter(result.stats["cores"].values()))
+    return found
+
+
+def time_generation(
+    model: Checkpoint | str | Path,
+    platform: "Platform",
+    plan: GenerationPlan,
+    *,
+    prompt_length: int = 32,
+    batch: int = 1,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
+    replay: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> GenerationTiming:
+    """Cycles and energy of a whole generation in timing mode on one core, weights left out.
+
+    Args:
+        model: A checkpoint, its directory, or the name of a random model.
+        platform: Runs it.
+        plan: What to generate; with quotas.
+        prompt_length: P.
+        batch: B.
+        formats: Number formats by class of tensors, as of `compile_generation`.
+        cores: How many share the work: 1, or None on a platform with one.
+        replay: Simulate each kind of call once, with two layers; else everything.
+        progress: Is told what is simulated next.
+
+    Raises:
+        CompileError: What the compiler does not support, does not fit, or depends on data.
+    """
+    begin = time.perf_counter()
+    checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
+    description = platform.description()
+    tokens = batch * plan.gen_length
+    numbers = Formats.of(formats)
+    if faults := one_core(len(description["cores"]), cores):
+        raise CompileError(faults)
+    whole = compile_generation(
+        checkpoint,
+        description,
+        plan,
+        prompt_length=prompt_length,
+        batch=batch,
+        formats=numbers,
+        cores=1,
+    )
+    decisions = whole.decisions()
+    shape = whole.shape
+    period = description["period_ps"]
+    if not replay:
+        canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)
+        canvas[: shape.prompt] = 0
+        result = platform.run(
+            whole.firmware,
+            inputs={"tokens": canvas},
+            mode="timing",
+            decisions=decisions,
+            progress=False,
+        )
+        return GenerationTiming(
+            result.cycles, result.time, result.energy.total, [], tokens, time.perf_counter() - begin
+        )
+    kinds = call_kinds(plan, prompt_length, whole.earlier_positions)
+    calls, quota = _time_calls(platform, checkpoint, plan, shape, kinds, numbers, progress)
+    cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
+    energy = sum(call.times * sum(call.energy.values()) for call in calls)
+    return GenerationTiming(
+        cycles, cycles * period * 1e-12, energy, calls, tokens, time.perf_counter() - begin
+    )
