@@ -8,6 +8,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
+    "baos_cost.py": (
+        (
+            *("--model", "llada-tiny", "--platform", "platform/edge.yaml", "--prompt-length", "12"),
+            *("--block-length", "4", "--batch", "2", "--schemes", "bf16,baos-mxint4"),
+        ),
+        "baos-mxint4",
+    ),
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
     "split_sampling.py": ((), "cycles"),

@@ -13,7 +13,13 @@ __all__ = ["add_commands"]
 def _quantise(options: argparse.Namespace) -> None:
     formats = read_formats(options.formats)
     with tqdm(unit="tensor", leave=False, disable=None, delay=2) as bar:
-        reports = quantise(options.model, formats, options.output, bar.update)
+        reports = quantise(
+            options.model,
+            formats,
+            options.output,
+            search=not options.no_search,
+            progress=bar.update,
+        )
     rows = [report.data() for report in reports]
     if options.json:
         print_json({"formats": formats.entry(), "weights": rows})
@@ -26,7 +32,7 @@ def _quantise(options: argparse.Namespace) -> None:
             f"{100 * row['clipped_blocks']:>7.1f} %{100 * row['stretched_blocks']:>9.1f} %"
             f"{row['bytes']:>10,} ({100 * row['bytes'] / row['bytes_bf16']:.1f} % of bf16)"
         )
-    print(f"activations  {formats.activations}")
+    print(f"activations  {formats.classes.get('activations', 'bf16')}")
     print(f"written: {options.output}")
 
 
@@ -42,4 +48,7 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("model", metavar="MODEL_DIR", help="checkpoint directory")
     parser.add_argument("--formats", required=True, metavar="FILE", help="what becomes what (YAML)")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="directory to write")
+    parser.add_argument(
+        "--no-search", action="store_true", help="convert as it comes, without searching limits"
+    )
     parser.add_argument("--json", action="store_true", help="print the errors as JSON")

@@ -8,13 +8,16 @@ as the machine converts, and the limit with the smallest sum of squared errors t
 kept (ratio 1 is among them). What comes out converts to itself: a clipped block's largest weight
 saturates and a stretched one's is exact, which gives the same scale again.
 
-A formats file (YAML)::
+A formats file (YAML) names formats by class of tensors, the same that ``npuvp compile --formats`` reads::
 
-    weights: mxint4            # of the layers' matrices; or a mapping:
-    # weights: {default: mxint4, down: mxfp8, head: mxfp8, embedding: bf16}
-    activations: mxint8        # what enters the layers' matrix products; bf16 if left out
-    block: 32                  # weights that share a scale; 32 if left out
-    clip: true                 # the search; true if left out
+    weights: mxint4            # matrices of the layers
+    head: mxfp8_e4m3           # matrix of the head; as weights if left out
+    embedding: bf16            # rows of the embedding; bf16 if left out
+    activations: mxint8        # what enters products with weights; bf16 if left out
+    block: 32                  # values that share a scale: 8, 16 or 32 (32)
+
+Its other classes (keys, values, logits) concern a run, not the weights; they are taken over into
+config.json as they are.
 """
 
 import json
@@ -33,13 +36,11 @@ from safetensors.numpy import save_file
 
 from npuvp.golden.mx import mx_decode_row, mx_element_bytes, mx_encode_row, mx_scale_bytes
 from npuvp.model.checkpoint import Checkpoint, RandomCheckpoint, load_model
-from npuvp.model.quantised import KEY, METHOD, read_quantisation
+from npuvp.model.quantised import ELEMENTS, KEY, METHOD, read_quantisation
 from npuvp.model.spec import ModelError, ModelSpec
 
 __all__ = [
-    "ACTIVATIONS",
     "RATIOS",
-    "WEIGHTS",
     "Formats",
     "FormatsError",
     "Quantised",
@@ -51,25 +52,9 @@ __all__ = [
 RATIOS = tuple(1 - i / 20 for i in range(11))
 """Clipping ratios that are tried, 1 down to 0.5; after them the stretched block."""
 
-WEIGHTS = {
-    "bf16": "bf16",
-    "mxint4": "mxint4",
-    "mxint8": "mxint8",
-    "mxfp4": "mxfp4_e2m1",
-    "mxfp4_e2m1": "mxfp4_e2m1",
-    "mxfp6": "mxfp6_e2m3",
-    "mxfp6_e2m3": "mxfp6_e2m3",
-    "mxfp6_e3m2": "mxfp6_e3m2",
-    "mxfp8": "mxfp8_e4m3",
-    "mxfp8_e4m3": "mxfp8_e4m3",
-    "mxfp8_e5m2": "mxfp8_e5m2",
-}
-"""Formats of weights, by the names that are accepted."""
-ACTIVATIONS = {name: WEIGHTS[name] for name in ("bf16", "mxint8", "mxfp8", "mxfp8_e4m3")}
-"""Formats of activations, likewise."""
-
-_DEFAULTED = ("q", "k", "v", "o", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
-_NAMED = ("embedding", "head", "router")
+_CLASSES = ("weights", "head", "embedding", "activations", "keys", "values", "logits")
+_BLOCKS = (8, 16, 32)
+_LAYERS = ("q", "k", "v", "o", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
 _COPIED = ("tokenizer.json",)
 
 
@@ -90,16 +75,12 @@ class Formats:
     """What is quantised to what.
 
     Attributes:
-        weights: Format by role of `TensorSpec`; a role that is left out stays BF16.
-        activations: Format of what enters the layers' matrix products.
+        classes: Format by class, as the file names them; a class that is left out stays BF16.
         block: Values that share a scale.
-        clip: Whether clipping ratios are searched.
     """
 
-    weights: dict[str, str]
-    activations: str = "bf16"
+    classes: dict[str, str]
     block: int = 32
-    clip: bool = True
 
     @classmethod
     def parse(cls, data: object, where: str = "formats") -> "Formats":
@@ -112,69 +93,63 @@ class Formats:
         Raises:
             FormatsError: Every fault.
         """
-        if not isinstance(data, dict) or "weights" not in data:
-            raise FormatsError(where, ["allowed: a mapping with the key weights"])
-        faults = [
-            f"{key}: unknown key, allowed: weights, activations, block, clip"
-            for key in data
-            if key not in ("weights", "activations", "block", "clip")
-        ]
-        given = data["weights"]
-        named = given if isinstance(given, dict) else {"default": given}
-        weights: dict[str, str] = {}
-        roles = (*_DEFAULTED, *_NAMED)
-        for role, name in named.items():
-            if role != "default" and role not in roles:
-                faults.append(f"weights.{role}: no such role, allowed: default, {', '.join(roles)}")
-            elif name not in WEIGHTS:
-                faults.append(f"weights.{role}: {name!r}, allowed: {', '.join(WEIGHTS)}")
-            elif role == "default":
-                weights |= {r: WEIGHTS[name] for r in _DEFAULTED if r not in named}
-            else:
-                weights[role] = WEIGHTS[name]
-        activations = data.get("activations", "bf16")
-        if activations not in ACTIVATIONS:
-            faults.append(f"activations: {activations!r}, allowed: {', '.join(ACTIVATIONS)}")
+        if not isinstance(data, dict) or not data:
+            raise FormatsError(where, [f"allowed: a mapping with {', '.join(_CLASSES)}, block"])
+        faults = []
+        for key, name in data.items():
+            if key == "block":
+                continue
+            if key not in _CLASSES:
+                faults.append(f"{key}: no such class, allowed: {', '.join(_CLASSES)}, block")
+            elif name not in ELEMENTS:
+                faults.append(f"{key}: {name!r}, allowed: {', '.join(ELEMENTS)}")
         block = data.get("block", 32)
-        if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-            faults.append(f"block: {block!r}, allowed: an integer of 1 or more")
-        clip = data.get("clip", True)
-        if not isinstance(clip, bool):
-            faults.append(f"clip: {clip!r}, allowed: true or false")
+        if isinstance(block, bool) or block not in _BLOCKS:
+            faults.append(f"block: {block!r}, allowed: 8, 16, 32")
         if faults:
             raise FormatsError(where, faults)
-        weights = {role: name for role, name in weights.items() if name != "bf16"}
-        return cls(weights, ACTIVATIONS[activations], block, clip)
+        return cls({key: name for key, name in data.items() if key != "block"}, block)
+
+    def of(self, spec: ModelSpec, role: str) -> str:
+        """Element format of a tensor's role, such as "mxfp4_e2m1"."""
+        weights = self.classes.get("weights", "bf16")
+        name = "bf16"
+        if role in _LAYERS:
+            name = weights
+        elif role == "head":
+            name = self.classes.get("head", weights)
+        elif role == "embedding":
+            name = self.classes.get("embedding", "bf16")
+            if spec.tied_head:
+                name = self.classes.get("head", name)
+        return ELEMENTS[name]
 
     def faults(self, spec: ModelSpec) -> list[str]:
         """Why a model cannot take them, one line each."""
         faults = []
+        activations = self.classes.get("activations", "bf16")
+        seen = set()
         for tensor in spec.tensors():
-            first = (tensor.layer or 0) == 0 and (tensor.expert or 0) == 0
-            odd = tensor.shape[-1] % self.block != 0
-            if tensor.role in self.weights and first and odd:
+            if tensor.role in seen:
+                continue
+            seen.add(tensor.role)
+            entered = activations != "bf16" and tensor.role in (*_LAYERS, "head")
+            if (entered or self.of(spec, tensor.role) != "bf16") and tensor.shape[-1] % self.block:
                 faults.append(
                     f"block: {self.block}, allowed: a divisor of the {tensor.shape[-1]} inputs of "
                     f"{tensor.name}"
                 )
-            activated = self.activations != "bf16" and tensor.role in _DEFAULTED
-            if activated and tensor.role not in self.weights and first and odd:
-                faults.append(
-                    f"block: {self.block}, allowed: a divisor of the {tensor.shape[-1]} "
-                    f"activations that enter {tensor.name}"
-                )
-        if spec.tied_head and "head" in self.weights:
-            faults.append("weights.head: the head is the embedding, name that")
+        tied = {self.classes[key] for key in ("head", "embedding") if key in self.classes}
+        if spec.tied_head and len(tied) > 1:
+            faults.append("head and embedding: one tensor in this model, two formats")
+        changed = any(self.of(spec, role) != "bf16" for role in seen)
+        if not changed and activations == "bf16":
+            faults.append("weights, head, embedding and activations: all bf16, nothing to do")
         return faults
 
     def entry(self) -> dict[str, Any]:
         """What config.json says of them."""
-        return {
-            "quant_method": METHOD,
-            "block": self.block,
-            "activations": self.activations,
-            "weights": dict(sorted(self.weights.items())),
-        }
+        return {"quant_method": METHOD, **self.classes, "block": self.block}
 
 
 def read_formats(path: str | Path) -> Formats:
@@ -280,6 +255,8 @@ def quantise(
     source: str | Path,
     formats: Formats,
     target: str | Path,
+    *,
+    search: bool = True,
     progress: Callable[[], object] | None = None,
 ) -> list[Quantised]:
     """Writes a quantised copy of a checkpoint directory.
@@ -291,6 +268,7 @@ def quantise(
         source: Checkpoint directory.
         formats: What becomes what.
         target: Directory to write; must not exist or be empty.
+        search: Whether every block's limit is searched, or is its largest weight.
         progress: Called after every tensor.
 
     Raises:
@@ -302,14 +280,12 @@ def quantise(
     if read_quantisation(source) is not None:
         raise ModelError(str(source), [f"it is quantised already ({KEY} in config.json)"])
     faults = formats.faults(checkpoint.spec)
-    if not formats.weights and formats.activations == "bf16":
-        faults.append("weights and activations: all bf16, so there is nothing to do")
     if faults:
         raise FormatsError("formats", faults)
     directory = Path(target)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ModelError(str(target), ["it exists, allowed: a new or an empty directory"])
-    tensors, reports = _tensors(checkpoint, formats, progress)
+    tensors, reports = _tensors(checkpoint, formats, search, progress)
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Written beside the target and moved there whole.
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
@@ -331,16 +307,19 @@ def quantise(
 
 
 def _tensors(
-    checkpoint: Checkpoint, formats: Formats, progress: Callable[[], object] | None
+    checkpoint: Checkpoint,
+    formats: Formats,
+    search: bool,
+    progress: Callable[[], object] | None,
 ) -> tuple[dict[str, NDArray[Any]], list[Quantised]]:
     tensors: dict[str, NDArray[Any]] = {}
     reports: dict[str, Quantised] = {}
     for tensor in checkpoint.spec.tensors():
         value = checkpoint.read(tensor)
-        element = formats.weights.get(tensor.role)
-        if element is not None:
+        element = formats.of(checkpoint.spec, tensor.role)
+        if element != "bf16":
             x = value.astype(np.float32)
-            found, chosen = clipped(x, element, formats.block, formats.clip)
+            found, chosen = clipped(x, element, formats.block, search)
             value = found.astype(ml_dtypes.bfloat16)
             if not np.array_equal(value.astype(np.float32), found):
                 raise ModelError(checkpoint.name, [f"{tensor.name}: weights too small for BF16"])
