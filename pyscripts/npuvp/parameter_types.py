@@ -90,6 +90,7 @@ class PlatformArguments(TypedDict, total=False):
     core_window: str | int
     peripheral_base: str | int
     peripheral_window: str | int
+    watchdog: str | int
 
 
 class CoreArguments(TypedDict, total=False):

@@ -62,7 +62,7 @@ nb::dict state_dict(Machine& machine, std::size_t index) {
         writers.append(core.gp_writer(r));
     }
     for (unsigned r = 0; r < 8; ++r) fp.append(core.fp(r));
-    for (unsigned r = 0; r < 32; ++r) csr.append(core.csr_value(r));
+    for (unsigned r = 0; r < core::Core::kCsrs; ++r) csr.append(core.csr_value(r));
     for (const core::OpenLoop& loop : core.open_loops())
         loops.append(nb::make_tuple(loop.start, loop.counter, loop.left, loop.count));
     for (const core::PendingTransfer& t : core.dma.pending_transfers()) {

@@ -135,6 +135,20 @@ class Core : public sc_core::sc_module {
     std::uint32_t pc() const { return pc_; }
     /// Why the core does not go on; empty if it does.
     std::string waiting_for();
+    /// What the core has achieved so far, for a watchdog.
+    struct Activity {
+        std::uint64_t work;         ///< instructions that can matter to anyone else
+        std::uint64_t descriptors;  ///< transfers begun
+        std::uint64_t bytes;        ///< that transfers have moved
+        bool finished;
+        /// A loop that polls does no work, and its transfers are short: those that begin and end
+        /// while nothing else happens are part of it, one that goes on and on is not.
+        bool since(const Activity& before) const {
+            return work != before.work || finished != before.finished ||
+                   (descriptors == before.descriptors && bytes != before.bytes);
+        }
+    };
+    Activity activity() const;
     /// Of the matrix unit: see MatrixTiming::busy_cycles.
     std::uint64_t matrix_busy_cycles() const { return matrix_timing_.busy_cycles(); }
     std::uint64_t macs() const { return macs_; }
@@ -143,6 +157,7 @@ class Core : public sc_core::sc_module {
     float fp(unsigned i) const { return fp_[i]; }
     std::uint64_t ha(unsigned i) const { return ha_[i]; }
     std::size_t loop_depth() const { return loops_.size(); }
+    static constexpr unsigned kCsrs = 64;
     std::uint32_t csr_value(unsigned i) { return read_csr(i, next_issue_); }
     /// pc of the last instruction that wrote the register; -1: none did.
     std::int64_t gp_writer(unsigned i) const { return gp_writer_[i]; }
@@ -349,7 +364,7 @@ class Core : public sc_core::sc_module {
     std::array<std::uint32_t, 16> gp_{};
     std::array<float, 8> fp_{};
     std::array<std::uint64_t, 16> ha_{};
-    std::array<std::uint32_t, 64> csr_{};
+    std::array<std::uint32_t, kCsrs> csr_{};
     std::vector<Lap> laps_;
     std::vector<Loop> loops_;
     std::uint32_t pc_ = 0;

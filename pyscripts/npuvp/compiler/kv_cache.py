@@ -386,6 +386,8 @@ class KeysAndValues(Projections):
         asm.li(q_offset, first_item * spec.group * 2 * head)
         asm.li(kv_offset, first_item * 2 * head)
         asm.li(mask, first_item // spec.kv_heads * 2 * width * blocks)
+        if shape.block:
+            asm.load(mask, State.LIMIT)
         asm.li(head_of_row, first_item % spec.kv_heads)
 
         def load_mask() -> None:
