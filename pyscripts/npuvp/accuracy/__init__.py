@@ -46,7 +46,7 @@ def need_torch() -> None:
     except ImportError:
         raise ModelError(
             "the accuracy path",
-            ["PyTorch is not installed; run: .venv/bin/pip install -e '.[accuracy]'"],
+            ["PyTorch is not installed; run: NPUVP_EXTRAS=accuracy make setup"],
         ) from None
 
 
