@@ -355,7 +355,10 @@ class Phases:
         return self._fence(total)
 
     def attention(self) -> Work:
-        """Softmax(q k^T) v of every row of the batch and head."""
+        """Softmax(q k^T) v of every row of the batch and head.
+
+        Heads that lie together are moved as one row and computed one after the other.
+        """
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
         tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
@@ -366,7 +369,10 @@ class Phases:
                     f"SRAM has {g.matrix_rows // g.mlen}"
                 ]
             )
+        together = self.layout.heads_together
         taken = g.group * (2 + blocks) + blocks + 1
+        if together > 1:
+            taken += g.group + 2
         if taken > g.vector_rows:
             raise CompileError(
                 [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
@@ -380,23 +386,27 @@ class Phases:
         for role in ("keys", "values"):
             fresh = self.layout.quantised_cache and call.warm
             table = self.layout.stored[f"fresh_{role}" if fresh else role]
-            part = self._head_rows(table, call.length, head)
+            part = self._head_rows(table, call.length, together * head)
             cache.cycles += part.cycles - h.memory.latency - h.memory.start
             cache.beside(part)
         if h.classes.blocking:  # a transfer per tile of keys and of values
             cache.cycles += (2 * tiles - 1) * h.memory.latency
         full, rest = divmod(call.count, g.group)
-        heads = call.batch * spec.kv_heads
+        items = call.batch * spec.kv_heads // together
+        # Around a group of rows, and of that what belongs to a head.
+        around, of_head = 56, 20
         first = True
         for rows, times in ((g.group, full), (rest, 1)):
             if not rows or not times:
                 continue
-            queries = self._load(rows, BF16_BYTES * head, q_pitch)
-            work = Work()
+            queries = self._load(rows, BF16_BYTES * together * head, q_pitch)
+            one = Work()
+            if together > 1:  # the queries of this head, zero in the lanes of the others
+                one.add(self._rows_loop("vmul3.", 2, rows))
             for tile in range(tiles):
                 keys = min(g.mlen, call.length - tile * g.mlen)
-                work.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
-            work.cycles += self._drain()
+                one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
+            one.cycles += self._drain()
             maxima, sums, scaled = [], [], []
             for block in range(blocks):
                 address = repeat("int", addition(block * g.group * width)) if block else ""
@@ -405,25 +415,28 @@ class Phases:
                 sums.append(f"{address} vadd2. vmul2. vexp2. vsum1.")
                 scaled.append(f"{address} vmul2.")
             text = " ".join(["fp fp", *maxima, *sums, "freci.", *scaled])
-            work.add(self._rows_loop(text, 1, rows))
+            one.add(self._rows_loop(text, 1, rows))
             values = -(-head // g.blen)
             extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
-            work.add(self._tile_products(tiles, extra, 1, values, g.mlen))
-            work.cycles += self._drain()
-            work.add(self._store(rows, BF16_BYTES * head, q_pitch))
-            work.add(body(h, repeat("int", 56) + " im im br br"))
+            one.add(self._tile_products(tiles, extra, 1, values, g.mlen))
+            one.cycles += self._drain()
+            one.add(body(h, repeat("int", of_head) + (" im im im vadd2." if together > 1 else "")))
+            work = Work()
+            work.add(one, together)
+            work.add(self._store(rows, BF16_BYTES * together * head, q_pitch))
+            work.add(body(h, repeat("int", around - of_head) + " im im br br"))
             work.beside(queries)
-            # The first queries of a head arrive behind its keys and values; later ones alone.
+            # The first queries of heads arrive behind their keys and values; later ones alone.
             later = Work()
             later.add(work)
             later.cycles += queries.cycles
             alone = times * spec.group - (1 if first else 0)
-            total.add(later, heads * alone)
+            total.add(later, items * alone)
             if first:
                 overlap = 0.0 if h.classes.blocking else h.memory.latency
                 work.cycles += cache.cycles + queries.cycles - overlap
                 work.beside(cache)
-                total.add(work, heads)
+                total.add(work, items)
             first = False
         return self._fence(total)
 
