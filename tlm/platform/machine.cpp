@@ -272,7 +272,7 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
 bool Machine::stopped() const {
     bool failed = false;
     for (const auto& f : foreign_) failed = failed || f->error;
-    return running_ == 0 || trapped_ || interrupted || failed;
+    return running_ == 0 || trapped_ || interrupted || given_up_ || failed;
 }
 
 /// Runs to the end; false where the watchdog has ended it. Time passes in pieces as long as the
@@ -285,15 +285,13 @@ bool Machine::simulate() {
     };
     std::vector<core::Core::Activity> before = activities();
     while (true) {
-        const sc_core::sc_time begin = sc_core::sc_time_stamp();
-        const sc_core::sc_time left = sc_core::sc_max_time() - begin;
+        const sc_core::sc_time left = sc_core::sc_max_time() - sc_core::sc_time_stamp();
         const auto piece =
             description_.watchdog_ps
                 ? std::min(sc_core::sc_time::from_value(description_.watchdog_ps), left)
                 : left;
         sc_core::sc_start(piece, sc_core::SC_EXIT_ON_STARVATION);
-        // Before the end of the piece it starves or is paused.
-        if (stopped() || sc_core::sc_time_stamp() < begin + piece) return true;
+        if (stopped() || !sc_core::sc_pending_activity()) return true;
         const std::vector<core::Core::Activity> now = activities();
         bool progress = false;
         for (std::size_t i = 0; i < now.size(); ++i) progress = progress || now[i].since(before[i]);
@@ -308,6 +306,7 @@ Outcome Machine::run() {
     Running run{Simulation::Scope(simulation_), {}};
     run_ = &run;
     running_ = cores_.size();
+    hub_.start_worker();
     for (auto& c : cores_) c->start();
     const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
@@ -322,6 +321,11 @@ Outcome Machine::run() {
     if (interrupted) return Outcome::interrupted;
     if (stalled) return Outcome::stalled;
     return running_ ? Outcome::deadlocked : Outcome::finished;
+}
+
+void Machine::give_up() {
+    given_up_ = true;
+    sc_core::sc_pause();
 }
 
 void Machine::step_aside() {

@@ -124,6 +124,8 @@ class Machine {
     /// Runs until every core has halted and all it started is complete, or something goes wrong.
     /// Rethrows what a foreign target threw.
     Outcome run();
+    /// From within run(): ends it where it stands.
+    void give_up();
     /// From within run(), in its thread: lets other threads read the machine and use the kernel,
     /// and takes it back. Ctrl-C belongs to the process meanwhile.
     void step_aside();
@@ -162,6 +164,7 @@ class Machine {
     Running* run_ = nullptr;  ///< while run() goes on
     bool trapped_ = false;
     bool ran_ = false;
+    bool given_up_ = false;
     std::uint64_t end_ps_ = 0;
 };
 

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from npuvp.baos import kv_block
 from npuvp.compiler.assembly import Assembly
+from npuvp.compiler.blocks import (
+    BlockControl,
+    block_positions,
+    canvas_length,
+    unseen_positions,
+)
 from npuvp.compiler.build import build, fuse
 from npuvp.compiler.control import LOG_WORDS, PHASES, Control, plan_faults
 from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
     from npuvp.platform import Platform
 
 __all__ = ["Compilation", "compile_generation", "compile_model"]
+
+
+_CONTROLS: dict[str, type[Control]] = {"dream": DreamControl, "fast-dllm-v2": BlockControl}
 
 
 @dataclass
@@ -78,9 +87,11 @@ class Compilation:
             CompileError: Not a plan with quotas.
         """
         plan = self.plan
-        if plan.revision == "dream" or plan.threshold is not None or plan.factor is not None:
+        if plan.revision in _CONTROLS or plan.threshold is not None or plan.factor is not None:
             raise CompileError(
-                ["threshold, factor or Dream: the number of calls depends on the data"]
+                [
+                    "threshold, factor, Dream or Fast-dLLM v2: the number of calls depends on the data"
+                ]
             )
         return {core: self._decisions(core) for core in range(self.layout.cores)}
 
@@ -169,11 +180,12 @@ def compile_generation(
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     spec = checkpoint.spec
     faults = plan_faults(plan)
-    length = prompt_length + plan.gen_length
+    causal = plan.revision == "fast-dllm-v2"
+    length = canvas_length(plan, prompt_length) if causal else prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:
         faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
-    if length > spec.max_length:
-        faults.append(f"{length} positions, the model has {spec.max_length}")
+    if length - causal > spec.max_length:
+        faults.append(f"{length - causal} positions, the model has {spec.max_length}")
     numbers = Formats.of(formats)
     present = len(description["cores"])
     if cores is None:
@@ -189,13 +201,27 @@ def compile_generation(
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
     schedule = Schedule.of(plan)
-    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
+    shape = Shape(
+        rows,
+        batch,
+        prompt_length,
+        length,
+        schedule.calls,
+        schedule.length,
+        plan.block_length if causal else 0,
+        unseen_positions(plan, prompt_length) if causal else 0,
+    )
+    positions = None
+    if causal:
+        positions = block_positions(plan, prompt_length)
+    elif plan.revision == "dream":
+        positions = dream_positions(padding, length)
     sampler = Sampler.of(plan, spec)
     layout = Layout(
         spec,
         shape,
         geometry,
-        dream_positions(padding, length) if plan.revision == "dream" else None,
+        positions,
         dream_numbers(plan, shape) if plan.revision == "dream" else {},
         sampler.edited,
         len(sampler.words) + 1,
@@ -211,8 +237,7 @@ def compile_generation(
         if present > 1:
             asm.lines.append(f".core {core}")
         phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates, core)
-        made = DreamControl if plan.revision == "dream" else Control
-        control = made(asm, phases, spec, plan, shape, memory)
+        control = _CONTROLS.get(plan.revision, Control)(asm, phases, spec, plan, shape, memory)
         control.program(padding is not None)
         texts.append(asm.text)
     text = "".join(texts)

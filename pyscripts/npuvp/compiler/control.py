@@ -22,16 +22,17 @@ TRAPS = {
 def plan_faults(plan: GenerationPlan) -> list[str]:
     """What of a plan the compiler does not support."""
     faults = []
-    if plan.revision == "fast-dllm-v2":
-        faults.append(f"revision: {plan.revision!r}, the compiler supports all others")
-    for name in ("top_p", "top_k"):
-        if getattr(plan, name) is not None:
-            faults.append(f"{name}: {getattr(plan, name)}, the compiler supports None only")
+    # Fast-dLLM v2 uses top_p at a temperature only.
+    used = plan.revision != "fast-dllm-v2" or plan.temperature > 0
+    if plan.top_p not in (None, 1.0) and used:
+        faults.append(f"top_p: {plan.top_p}, the compiler supports None only")
+    if plan.top_k is not None:
+        faults.append(f"top_k: {plan.top_k}, the compiler supports None only")
     return faults
 
 
 #: Values of the phase mark, by number.
-PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling")
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling", "experts")
 
 
 class Control(Selection):
@@ -39,11 +40,9 @@ class Control(Selection):
 
     def program(self, padded: bool) -> None:
         """The whole text."""
-        asm, plan = self.asm, self.plan
+        asm = self.asm
         asm.comment("generation: blocks from left to right")
-        if self.phases.sampler.draws:
-            asm.csr("rng_key0", plan.seed & 0xFFFFFFFF)
-            asm.csr("rng_key1", plan.seed >> 32)
+        self._seed()
         for word in (State.BLOCK, State.CALL):
             asm.store("gp0", word)
         self._begin()
@@ -80,10 +79,20 @@ class Control(Selection):
         done = asm.new_label("done")
         asm(f"C_BEQ gp1, gp2, {done}", f"C_JUMP {block}")
         asm.label(done)
-        asm("C_FENCE 0xFFFF")
+        self._halt()
+
+    def _seed(self) -> None:
+        """The key of all random draws."""
+        if self.phases.sampler.draws:
+            self.asm.csr("rng_key0", self.plan.seed & 0xFFFFFFFF)
+            self.asm.csr("rng_key1", self.plan.seed >> 32)
+
+    def _halt(self) -> None:
+        """The end of the generation."""
+        self.asm("C_FENCE 0xFFFF")
         if self.phases.leads:
-            asm("C_DOORBELL gp0")
-        asm("C_HALT gp0")
+            self.asm("C_DOORBELL gp0")
+        self.asm("C_HALT gp0")
 
     def _begin(self) -> None:
         """State that a schedule of its own needs."""
@@ -125,12 +134,7 @@ class Control(Selection):
         asm.comment("what the call computes")
         asm.load("gp1", State.STEP)
         asm("C_MARK step, gp1")
-        asm.load("gp2", State.CALL)
-        asm("C_MARK call, gp2")
-        asm.li("gp3", self.shape.calls)
-        with asm.skip_if("C_BLTU", "gp2", "gp3"):
-            asm.li("gp3", 2)
-            asm("C_TRAP gp3")
+        self._count_call()
         if self.by_quota:
             asm.li("gp3", self.schedule.steps)
             with asm.skip_if("C_BLTU", "gp1", "gp3"):
@@ -153,6 +157,16 @@ class Control(Selection):
         asm.scaled("gp5", "gp5", self.shape.batch)
         asm.store("gp5", State.ROWS)
         self._competing()
+
+    def _count_call(self) -> None:
+        """A call more: not more than can make progress."""
+        asm = self.asm
+        asm.load("gp2", State.CALL)
+        asm("C_MARK call, gp2")
+        asm.li("gp3", self.shape.calls)
+        with asm.skip_if("C_BLTU", "gp2", "gp3"):
+            asm.li("gp3", 2)
+            asm("C_TRAP gp3")
 
     def _competing(self) -> None:
         """LOW and SPAN: the positions whose logits are wanted. gp4 is the call's first one."""
@@ -198,14 +212,19 @@ class Control(Selection):
         asm.label(done)
 
     def _forward(self, padded: bool) -> None:
+        self._layers(padded)
+        self._phase("head")
+        self.phases.head()
+
+    def _phase(self, name: str) -> None:
+        self.asm.comment(f"phase {name}")
+        self.asm.li("gp1", PHASES.index(name))
+        self.asm("C_MARK phase, gp1")
+
+    def _layers(self, padded: bool) -> None:
+        """Everything before the head."""
         asm, layout = self.asm, self.layout
-        phases = self.phases
-
-        def phase(name: str) -> None:
-            asm.comment(f"phase {name}")
-            asm.li("gp1", PHASES.index(name))
-            asm("C_MARK phase, gp1")
-
+        phases, phase = self.phases, self._phase
         phase("embed")
         phases.embed()
         asm.li("gp1", layout.layer_base & 0xFFFFFFFF)
@@ -227,10 +246,14 @@ class Control(Selection):
         phases.attention(padded)
         phase("o")
         phases.attention_output()
-        phase("gate_up")
-        phases.gate_up()
-        phase("down")
-        phases.down()
+        if self.spec.moe is None:
+            phase("gate_up")
+            phases.gate_up()
+            phase("down")
+            phases.down()
+        else:
+            phase("experts")
+            phases.experts()
         asm.load("gp1", State.LAYER_LOW)
         asm.load("gp2", State.LAYER_HIGH)
         asm.li("gp3", layout.layer_stride)
@@ -247,8 +270,6 @@ class Control(Selection):
         asm.label(layers_done)
         asm.li("gp1", 0xFFFFFFFF)  # no layer from here on
         asm("C_MARK layer, gp1")
-        phase("head")
-        phases.head()
 
     def _log(self) -> None:
         """The record of the call, the canvas behind it, and a word for the host."""

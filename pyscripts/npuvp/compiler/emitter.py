@@ -148,7 +148,13 @@ class Emitter:
             self.tiles.move(operation, x, _ROUND_TRIP, stored, None, State.TILE_ROWS)
             self.asm("C_FENCE 2")
 
-    def _layer_weights(self, role: str, outputs: int, unit: int) -> Weights:
+    def _layer_weights(
+        self, role: str, outputs: int, unit: int, base: State | None = None
+    ) -> Weights:
         """This core's outputs of a matrix of the layer."""
         first, count = self.share(outputs, unit)
-        return Weights(LAYER, self.layout.stored[f"weights.{role}"], count, first)
+        return Weights(LAYER, self.layout.stored[f"weights.{role}"], count, first, base)
+
+    def _all_weights(self, role: str, outputs: int) -> Weights:
+        """All outputs of a matrix of the layer, on every core."""
+        return Weights(LAYER, self.layout.stored[f"weights.{role}"], outputs)

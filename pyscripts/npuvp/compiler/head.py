@@ -13,6 +13,7 @@ import numpy as np
 
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.emitter import GLOBAL, OTHER
+from npuvp.compiler.experts import Experts
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Layout
 from npuvp.compiler.linear import (
@@ -32,7 +33,6 @@ from npuvp.compiler.linear import (
     Panels,
     Weights,
 )
-from npuvp.compiler.phases import Phases
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.state import State
 
@@ -51,7 +51,7 @@ WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GR
 HIDDEN, SAMPLES, SPARE = PANEL, BLOCK, X_BLOCK
 
 
-class Forward(Phases):
+class Forward(Experts):
     """Emits the phases of a forward call, the head with the plan's sampler.
 
     Args:
@@ -170,13 +170,6 @@ class Forward(Phases):
             asm(f"H_COPY {OTHER}, gp0, {GLOBAL}, gp0, 1")
         self._end()
 
-    def _constant_row(self, at: int, value: float) -> None:
-        asm = self.asm
-        self._float("f5", value)
-        asm.li(A, self.width)
-        asm.li(B, at)
-        asm(f"V_SHFT_V {B}, {B}, {A}", f"V_ADD_VF {B}, {B}, f5")
-
     def _clear(self) -> None:
         """Nothing seen yet."""
         asm = self.asm
@@ -191,8 +184,16 @@ class Forward(Phases):
             asm(f"S_ST_INT gp0, {A}, {self.candidates}")
             asm.add(A, A, 1)
         if self.sampler.temperature:
-            bits = int(np.float32(self.sampler.temperature).view(np.uint32))
-            asm.csr("rng_scale", bits)
+            asm.li(A, int(np.float32(self.sampler.temperature).view(np.uint32)))
+            if self.layout.shape.block:
+                # A token behind a finished block or prompt is greedy at any temperature: only
+                # kinds 3 and 4 are calls within a block.
+                asm.load(B, State.KIND)
+                asm.add(B, B, -3)
+                asm.li(GROUP, 2)
+                with asm.skip_if("C_BLTU", B, GROUP):
+                    asm.li(A, 0)
+            asm.csr_from("rng_scale", A)
             asm.load(A, State.CALL)
             asm.csr_from("rng_counter2", A)
 

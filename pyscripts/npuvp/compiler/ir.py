@@ -18,6 +18,7 @@ Kind = Literal[
     "bias",
     "headnorm",
     "rope",
+    "route",
     "keep",
     "attention",
     "silu_mul",

@@ -94,6 +94,8 @@ class Shape:
         length: L = P + G.
         calls: Most forward calls that can happen.
         span: Positions that are usually sampled at once, K.
+        block: Length of the blocks between which attention is causal; 0: there are none.
+        unseen: Positions at the beginning that no call sees.
     """
 
     batch: int
@@ -102,6 +104,13 @@ class Shape:
     length: int
     calls: int
     span: int
+    block: int = 0
+    unseen: int = 0
+
+    @property
+    def key_masks(self) -> int:
+        """Masks of keys: one for every row of the batch, or one for every number of blocks."""
+        return self.length // self.block if self.block else self.batch
 
 
 @dataclass(frozen=True)
@@ -208,7 +217,7 @@ class Layout:
             "canvas_log": 4 * tokens * shape.calls,
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
-            "key_mask": 2 * width * shape.batch * self.key_rows,
+            "key_mask": 2 * width * shape.key_masks * self.key_rows,
             "vocab_mask": 2 * width * (1 + len(self.edited)),
             "rotation": 2 * self.geometry.mlen**2,
         }
@@ -224,7 +233,7 @@ class Layout:
         if formats.activations != "bf16":
             faults += [
                 fault
-                for columns in (spec.hidden, spec.heads * spec.head_dim, spec.mlp)
+                for columns in (spec.hidden, spec.heads * spec.head_dim, self.inner)
                 if (fault := self.activations(columns).fault())
             ]
             room = 2 * self.geometry.vector_rows * width
@@ -269,7 +278,7 @@ class Layout:
         yield Stored("x", 0, spec.hidden), tokens + ahead
         yield Stored("q", 0, q_columns), tokens
         yield Stored("o", 0, q_columns), tokens
-        yield Stored("gated", 0, spec.mlp), tokens
+        yield Stored("gated", 0, self.inner), tokens
         if self.quantised_cache:
             yield Stored("fresh_keys", 0, kv_columns), tokens
             yield Stored("fresh_values", 0, kv_columns), tokens
@@ -281,6 +290,8 @@ class Layout:
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         yield Stored("attn_norm", 0, spec.hidden), 1
         yield Stored("mlp_norm", 0, spec.hidden), 1
+        if spec.moe is not None:
+            yield Stored("weights.router", 0, spec.hidden), spec.moe.experts
         for role, columns in (("q", q_columns), ("k", kv_columns), ("v", kv_columns)):
             if spec.qkv_bias:
                 yield Stored(f"{role}_bias", 0, columns), 1
@@ -292,9 +303,7 @@ class Layout:
             ("k", kv_columns, spec.hidden),
             ("v", kv_columns, spec.hidden),
             ("o", spec.hidden, q_columns),
-            ("gate", spec.mlp, spec.hidden),
-            ("up", spec.mlp, spec.hidden),
-            ("down", spec.hidden, spec.mlp),
+            *self._mlp(),
         ):
             yield Stored(f"weights.{role}", 0, inputs, weights, formats.block), outputs
         for role in ("keys", "values"):
@@ -305,6 +314,19 @@ class Layout:
             if cache.smoothed:
                 yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
                 yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+
+    @property
+    def inner(self) -> int:
+        """Inner width of the MLP, or of an expert."""
+        return self.spec.mlp if self.spec.moe is None else self.spec.moe.mlp
+
+    def _mlp(self) -> Iterator[tuple[str, int, int]]:
+        """Matrices of the MLP with outputs and inputs, those of all experts one below the other."""
+        experts = 1 if self.spec.moe is None else self.spec.moe.experts
+        prefix = "" if self.spec.moe is None else "expert_"
+        yield f"{prefix}gate", experts * self.inner, self.spec.hidden
+        yield f"{prefix}up", experts * self.inner, self.spec.hidden
+        yield f"{prefix}down", experts * self.spec.hidden, self.inner
 
     def cache(self, role: str) -> CacheFormat:
         """Format of `keys` or `values`."""
@@ -355,6 +377,24 @@ class Layout:
     def key_tiles(self) -> int:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
+
+    @property
+    def heads_together(self) -> int:
+        """Heads whose keys and values are moved as one row.
+
+        More than one where every head has queries of its own and its outputs are whole products,
+        and not so many that a core would have nothing to do.
+        """
+        spec, geometry = self.spec, self.geometry
+        if spec.group > 1 or spec.head_dim % geometry.blen:
+            return 1
+        items = self.shape.batch * spec.kv_heads
+        return max(
+            n
+            for n in range(1, spec.kv_heads + 1)
+            if spec.kv_heads % n == 0
+            and (n == 1 or (n * spec.head_dim <= geometry.mlen and items // n >= self.cores))
+        )
 
     @property
     def key_rows(self) -> int:
@@ -412,8 +452,12 @@ class Layout:
             padding: Which prompt tokens are seen, shape (batch, P); None: all.
         """
         width, shape = self.geometry.width, self.shape
-        keys = np.zeros((shape.batch, self.key_rows * width), np.float32)
+        keys = np.zeros((shape.key_masks, self.key_rows * width), np.float32)
         keys[:, : shape.length] = 1
+        if shape.block:
+            ends = (1 + np.arange(shape.key_masks)) * shape.block
+            key = np.arange(keys.shape[1])
+            keys[:] = (key < ends[:, None]) & (key >= shape.unseen)
         if padding is not None:
             keys[:, : shape.prompt] = padding
         vocab = np.zeros((1 + len(self.edited), width), np.float32)
@@ -449,22 +493,40 @@ class Layout:
                     heads = self.geometry.width // spec.head_dim
                     tiled = np.tile(checkpoint.tensor(role, layer), heads)
                     yield base + self.offsets[role], _bytes(tiled)
-            for role in ("q", "k", "v", "o", "gate", "up", "down"):
+            dense = ("gate", "up", "down") if spec.moe is None else ("router",)
+            for role in ("q", "k", "v", "o", *dense):
                 yield from self._matrix(base, f"weights.{role}", checkpoint, role, layer)
+            for expert in range(0 if spec.moe is None else spec.moe.experts):
+                for role in ("expert_gate", "expert_up", "expert_down"):
+                    yield from self._matrix(
+                        base, f"weights.{role}", checkpoint, role, layer, expert
+                    )
 
     def _matrix(
-        self, base: int, name: str, checkpoint: Checkpoint, role: str, layer: int | None = None
+        self,
+        base: int,
+        name: str,
+        checkpoint: Checkpoint,
+        role: str,
+        layer: int | None = None,
+        expert: int | None = None,
     ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Elements and scales of a matrix, in the format of its class."""
         table = self.stored[name]
-        values = checkpoint.tensor(role, layer)
+        values = checkpoint.tensor(role, layer, expert)
+        if expert:
+            rows = expert * len(values)
+            scales = table.scale_bytes(rows) if table.scaled else 0
+            table = replace(
+                table, offset=table.offset + rows * table.pitch, scales=table.scales + scales
+            )
         if not table.scaled:
             yield base + table.offset, _bytes(values)
             return
-        rows = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
-        elements, scales = mx_encode_row(table.element, table.block, rows)
+        bits = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
+        elements, exponents = mx_encode_row(table.element, table.block, bits)
         yield base + table.offset, np.ascontiguousarray(elements).reshape(-1)
-        yield base + table.scales, np.ascontiguousarray(scales).reshape(-1)
+        yield base + table.scales, np.ascontiguousarray(exponents).reshape(-1)
 
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())

@@ -64,12 +64,14 @@ class Weights:
         stored: Where it is, offsets below 2^32.
         outputs: That are wanted, from `first` on.
         first: The first one.
+        base: Word that holds bytes more, where the matrix is one of many.
     """
 
     register: str
     stored: Stored
     outputs: int
     first: int = 0
+    base: State | None = None
 
     @property
     def inputs(self) -> int:
@@ -289,6 +291,9 @@ class Tiles:
         """Starts the stream of a matrix: the first panel is on its way."""
         asm = self.asm
         asm.li(A, weights.stored.offset + weights.first * weights.stored.pitch)
+        if weights.base is not None:
+            asm.load(B, weights.base)
+            asm(f"S_ADD_INT {A}, {A}, {B}")
         asm.store(A, State.OFFSET)
         asm.li(A, weights.outputs)
         asm.store(A, State.REMAINING)

@@ -9,14 +9,7 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.kv_cache import KeysAndValues
 from npuvp.compiler.layout import Layout
-from npuvp.compiler.linear import (
-    X_BLOCK,
-    X_GROUP,
-    Y_GROUP,
-    A,
-    B,
-    Panels,
-)
+from npuvp.compiler.linear import X_BLOCK, X_GROUP, Y_GROUP, A, B, Panels, Tile, Weights
 from npuvp.compiler.state import State
 
 __all__ = ["LAYER", "Phases"]
@@ -126,7 +119,7 @@ class Phases(KeysAndValues):
 
     def gate_up(self) -> None:
         """gated <- silu(gate) * up, of the normalised x."""
-        asm, spec, geometry = self.asm, self.layout.spec, self.geometry
+        spec, geometry = self.layout.spec, self.geometry
         width = geometry.width
         blocks = -(-spec.hidden // width)
         rows = self._tile_rows("gate_up", blocks + 2, blocks + 1)
@@ -139,6 +132,23 @@ class Phases(KeysAndValues):
         self._load_norm(LAYER, "mlp_norm", weight)
         self._address(GLOBAL, "x")
         self._address(OTHER, "gated")
+
+        def tile() -> None:
+            self.tiles.move(
+                "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS
+            )
+            self._norm(x, weight, square)
+            self._quantise(x)
+            gate, up = (self._layer_weights(n, spec.mlp, geometry.blen) for n in ("gate", "up"))
+            self._gated(x, y, other, gate, up)
+
+        self.tiles.over_tiles(rows, State.ROWS, tile)
+        self._end()
+
+    def _gated(self, x: Tile, y: int, other: int, gate: Weights, up: Weights) -> None:
+        """gated, at address register OTHER, <- silu(gate) * up of a tile; `y` and `other` are rows
+        for chunks of it."""
+        asm, geometry = self.asm, self.geometry
         gated = self.layout.stored["gated"]
 
         def silu(columns: int) -> None:
@@ -164,17 +174,7 @@ class Phases(KeysAndValues):
             )
             self.tiles.move_chunk("H_ST_V", y, columns, OTHER, gated)
 
-        def tile() -> None:
-            self.tiles.move(
-                "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS
-            )
-            self._norm(x, weight, square)
-            self._quantise(x)
-            for role, epilogue in (("gate", silu), ("up", multiply)):
-                weights = self._layer_weights(role, spec.mlp, geometry.blen)
-                panels = Panels.plan(geometry, role, spec.hidden, weights.outputs, 0)
-                self.tiles.product(x, y, weights, panels, epilogue, 2 * width)
-                asm("C_FENCE 4")
-
-        self.tiles.over_tiles(rows, State.ROWS, tile)
-        self._end()
+        for weights, epilogue in ((gate, silu), (up, multiply)):
+            panels = Panels.plan(geometry, weights.stored.name, x.columns, weights.outputs, 0)
+            self.tiles.product(x, y, weights, panels, epilogue, 2 * geometry.width)
+            asm("C_FENCE 4")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from npuvp.compiler.account import call_energies, phase_uses
+from npuvp.compiler.blocks import KINDS, canvas_ends, ended
 from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
 from npuvp.compiler.formats import Formats
@@ -46,7 +47,7 @@ def read_calls(
     Args:
         compilation: What ran.
         outputs: Its output tensors.
-        before: Canvas at the start, (B, L).
+        before: Canvas at the start, (B, L); of block diffusion with all masks that it can get.
         times: Cycle at which each call ended; None without a clock.
         energies: Joules of each call likewise.
     """
@@ -58,19 +59,23 @@ def read_calls(
         if span == 0:
             break
         after = np.ascontiguousarray(outputs["canvas_log"][index].T[: len(before)])
+        transfer = outputs["transfer_log"][index] != 0
+        seen = written = after.shape[1]
+        if kind in KINDS:
+            seen, written = canvas_ends(compilation.plan, compilation.shape.prompt, kind, first)
         cycles = None
         if times is not None:
             cycles, last = times[index] - last, times[index]
         records.append(
             CallRecord(
-                kind=refine if kind else "full",
-                block=block,
+                kind=KINDS.get(kind, refine if kind else "full"),
+                block=-1 if kind in KINDS and block == 0xFFFFFFFF else block,
                 step=step,
                 start=first,
                 length=count,
-                canvas_before=before,
-                canvas_after=after,
-                transfer=outputs["transfer_log"][index] != 0,
+                canvas_before=before[:, :seen],
+                canvas_after=after[:, :written],
+                transfer=transfer[:, :written],
                 cycles=cycles,
                 energy=None if energies is None else energies[index],
             )
@@ -155,7 +160,7 @@ def generate_and_run(
         cores=cores,
     )
     compilation.firmware.segments += compilation.weight_segments()
-    masks = np.full((batch, plan.gen_length), checkpoint.spec.mask_id, np.int32)
+    masks = np.full((batch, compilation.shape.length - length), checkpoint.spec.mask_id, np.int32)
     canvas = np.concatenate([prompt, masks], axis=1)
     shown = canvas
     if plan.cfg_scale:
@@ -184,6 +189,8 @@ def generate_and_run(
         raise
     calls = read_calls(compilation, outputs, canvas, times, energies)
     final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
+    if plan.revision == "fast-dllm-v2":
+        final = ended(calls[-1].canvas_after, length, checkpoint.spec.eos_id)
     if result is None:
         return GenerationResult(final, calls, length), None
     phases = phase_uses(result, description["period_ps"])

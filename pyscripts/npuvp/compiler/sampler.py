@@ -42,6 +42,8 @@ class Sampler:
     @classmethod
     def of(cls, plan: GenerationPlan, spec: ModelSpec) -> "Sampler":
         """What a plan says, for a model."""
+        if plan.revision == "fast-dllm-v2":
+            return cls(plan.temperature, 1 / plan.temperature if plan.temperature else 1.0)
         if plan.revision == "dream":
             return cls(
                 plan.temperature,

@@ -40,6 +40,9 @@ class Schedule:
         if plan.revision == "dream" and plan.cache == "none":
             more = plan.gen_length if plan.threshold is not None else 0
             return cls(1, plan.gen_length, plan.steps, plan.steps + more)
+        if plan.revision == "fast-dllm-v2":
+            # The prompt, and in every block its positions and the block when it is finished.
+            return cls(plan.blocks, plan.block_length, 1, 1 + plan.blocks * (plan.block_length + 1))
         length, steps = plan.block_length, plan.steps_per_block
         return cls(plan.blocks, length, steps, plan.blocks * (max(steps, length) + 1))
 

@@ -51,4 +51,12 @@ class State(IntEnum):
     """Dream: what a step left to the next; with a threshold."""
     LAST = 34
     """Dream: steps in all."""
+    EXPERT = 35
+    """Mixture of experts: the expert that is being worked on."""
+    EXPERT_AT = 36
+    """Bytes from the first expert's matrix to its own; the same for all of its matrices."""
+    FRESH = 37
+    """Block diffusion: position from which the block is searched for the end token."""
+    LIMIT = 38
+    """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
     FREE = 40
