@@ -355,12 +355,11 @@ class Phases:
         return self._fence(total)
 
     def attention(self) -> Work:
-        """Softmax(q k^T) v of every row of the batch and head.
-
-        Heads that lie together are moved as one row and computed one after the other.
-        """
+        """Softmax(q k^T) v of every row of the batch and head."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
+        together = self.layout.heads_together
+        columns = together * head
         tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
         if 2 * tiles * g.mlen > g.matrix_rows:
             raise CompileError(
@@ -369,7 +368,6 @@ class Phases:
                     f"SRAM has {g.matrix_rows // g.mlen}"
                 ]
             )
-        together = self.layout.heads_together
         taken = g.group * (2 + blocks) + blocks + 1
         if together > 1:
             taken += g.group + 2
@@ -386,23 +384,22 @@ class Phases:
         for role in ("keys", "values"):
             fresh = self.layout.quantised_cache and call.warm
             table = self.layout.stored[f"fresh_{role}" if fresh else role]
-            part = self._head_rows(table, call.length, together * head)
+            part = self._head_rows(table, call.length, columns)
             cache.cycles += part.cycles - h.memory.latency - h.memory.start
             cache.beside(part)
         if h.classes.blocking:  # a transfer per tile of keys and of values
             cache.cycles += (2 * tiles - 1) * h.memory.latency
         full, rest = divmod(call.count, g.group)
-        items = call.batch * spec.kv_heads // together
-        # Around a group of rows, and of that what belongs to a head.
-        around, of_head = 56, 20
+        heads = call.batch * spec.kv_heads // together
         first = True
         for rows, times in ((g.group, full), (rest, 1)):
             if not rows or not times:
                 continue
-            queries = self._load(rows, BF16_BYTES * together * head, q_pitch)
+            queries = self._load(rows, BF16_BYTES * columns, q_pitch)
             one = Work()
-            if together > 1:  # the queries of this head, zero in the lanes of the others
+            if together > 1:  # the queries of one head, and the lanes of the next
                 one.add(self._rows_loop("vmul3.", 2, rows))
+                one.add(body(h, "int int int int br im int im int int vshft1. im int int int"))
             for tile in range(tiles):
                 keys = min(g.mlen, call.length - tile * g.mlen)
                 one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
@@ -420,23 +417,22 @@ class Phases:
             extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
             one.add(self._tile_products(tiles, extra, 1, values, g.mlen))
             one.cycles += self._drain()
-            one.add(body(h, repeat("int", of_head) + (" im im im vadd2." if together > 1 else "")))
             work = Work()
             work.add(one, together)
-            work.add(self._store(rows, BF16_BYTES * together * head, q_pitch))
-            work.add(body(h, repeat("int", around - of_head) + " im im br br"))
+            work.add(self._store(rows, BF16_BYTES * columns, q_pitch))
+            work.add(body(h, repeat("int", 56) + " im im br br"))
             work.beside(queries)
-            # The first queries of heads arrive behind their keys and values; later ones alone.
+            # The first queries of a head arrive behind its keys and values; later ones alone.
             later = Work()
             later.add(work)
             later.cycles += queries.cycles
             alone = times * spec.group - (1 if first else 0)
-            total.add(later, items * alone)
+            total.add(later, heads * alone)
             if first:
                 overlap = 0.0 if h.classes.blocking else h.memory.latency
                 work.cycles += cache.cycles + queries.cycles - overlap
                 work.beside(cache)
-                total.add(work, items)
+                total.add(work, heads)
             first = False
         return self._fence(total)
 
@@ -489,11 +485,12 @@ class Phases:
         blocks = -(-spec.hidden // g.width)
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        most = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        total = Work()
+        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - g.group))
         pitch = most * g.width
         for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
+            tile.add(self._load(1, BF16_BYTES * spec.hidden))
             tile.add(self._norm(rows, blocks, pitch))
             store = self._chunk(rows, columns, gated, True)
             silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)
