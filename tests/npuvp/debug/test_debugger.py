@@ -360,3 +360,35 @@ def test_a_core_without_a_program_has_halted_at_once():
         assert debugger.step().pc == 1
         with pytest.raises(DebuggerError, match="core1 has halted"):
             debugger.step(core="core1")
+
+
+def test_watches_of_memory_see_stores_arrive(edge):
+    firmware = vp.assemble(
+        """
+        .tensor y, hbm, 0x2000, fp32, 2, out
+        .text
+        LI gp1, 9                   ; fp32
+        C_CSRW dma_format, gp1
+        LI gp2, 2
+        C_CSRW dma_len, gp2
+        LI gp3, 1
+        LI gp4, 0x40400000          ; 3.0
+        S_SET_FP f1, gp4
+        S_ST_FP f1, gp3, 0
+        LIA a1, y, gp4
+        H_ST_FP gp0, gp0, a1, gp3, 2
+        C_FENCE 4
+        C_HALT gp0
+        """
+    )
+    with edge.debug(firmware) as debugger:
+        debugger.watch("hbm[0x2000:0x2008]")
+        tensor = debugger.watch("y")
+        debugger.watch("hbm[0x3000]")
+        stop = debugger.cont()
+        assert (stop.reason, stop.by_transfer) == ("watch", True)
+        assert stop.changes[0] == "hbm[0x2006]: 0 -> 64 (and 1 more)"
+        assert stop.numbers == (1, tensor.number)
+        assert "H_ST_FP" in stop.text
+        assert debugger.tensor("y").tolist() == [0.0, 3.0]
+        assert debugger.cont().reason == "finished"
