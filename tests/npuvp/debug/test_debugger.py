@@ -232,6 +232,32 @@ def test_timing_mode_has_the_same_instants(edge):
         debugger.sram("vector", 0)
 
 
+def test_marks_have_names_and_ends(edge):
+    firmware = vp.assemble(
+        """
+        .equ MARK_PHASE_MAXIMUM, 0
+        .equ MARK_PHASE_SUM, 1
+        LI gp1, 1
+        C_MARK phase, gp0
+        C_MARK phase, gp1
+        S_SUB_INT gp2, gp0, gp1
+        C_MARK phase, gp2
+        C_HALT gp0
+        """
+    )
+    with edge.debug(firmware) as debugger:
+        debugger.break_at("phase sum")
+        debugger.cont()
+        assert "phase maximum" in debugger.where()
+        debugger.step()
+        assert debugger.marks() == {"phase": 1}
+        debugger.step(2)
+        assert debugger.marks() == {}
+        assert debugger.value("phase") == -1
+        with pytest.raises(vp.InputError, match="or a name: maximum, sum"):
+            debugger.break_at("phase exp")
+
+
 def test_a_trap_and_a_deadlock_are_stops(edge):
     debugger = edge.debug(vp.assemble("LI gp4, 0x400000\nV_RED_SUM f1, gp4\n"))
     stop = debugger.cont()
@@ -298,6 +324,7 @@ def test_several_cores():
         (":14", "no instruction comes from this line"),
         ("other.s:3", "no file 'other.s'"),
         ("layer", "no mark of kind layer"),
+        ("step third", r"mark step 'third' \(allowed: step and a number\)"),
         ("V_EXP_V", "the program has no V_EXP_V"),
     ],
 )
