@@ -26,13 +26,14 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EnergyError: The table lacks something that the platform needs.
     """
-    table = load_energy(description["platform"]["energy"])
+    table = load_energy(description["platform"]["energy"]).at(description["platform"]["voltage"])
     clock = description["platform"]["clock"]
+    gated = description["platform"]["clock_gating"]
     result: dict[str, Any] = {}
     areas = []
     for core in description["cores"]:
         parameters = core["parameters"]
-        e = table.core(parameters, clock)
+        e = table.core(parameters, clock, gated)
         areas.append(sum(e.area_mm2.values()))
         watts = e.static_watts
         weight = parameters["weight_format"]

@@ -74,6 +74,11 @@ def test_static_power_and_clock_gating():
     ungated = table.core(CORE, 1e9, clock_gating=False)
     extra = ungated.static_watts["vector"] - core.static_watts["vector"]
     assert extra == pytest.approx(0.152453, rel=1e-5)
+    assert ungated.static_watts["scalar"] - core.static_watts["scalar"] == pytest.approx(0.3e-3)
+    macs = CORE["mlen"] * CORE["blen"] * CORE["matrix_rows"]
+    extra = ungated.static_watts["matrix"] - core.static_watts["matrix"]
+    assert extra == pytest.approx(0.1 * macs * 0.105e-3, rel=1e-6)
+    assert ungated.static_watts["dma"] == core.static_watts["dma"]
 
 
 def test_memory_and_noc():

@@ -230,7 +230,9 @@ class Phases:
             def chunk(load: float, streaming: float, first_tile: float = first_tile) -> float:
                 done = tiles.cycles + self._drain()
                 if loads.cycles:
-                    done = max(done, streaming) + loads.cycles
+                    # Issued behind the last product, while the array still works on it.
+                    issued = tiles.cycles - min(first_tile, 3.0 * h.blen)
+                    done = max(done, max(issued, streaming) + loads.cycles)
                 done += compute.cycles
                 stored = max(done, streaming) + stores.cycles if stores.cycles else 0.0
                 return max(done, load, stored - first_tile)
@@ -267,7 +269,8 @@ class Phases:
         work = self._load(
             rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
         )
-        work.beside(body(self.hardware, "im int int int im int dma"))
+        # The tile's bounds, where it stands, and how its rows do.
+        work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
     def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
@@ -284,7 +287,8 @@ class Phases:
         return work
 
     def _fence(self, work: Work) -> Work:
-        work.cycles += 2
+        # Addresses of the phase's tables, and of the next layer.
+        work.add(body(self.hardware, repeat("int", 18) + " ctl ctl sync"))
         return work
 
     # Phases
