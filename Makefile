@@ -40,7 +40,7 @@ test-sanitize: setup ## the C++ tests under ASan and UBSan
 	@cmake --build build/sanitize -j $(JOBS) && LSAN_OPTIONS=suppressions=tests/tlm/lsan.supp:print_suppressions=0 build/sanitize/tests/tlm/npuvp_tests
 
 fuzz: build test-sanitize ## random programs, words and files for long: TIMES as many as in the tests, from SEED on
-	@NPUVP_FUZZ=$(TIMES) NPUVP_SEED=$(SEED) $(BIN)/python -m pytest tests/npuvp/differential tests/npuvp/test_firmware_fuzz.py
+	@NPUVP_FUZZ=$(TIMES) NPUVP_SEED=$(SEED) $(BIN)/python -m pytest tests/npuvp/differential tests/npuvp/test_firmware_fuzz.py tests/npuvp/test_elf_structure.py
 	@NPUVP_FUZZ=$(TIMES) build/sanitize/tests/tlm/npuvp_tests --test-case="*words*decode*"
 
 bench: build ## measure: a table, and build/bench.json

@@ -8,10 +8,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = {
+    "baos_cost.py": (
+        (
+            *("--model", "llada-tiny", "--platform", "platform/edge.yaml", "--prompt-length", "12"),
+            *("--block-length", "4", "--batch", "2", "--schemes", "bf16,baos-mxint4"),
+        ),
+        "baos-mxint4",
+    ),
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
     "split_sampling.py": ((), "cycles"),
+    "many_cores.py": ((), " 16 cores: product"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
+    "paper_sampling.py": (("--batch", "2", "--output", "{tmp}"), "VLEN 2048, B = 2"),
+    "paper_power_area.py": (("--batch", "1", "--output", "{tmp}"), "1,524.53"),
+    "paper_sensitivity.py": (("--positions", "2", "--output", "{tmp}"), "chunk = 62, closed form"),
+    "paper_end_to_end.py": (
+        ("--model", "llada-8b:layers=1", "--batch", "1", "--gen-length", "32", "--output", "{tmp}"),
+        "tokens/J over the h100 roofline",
+    ),
 }
 
 

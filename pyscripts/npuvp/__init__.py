@@ -7,6 +7,7 @@ from npuvp.compiler import CompileError
 from npuvp.compiler import compile_model as compile
 from npuvp.compiler.runtime import generate
 from npuvp.components import Target
+from npuvp.energy import full_activity_power
 from npuvp.errors import DeadlockError, InputError, RunError, Trap
 from npuvp.firmware import Firmware, FirmwareError
 from npuvp.isa import AssemblyError, assemble
@@ -38,6 +39,7 @@ __all__ = [
     "Trap",
     "assemble",
     "compile",
+    "full_activity_power",
     "generate",
     "memory_stream",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from npuvp.energy import load_energy
 from npuvp.platform import Platform
 from npuvp.quantities import format_quantity
 from npuvp.resolve import FORMAT_BYTES
@@ -135,6 +136,7 @@ def _per_second(value: float, what: str) -> str:
 
 def _peaks(description: dict[str, Any]) -> list[str]:
     clock = description["platform"]["clock"]
+    table = load_energy(description["platform"]["energy"]).at(description["platform"]["voltage"])
     lines = []
     for name, count, p in _runs(description["cores"]):
         each = " each" if count > 1 else ""
@@ -145,7 +147,8 @@ def _peaks(description: dict[str, Any]) -> list[str]:
         tile = p["mlen"] ** 2 * FORMAT_BYTES[p["matrix_format"]]
         lines += [
             f"{name} ({p['issue']} issue)",
-            f"  vector unit   {p['vlen']} lanes: {_per_second(p['vlen'] * clock, 'op')}{each}",
+            f"  vector unit   {p['vlen']} lanes: {_per_second(p['vlen'] * clock, 'op')}{each}, "
+            f"{table.full_activity_power(p['vlen'], clock):.4g} W at full activity (estimate)",
             f"  matrix unit   {p['matrix_rows']} x {p['mlen'] // p['blen']} sub-arrays of "
             f"{p['blen']} x {p['blen']} = {macs} MACs: {_per_second(macs * clock, 'MAC')}{each}",
             f"  DMA engine    {p['dma_ports']} ports of {p['dma_port_bits']} bit: "

@@ -7,12 +7,17 @@ femtojoules, so that sums over events are exact on any host.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from npuvp.errors import InputError
+
+if TYPE_CHECKING:
+    from npuvp.platform import Platform
 
 __all__ = [
     "ClassEnergy",
@@ -22,6 +27,7 @@ __all__ = [
     "EnergyTable",
     "MemoryEnergy",
     "NocEnergy",
+    "full_activity_power",
     "load_energy",
 ]
 
@@ -73,7 +79,7 @@ _COEFFICIENTS = {
     "noc_wire": "pJ/bit/mm",
     "logic_leakage": "mW/mm2",
     "sram_leakage": "mW/MB",
-    "full_activity": "pJ",
+    "lane_activity": "pJ",
     "idle_clock": "1",
     "lane_area": "um2",
     "scalar_area": "um2",
@@ -197,20 +203,43 @@ class EnergyTable:
     coefficients: Mapping[str, Coefficient]
     timing_classes: Mapping[str, Mapping[str, str]]
     memories: Mapping[str, Mapping[str, Coefficient]] = field(repr=False)
+    supply: float = 0.0
+
+    def at(self, voltage: float) -> "EnergyTable":
+        """The same table for another supply of the logic.
+
+        Energy of events grows with the square of the supply (C V^2). So does leakage, near enough:
+        its power is V times a current that itself grows about in proportion to V around the nominal
+        supply (drain-induced barrier lowering of 7 nm FinFETs, some 40 mV/V). Memories have a supply
+        of their own.
+
+        Args:
+            voltage: In V; 0 stands for the table's own.
+
+        Raises:
+            EnergyError: A voltage that is negative or no number.
+        """
+        if voltage == 0:
+            return self
+        _demand_positive("voltage", voltage)
+        return replace(self, supply=float(voltage))
 
     def full_activity_power(self, vlen: int, clock_hz: float = 1e9) -> float:
         """Power in W of the vector datapath with every lane active in every cycle.
 
-        The published post-synthesis figure of the sampling engine (1524.53 mW at VLEN 2048 and
-        1 GHz, arXiv 2601.20706) sets the coefficient; lanes and clock scale it, because lanes,
-        registers and the nodes of the reduction trees all grow in proportion to VLEN.
+        Lanes take the same each, and the reduction tree, whose wires get longer with every level,
+        takes ``VLEN * log2(VLEN)`` times a coefficient that synthesis of the tree alone gave (PLENA).
+        The published post-synthesis figure of the sampling engine (1524.53 mW at VLEN 2048 and 1 GHz,
+        arXiv 2601.20706) less that tree sets the coefficient of a lane, and nothing else is fitted.
 
         Raises:
             EnergyError: A width that is no power of two, or a clock that is not positive.
         """
         _demand_width("vlen", vlen)
         _demand_positive("clock_hz", clock_hz)
-        return self._base("full_activity") * 1e-15 * vlen * clock_hz
+        levels = vlen.bit_length() - 1
+        lane = self._base("lane_activity") + self._base("tree") * levels
+        return lane * 1e-15 * vlen * clock_hz
 
     def sram_byte_fj(self, capacity_bytes: float, row_bytes: int = _SRAM_ACCESS_BYTES) -> int:
         """Energy of one byte of an SRAM access, in fJ.
@@ -251,8 +280,8 @@ class EnergyTable:
                 not looked at. Array area is that of MXINT8 elements unless ``weight_format`` says
                 otherwise.
             clock_hz: The core's clock.
-            clock_gating: Whether the clock of an idle vector unit stops. If not, its clock power is
-                charged all the time.
+            clock_gating: Whether the clocks of idle units stop. If not, scalar, vector and matrix
+                unit take the clock's share of their full-activity power all the time.
 
         Raises:
             EnergyError: A missing or impossible parameter.
@@ -297,7 +326,11 @@ class EnergyTable:
             um2[name] = self._base("sram_bit") * 8 * size
             watts[name] = self._base("sram_leakage") * size / 2**20
         if not clock_gating:
-            watts["vector"] += self._base("idle_clock") * self.full_activity_power(s.vlen, clock_hz)
+            share, hertz = self._base("idle_clock"), clock_hz * 1e-15
+            macs = s.mlen * s.blen * s.matrix_rows
+            watts["scalar"] += share * self._base("scalar_fp") * hertz
+            watts["vector"] += share * self.full_activity_power(s.vlen, clock_hz)
+            watts["matrix"] += share * self._base(f"mac_{s.weight_format}") * macs * hertz
         return CoreEnergy(
             issue_fj=round(self._base("issue")),
             classes=classes,
@@ -355,7 +388,9 @@ class EnergyTable:
         return NocEnergy(hop_fj=round(byte * flit_bytes))
 
     def _base(self, name: str) -> float:
-        return self.coefficients[name].base
+        coefficient = self.coefficients[name]
+        ratio = self.supply / self.voltage if self.supply else 1.0
+        return coefficient.base * ratio**2 if coefficient.unit[0] in "pm" else coefficient.base
 
     def _pe_area(self, weight_format: str) -> float:
         family = "mxfp8" if weight_format.startswith("mxfp") else weight_format
@@ -539,3 +574,25 @@ class _Reader:
         return EnergyTable(
             str(top["name"]), self.file, float(voltage), coefficients, classes, memories
         )
+
+
+def full_activity_power(platform: "Platform", core: str | None = None) -> float:
+    """Power of the vector datapaths of a platform with every lane active in every cycle, in W.
+
+    An estimate, and not what a run takes on average: see docs/energy.md.
+
+    Args:
+        platform: Whose clock, supply and lanes count.
+        core: Of one core; None: of all together.
+
+    Raises:
+        InputError: The platform has no such core.
+    """
+    description = platform.description()
+    settings = description["platform"]
+    table = load_energy(settings["energy"]).at(settings["voltage"])
+    cores = {c["name"]: c["parameters"]["vlen"] for c in description["cores"]}
+    if core is not None and core not in cores:
+        raise InputError(f"no core {core!r} on this platform (cores: {', '.join(cores)})")
+    chosen = cores.values() if core is None else [cores[core]]
+    return sum(table.full_activity_power(vlen, settings["clock"]) for vlen in chosen)

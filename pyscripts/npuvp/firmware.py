@@ -350,7 +350,10 @@ class Firmware:
         from npuvp.elf import read_firmware
 
         firmware = read_firmware(Path(path).read_bytes() if data is None else data, str(path))
-        firmware.check()
+        try:
+            firmware.check()
+        except FirmwareError as error:
+            raise FirmwareError(f"{path}: {error}") from None
         firmware.path = Path(path)
         return firmware
 

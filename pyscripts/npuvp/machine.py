@@ -15,6 +15,7 @@ from npuvp.energy import load_energy
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.loading import LoadedMachine
+from npuvp.quantities import format_quantity
 
 __all__ = ["Machine", "energy_coefficients"]
 
@@ -25,13 +26,14 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         EnergyError: The table lacks something that the platform needs.
     """
-    table = load_energy(description["platform"]["energy"])
+    table = load_energy(description["platform"]["energy"]).at(description["platform"]["voltage"])
     clock = description["platform"]["clock"]
+    gated = description["platform"]["clock_gating"]
     result: dict[str, Any] = {}
     areas = []
     for core in description["cores"]:
         parameters = core["parameters"]
-        e = table.core(parameters, clock)
+        e = table.core(parameters, clock, gated)
         areas.append(sum(e.area_mm2.values()))
         watts = e.static_watts
         weight = parameters["weight_format"]
@@ -139,7 +141,8 @@ class Machine(LoadedMachine):
 
         Raises:
             Trap: Firmware did something that cannot be carried out.
-            DeadlockError: Nothing can happen any more.
+            DeadlockError: Nothing can happen any more, or nothing has for as long as the platform's
+                watchdog waits: cores only wait or poll.
             KeyboardInterrupt: Ctrl-C; traces up to that instant are complete.
         """
         stop = (
@@ -161,7 +164,12 @@ class Machine(LoadedMachine):
         if outcome == _machine.Outcome.trapped:
             return self._trap()
         if outcome == _machine.Outcome.deadlocked:
-            return DeadlockError(self._deadlock())
+            return DeadlockError(self._deadlock("nothing can happen any more"))
+        if outcome == _machine.Outcome.stalled:
+            limit = format_quantity("time", self.description["platform"]["watchdog"])
+            return DeadlockError(
+                self._deadlock(f"no core has made progress for {limit} (the platform's `watchdog`)")
+            )
         if outcome != _machine.Outcome.finished:
             return RunError(f"the run ended as {outcome}")
         return None
@@ -173,16 +181,17 @@ class Machine(LoadedMachine):
                 return Trap(self._trap_text(index, report), report, self)
         raise AssertionError("no core trapped")
 
-    def _deadlock(self) -> str:
-        lines = [f"nothing can happen any more at {self.native.end_ps / 1e6:.3f} us:"]
+    def _deadlock(self, what: str) -> str:
+        lines = [f"{what} at {self.native.end_ps / 1e6:.3f} us:"]
         for index, core in enumerate(self.description["cores"]):
-            waiting = self.native.core(index)["waiting_for"]
-            if waiting:
-                pc = self.registers(index)["pc"]
-                lines.append(
-                    f"{core['name']} at pc {pc:#06x} waits for {waiting}  {self._where(index, pc)}"
-                )
-        return "\n  ".join(lines)
+            state = self.native.core(index)
+            if state["finished"]:
+                continue
+            pc = self.registers(index)["pc"]
+            waiting = state["waiting_for"]
+            does = f"waits for {waiting}" if waiting else "runs, but only polls"
+            lines.append(f"{core['name']} at pc {pc:#06x} {does}  {self._where(index, pc)}")
+        return "\n  ".join([*lines, *self.native.waiting])
 
 
 def _show_progress(native: Any, name: str) -> Callable[[], None]:

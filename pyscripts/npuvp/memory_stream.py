@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from npuvp import html
 from npuvp.memory_presets import MemoryConfigError, load_preset, memory_config
 from npuvp.parameters import Fault
 
@@ -44,6 +45,25 @@ class MemoryStream:
     window_ns: float
     simulated_ns: float
     counts: dict[str, int]
+
+    def _repr_html_(self) -> str:
+        latencies = [
+            (name, f"{value:.1f} ns")
+            for name, value in (
+                ("mean", self.mean_latency_ns),
+                ("median", self.p50_latency_ns),
+                ("99 %", self.p99_latency_ns),
+                ("slowest", self.max_latency_ns),
+            )
+        ]
+        return (
+            html.heading(
+                f"{html.quantity(self.bandwidth, 'B/s')}, {100 * self.fraction_of_peak:.1f} % of "
+                f"peak, {self.requests:,} requests"
+            )
+            + (html.table(("read latency", ""), latencies) if self.measured_reads else "")
+            + html.table(("event", "count"), ((n, f"{c:,}") for n, c in self.counts.items() if c))
+        )
 
 
 def _check_backend(backend: str, faults: list[Fault], place: str) -> None:

@@ -86,10 +86,13 @@ class PlatformArguments(TypedDict, total=False):
     clock: str | int
     process: str
     energy: str
+    voltage: float
+    clock_gating: bool
     core_base: str | int
     core_window: str | int
     peripheral_base: str | int
     peripheral_window: str | int
+    watchdog: str | int
 
 
 class CoreArguments(TypedDict, total=False):

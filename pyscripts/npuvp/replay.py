@@ -10,7 +10,7 @@ addresses, which matter to banks and rows of a command-level memory model alone.
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Formats
 from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
@@ -36,7 +37,14 @@ if TYPE_CHECKING:
     from npuvp.platform import Platform
     from npuvp.run import Result
 
-__all__ = ["CallKind", "CallTiming", "GenerationTiming", "call_kinds", "time_generation"]
+__all__ = [
+    "CallKind",
+    "CallTiming",
+    "GenerationTiming",
+    "call_kinds",
+    "one_core",
+    "time_generation",
+]
 
 _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
@@ -149,6 +157,14 @@ class GenerationTiming:
         }
 
 
+def one_core(present: int, cores: int | None) -> list[str]:
+    """Why a generation that several cores share is not served here, if it is one."""
+    if cores == 1 or (cores is None and present == 1):
+        return []
+    wanted = present if cores is None else cores
+    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
+
+
 def call_kinds(
     plan: GenerationPlan, prompt_length: int, earlier_positions: int = 1 << 30
 ) -> dict[CallKind, int]:
@@ -248,6 +264,7 @@ def _compile_call(
     shape: Shape,
     call: CallKind,
     layers: int,
+    formats: Formats,
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
     sampler = Sampler.of(plan, spec)
@@ -257,10 +274,12 @@ def _compile_call(
         geometry,
         edited=sampler.edited,
         statistics=len(sampler.words) + 1,
+        formats=formats,
         kv_format=plan.kv_format,
     )
     memory = Memory(geometry, shape, plan, sampler)
     asm = Assembly()
+    asm.lines.append(".core 0")
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
     control = _OneCall(asm, phases, spec, plan, shape, memory)
     control.one_call(call)
@@ -271,7 +290,7 @@ def _compile_call(
     firmware.tensors["tokens"] = Tensor(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
-    at = {name: s.value for name, s in firmware.symbols.items() if s.section == "text"}
+    at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
     taken = [(at["decide_quota"], plan.block_length)] * shape.samples
     if call.kind == "full":
         pieces = -(-call.start // control.earlier_positions)
@@ -313,6 +332,7 @@ def _time_call(
     shape: Shape,
     call: CallKind,
     times: int,
+    formats: Formats,
 ) -> tuple[CallTiming, int]:
     """The call, and cycles of the quotas before it."""
     description = platform.description()
@@ -323,7 +343,7 @@ def _time_call(
     steady = layers > _MOST_LAYERS
     runs = []
     for count in (1, 2) if steady else (layers,):
-        compiled = _compile_call(checkpoint, geometry, plan, shape, call, count)
+        compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats)
         result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
         runs.append((result, _phase_cycles(result, compiled.names, period)))
     one, two = runs[0], runs[-1]
@@ -369,6 +389,7 @@ def _time_calls(
     plan: GenerationPlan,
     shape: Shape,
     kinds: dict[CallKind, int],
+    formats: Formats,
     progress: Callable[[str], None] | None,
 ) -> tuple[list[CallTiming], int]:
     """All kinds of calls, and cycles of a block's quotas.
@@ -388,7 +409,9 @@ def _time_calls(
         for call in ends:
             if progress is not None:
                 progress(f"{call.kind}, {call.count} positions")
-            timing, quota = _time_call(platform, checkpoint, plan, shape, call, kinds[call])
+            timing, quota = _time_call(
+                platform, checkpoint, plan, shape, call, kinds[call], formats
+            )
             simulated.append(timing)
         first, last = simulated[0], simulated[-1]
         for call in same:
@@ -420,10 +443,12 @@ def time_generation(
     *,
     prompt_length: int = 32,
     batch: int = 1,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
     replay: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> GenerationTiming:
-    """Cycles and energy of a whole generation in timing mode, weights left out.
+    """Cycles and energy of a whole generation in timing mode on one core, weights left out.
 
     Args:
         model: A checkpoint, its directory, or the name of a random model.
@@ -431,6 +456,8 @@ def time_generation(
         plan: What to generate; with quotas.
         prompt_length: P.
         batch: B.
+        formats: Number formats by class of tensors, as of `compile_generation`.
+        cores: How many share the work: 1, or None on a platform with one.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -441,8 +468,17 @@ def time_generation(
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     description = platform.description()
     tokens = batch * plan.gen_length
+    numbers = Formats.of(formats)
+    if faults := one_core(len(description["cores"]), cores):
+        raise CompileError(faults)
     whole = compile_generation(
-        checkpoint, description, plan, prompt_length=prompt_length, batch=batch
+        checkpoint,
+        description,
+        plan,
+        prompt_length=prompt_length,
+        batch=batch,
+        formats=numbers,
+        cores=1,
     )
     decisions = whole.decisions()
     shape = whole.shape
@@ -461,7 +497,7 @@ def time_generation(
             result.cycles, result.time, result.energy.total, [], tokens, time.perf_counter() - begin
         )
     kinds = call_kinds(plan, prompt_length, whole.earlier_positions)
-    calls, quota = _time_calls(platform, checkpoint, plan, shape, kinds, progress)
+    calls, quota = _time_calls(platform, checkpoint, plan, shape, kinds, numbers, progress)
     cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
     energy = sum(call.times * sum(call.energy.values()) for call in calls)
     return GenerationTiming(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp import html
 from npuvp._core import machine as _machine
 from npuvp._core import trace as _trace
 from npuvp.errors import InputError
@@ -73,6 +74,12 @@ class Energy:
     def total(self) -> float:
         """All energy, in joules."""
         return (sum(self.dynamic_fj.values()) + sum(self.static_fj.values())) * 1e-15
+
+    def _repr_html_(self) -> str:
+        return html.heading(
+            f"{html.quantity(self.total, 'J')} (estimate): {html.quantity(self.dynamic, 'J')} of "
+            f"events, {html.quantity(self.static, 'J')} of leakage and clocks"
+        ) + html.bars(("component", "energy"), self.by_component, "J")
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,29 @@ class Result:
             "simulation_seconds": self.seconds,
             "note": "energy and power are estimates",
         }
+
+    def _repr_html_(self) -> str:
+        outputs = [
+            (name, " x ".join(map(str, array.shape)), array.dtype, array.reshape(-1)[:4].tolist())
+            for name, array in self.outputs.items()
+        ]
+        memories = [
+            (name, f"{found['bytes_read']:,}", f"{found['bytes_written']:,}",
+             html.quantity(found["bandwidth"], "B/s"), f"{100 * found['fraction_of_peak']:.1f} %")
+            for name, found in self.stats.items()
+            if "fraction_of_peak" in found
+        ]  # fmt: skip
+        parts = [
+            html.heading(
+                f"{self.cycles:,} cycles, {html.quantity(self.time, 's')} simulated ({self.mode})"
+            ),
+            html.bars(("time went to", "cycles"), self.cycles_by_class, ""),
+            self.energy._repr_html_(),
+            html.table(("memory", "bytes read", "written", "bandwidth", "of peak"), memories),
+        ]
+        if outputs:
+            parts.append(html.table(("output", "shape", "type", "begins with"), outputs))
+        return "".join(parts)
 
     def __repr__(self) -> str:
         return (

@@ -166,8 +166,9 @@ MachineDescription describe(const nb::dict& d, const nb::dict& energy, const nb:
     MachineDescription m;
     m.name = get<std::string>(d, "platform", "name");
     m.period_ps = get<std::uint64_t>(d, "platform", "period_ps");
-    m.core_window =
-        get<std::uint64_t>(get<nb::dict>(d, "platform", "platform"), "platform", "core_window");
+    const auto whole = get<nb::dict>(d, "platform", "platform");
+    m.core_window = get<std::uint64_t>(whole, "platform", "core_window");
+    m.watchdog_ps = get<std::uint64_t>(whole, "platform", "watchdog");
     for (nb::handle item : get<nb::list>(d, "platform", "cores")) {
         const auto c = nb::cast<nb::dict>(item);
         CoreDescription core;
@@ -249,6 +250,7 @@ nb::dict core_dict(core::Core& core) {
     d["cycles"] = core.cycles();
     d["instructions"] = core.instructions();
     d["exit_code"] = core.exit_code();
+    d["finished"] = core.finished();
     d["waiting_for"] = core.waiting_for();
     const auto& classes = core.cycles_by_class();
     nb::dict by;
@@ -316,6 +318,7 @@ void machine(nb::module_& parent) {
         .value("finished", Outcome::finished)
         .value("trapped", Outcome::trapped)
         .value("deadlocked", Outcome::deadlocked)
+        .value("stalled", Outcome::stalled)
         .value("interrupted", Outcome::interrupted)
         .value("failed", Outcome::failed);
     nb::class_<Machine>(m, "Machine", "One elaborated platform; it runs once.")

@@ -93,6 +93,37 @@ std::uint16_t critical_registers(const isa::Decoded& d) {
     return static_cast<std::uint16_t>(mask & ~1u);
 }
 
+/// What a loop that polls is made of: instructions that look, compare, branch and wait. Arithmetic
+/// is none of them, so no computation is taken for a poll.
+bool only_looks(isa::Op op) {
+    using isa::Op;
+    switch (op) {
+        case Op::c_beq:
+        case Op::c_bne:
+        case Op::c_bltu:
+        case Op::c_bgeu:
+        case Op::c_blt:
+        case Op::c_bge:
+        case Op::c_jump:
+        case Op::c_csrr:
+        case Op::c_fence:
+        case Op::c_mark:
+        case Op::s_ld_int:
+        case Op::s_ld_fp:
+        case Op::h_prefetch_m:
+        case Op::h_prefetch_v:
+        case Op::h_ld_v:
+        case Op::h_ld_m:
+        case Op::h_ld_int:
+        case Op::h_ld_fp:
+        case Op::h_gather_v:
+        case Op::h_copy:
+            return true;
+        default:
+            return false;
+    }
+}
+
 DmaTiming dma_timing(const platform::CoreParameters& p, const CoreEnergy& energy,
                      std::uint64_t period_ps) {
     DmaTiming timing{};
@@ -381,6 +412,13 @@ std::string Core::waiting_for() {
             return "the end of its DMA (" + dma.describe_pending() + ")";
     }
     return {};
+}
+
+Core::Activity Core::activity() const {
+    Activity activity{0, dma.descriptors(), dma.bytes_read() + dma.bytes_written(), finished()};
+    for (std::size_t op = 0; op < op_counts_.size(); ++op)
+        if (!only_looks(static_cast<isa::Op>(op))) activity.work += op_counts_[op];
+    return activity;
 }
 
 Ready Core::registers_ready(const D& d) const {

@@ -135,6 +135,20 @@ class Core : public sc_core::sc_module {
     std::uint32_t pc() const { return pc_; }
     /// Why the core does not go on; empty if it does.
     std::string waiting_for();
+    /// What the core has achieved so far, for a watchdog.
+    struct Activity {
+        std::uint64_t work;         ///< instructions that can matter to anyone else
+        std::uint64_t descriptors;  ///< transfers begun
+        std::uint64_t bytes;        ///< that transfers have moved
+        bool finished;
+        /// A loop that polls does no work, and its transfers are short: those that begin and end
+        /// while nothing else happens are part of it, one that goes on and on is not.
+        bool since(const Activity& before) const {
+            return work != before.work || finished != before.finished ||
+                   (descriptors == before.descriptors && bytes != before.bytes);
+        }
+    };
+    Activity activity() const;
     /// Of the matrix unit: see MatrixTiming::busy_cycles.
     std::uint64_t matrix_busy_cycles() const { return matrix_timing_.busy_cycles(); }
     std::uint64_t macs() const { return macs_; }

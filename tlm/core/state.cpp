@@ -69,6 +69,7 @@ std::vector<std::pair<std::string, std::uint64_t>> Core::digests() const {
         d.all(class_cycles_);
         d.all(op_counts_);
         d.add(macs_);
+        d.add(laps_.size());
         d.all(gp_writer_);
         d.all(marks_);
         d.add(next_decision_);

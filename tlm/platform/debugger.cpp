@@ -98,7 +98,7 @@ bool Debugger::stop(StopReason reason, std::size_t core, std::uint32_t pc) {
     lock.unlock();
     machine_.step_back();
     stop_ = {};
-    if (abandoned_) sc_core::sc_pause();
+    if (abandoned_) machine_.give_up();
     return !abandoned_;
 }
 

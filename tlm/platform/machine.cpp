@@ -268,15 +268,47 @@ void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std:
     }
 }
 
+/// There is a reason not to go on.
+bool Machine::stopped() const {
+    bool failed = false;
+    for (const auto& f : foreign_) failed = failed || f->error;
+    return running_ == 0 || trapped_ || interrupted || given_up_ || failed;
+}
+
+/// Runs to the end; false where the watchdog has ended it. Time passes in pieces as long as the
+/// watchdog's, without events of its own: those would keep a simulation alive that has starved.
+bool Machine::simulate() {
+    const auto activities = [this] {
+        std::vector<core::Core::Activity> found;
+        for (const auto& c : cores_) found.push_back(c->activity());
+        return found;
+    };
+    std::vector<core::Core::Activity> before = activities();
+    while (true) {
+        const sc_core::sc_time left = sc_core::sc_max_time() - sc_core::sc_time_stamp();
+        const auto piece =
+            description_.watchdog_ps
+                ? std::min(sc_core::sc_time::from_value(description_.watchdog_ps), left)
+                : left;
+        sc_core::sc_start(piece, sc_core::SC_EXIT_ON_STARVATION);
+        if (stopped() || !sc_core::sc_pending_activity()) return true;
+        const std::vector<core::Core::Activity> now = activities();
+        bool progress = false;
+        for (std::size_t i = 0; i < now.size(); ++i) progress = progress || now[i].since(before[i]);
+        if (!progress) return false;
+        before = now;
+    }
+}
+
 Outcome Machine::run() {
     if (ran_) throw std::logic_error("a machine runs once");
     ran_ = true;
     Running run{Simulation::Scope(simulation_), {}};
     run_ = &run;
     running_ = cores_.size();
+    hub_.start_worker();
     for (auto& c : cores_) c->start();
-    sc_core::sc_start(sc_core::sc_max_time() - sc_core::sc_time_stamp(),
-                      sc_core::SC_EXIT_ON_STARVATION);
+    const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
     end_ps_ = std::max<std::uint64_t>(end_ps_,
                                       trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
@@ -287,7 +319,13 @@ Outcome Machine::run() {
         if (f->error) std::rethrow_exception(f->error);
     if (trapped_) return Outcome::trapped;
     if (interrupted) return Outcome::interrupted;
+    if (stalled) return Outcome::stalled;
     return running_ ? Outcome::deadlocked : Outcome::finished;
+}
+
+void Machine::give_up() {
+    given_up_ = true;
+    sc_core::sc_pause();
 }
 
 void Machine::step_aside() {

@@ -77,6 +77,7 @@ class Probe {
 struct MachineDescription {
     std::string name;
     std::uint64_t period_ps = 1000;
+    std::uint64_t watchdog_ps = 0;  ///< a run without progress for so long ends; 0: never
     std::uint64_t core_window = 0;
     std::vector<CoreDescription> cores;
     std::vector<MemoryDescription> memories;
@@ -96,7 +97,8 @@ struct MachineDescription {
     Probe* probe = nullptr;            ///< outlives the machine's construction
 };
 
-enum class Outcome : std::uint8_t { finished, trapped, deadlocked, interrupted, failed };
+/// `deadlocked`: nothing can happen any more; `stalled`: the watchdog saw no progress.
+enum class Outcome : std::uint8_t { finished, trapped, deadlocked, stalled, interrupted, failed };
 
 /// One elaborated platform in a simulation context of its own; it runs once.
 class Machine {
@@ -122,6 +124,8 @@ class Machine {
     /// Runs until every core has halted and all it started is complete, or something goes wrong.
     /// Rethrows what a foreign target threw.
     Outcome run();
+    /// From within run(): ends it where it stands.
+    void give_up();
     /// From within run(), in its thread: lets other threads read the machine and use the kernel,
     /// and takes it back. Ctrl-C belongs to the process meanwhile.
     void step_aside();
@@ -140,6 +144,8 @@ class Machine {
     struct Foreign;
     struct Running;
 
+    bool stopped() const;
+    bool simulate();
     std::unique_ptr<noc::Interconnect> make_interconnect();
     void bind(tlm::tlm_base_initiator_socket<>& initiator);
     void bind(tlm::tlm_base_target_socket_b<>& target);
@@ -158,6 +164,7 @@ class Machine {
     Running* run_ = nullptr;  ///< while run() goes on
     bool trapped_ = false;
     bool ran_ = false;
+    bool given_up_ = false;
     std::uint64_t end_ps_ = 0;
 };
 

@@ -26,6 +26,7 @@ void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
 }
 
 void Hub::detach(Sink& sink) {
+    stop_worker();
     attachments_.erase(std::remove_if(attachments_.begin(), attachments_.end(),
                                       [&](const Attachment& a) { return a.sink == &sink; }),
                        attachments_.end());
@@ -36,11 +37,26 @@ void Hub::detach(Sink& sink) {
 }
 
 void Hub::detach_all() {
+    stop_worker();
     attachments_.clear();
     for (Source& source : sources_) source.wanted = 0;
 }
 
-void Hub::dispatch(const Event& event) {
+void Hub::start_worker() {
+    if (!active() || worker_) return;
+    worker_ = std::make_unique<Worker>([this](const Event& event) {
+        if (event.kind != Kind::count_)
+            deliver(event);
+        else
+            for (Attachment& attachment : attachments_) attachment.sink->advance(event.begin);
+    });
+}
+
+void Hub::stop_worker() {
+    worker_.reset();
+}
+
+void Hub::deliver(const Event& event) {
     for (Attachment& attachment : attachments_)
         if ((attachment.kinds[event.source] >> static_cast<unsigned>(event.kind)) & 1u)
             attachment.sink->on_event(event);
@@ -64,11 +80,19 @@ void Hub::release(std::uint16_t source) {
 void Hub::advance(Time safe) {
     for (const auto& catch_up : catch_up_) catch_up();
     for (const auto& [holder, time] : held_) safe = std::min(safe, time);
+    if (worker_) {
+        worker_->advance(safe);
+        return;
+    }
     for (Attachment& attachment : attachments_) attachment.sink->advance(safe);
 }
 
 void Hub::finish(Time end) {
     held_.clear();
+    if (worker_) {
+        worker_->stop();
+        worker_.reset();
+    }
     for (Attachment& attachment : attachments_) attachment.sink->finish(end);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "trace/event.h"
+#include "trace/worker.h"
 
 namespace npuvp::trace {
 
@@ -35,6 +36,11 @@ struct Source {
 /// attach for a run with a selection. Nothing is formatted or stored for events nobody wants.
 class Hub {
   public:
+    Hub() = default;
+    ~Hub() { stop_worker(); }
+    Hub(const Hub&) = delete;
+    Hub& operator=(const Hub&) = delete;
+
     std::uint16_t add_source(std::string path, std::string type, double static_watts = 0.0);
     const std::vector<Source>& sources() const { return sources_; }
 
@@ -70,6 +76,8 @@ class Hub {
     /// `begin`, and sinks wait for it. A later call moves the instant; finish() forgets it.
     void hold(std::uint16_t source, Time begin);
     void release(std::uint16_t source);
+    /// From here until finish() sinks work on a thread of their own; none is attached meanwhile.
+    void start_worker();
     void finish(Time end);
     void reset_energy();
     bool active() const { return !attachments_.empty(); }
@@ -79,12 +87,20 @@ class Hub {
         Sink* sink;
         std::vector<std::uint32_t> kinds;  ///< per source
     };
-    void dispatch(const Event& event);
+    void dispatch(const Event& event) {
+        if (worker_)
+            worker_->push(event);
+        else
+            deliver(event);
+    }
+    void deliver(const Event& event);
+    void stop_worker();
 
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
     std::vector<std::function<void()>> catch_up_;
     std::vector<std::pair<std::uint16_t, Time>> held_;  ///< a handful: cores and DMA engines
+    std::unique_ptr<Worker> worker_;
 };
 
 }  // namespace npuvp::trace

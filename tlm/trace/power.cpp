@@ -1,7 +1,9 @@
 #include "trace/power.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstring>
 #include <set>
 #include <stdexcept>
 
@@ -13,9 +15,23 @@ constexpr int most_decimals = 15;
 constexpr int default_decimals = 12;
 
 std::uint64_t power_of_ten(int exponent) {
-    std::uint64_t value = 1;
-    for (int i = 0; i < exponent; ++i) value *= 10;
-    return value;
+    static constexpr std::uint64_t powers[] = {1,
+                                               10,
+                                               100,
+                                               1'000,
+                                               10'000,
+                                               100'000,
+                                               1'000'000,
+                                               10'000'000,
+                                               100'000'000,
+                                               1'000'000'000,
+                                               10'000'000'000,
+                                               100'000'000'000,
+                                               1'000'000'000'000,
+                                               10'000'000'000'000,
+                                               100'000'000'000'000,
+                                               1'000'000'000'000'000};
+    return powers[exponent];
 }
 
 /// 1 fJ in a window of w ps is 10^-3 / w watts: the decimals that print it exactly, where w has
@@ -44,16 +60,20 @@ std::uint64_t static_femtojoules(double watts, Time duration) {
 
 void append_decimal(std::string& out, std::uint64_t units, int decimals) {
     const std::uint64_t one = power_of_ten(decimals);
-    out += std::to_string(units / one);
+    char text[24 + most_decimals];
+    char* end = std::to_chars(text, text + 20, units / one).ptr;
     std::uint64_t fraction = units % one;
-    if (fraction == 0) return;
-    char digits[most_decimals + 1];
-    for (int i = decimals - 1; i >= 0; --i, fraction /= 10)
-        digits[i] = static_cast<char>('0' + fraction % 10);
-    int length = decimals;
-    while (digits[length - 1] == '0') --length;
-    out += '.';
-    out.append(digits, static_cast<std::size_t>(length));
+    if (fraction != 0) {
+        int length = decimals;
+        for (; fraction % 10 == 0; fraction /= 10) --length;
+        *end++ = '.';
+        // As a number with a one before it, so that leading zeros are printed.
+        char digits[24];
+        std::to_chars(digits, digits + sizeof digits, fraction + power_of_ten(length));
+        std::memcpy(end, digits + 1, static_cast<std::size_t>(length));
+        end += length;
+    }
+    out.append(text, static_cast<std::size_t>(end - text));
 }
 
 PowerSink::PowerSink(const Hub& hub, PowerOptions options, std::vector<PowerColumn> columns)

@@ -66,6 +66,12 @@ TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names,
                                {},
                                std::vector<std::int32_t>(mark_kinds, -1)});
     }
+    // Transactions of a memory and the transfers of its channels are the same bytes.
+    for (Component& component : components_)
+        component.counts = component.name == component.leaf ||
+                           std::none_of(components_.begin(), components_.end(), [&](const auto& c) {
+                               return c.name == processes_[component.process];
+                           });
     file_.append('[');
     for (std::size_t i = 0; i < processes_.size(); ++i) {
         file_.append(i == 0 ? "\n" : ",\n");
@@ -93,7 +99,7 @@ void TimelineSink::on_event(const Event& event) {
     const bool command = event.kind == Kind::command && options_.commands;
     if (!command && !((kinds >> static_cast<unsigned>(event.kind)) & 1u)) return;
     queue_.push(event);
-    if (event.kind == Kind::memory)
+    if (event.kind == Kind::memory && components_[event.source].counts)
         bandwidth_.spread(components_[event.source].memory + (event.c ? 1 : 0), event.begin,
                           event.end, event.b);
 }

@@ -57,6 +57,7 @@ class TimelineSink : public Sink, public PowerListener {
         std::size_t memory = 0;                ///< column of its process in bandwidth_
         std::vector<Time> lanes;               ///< when each parallel track is free again
         std::vector<std::int32_t> open_marks;  ///< values of the open slices by depth; -1: closed
+        bool counts = true;                    ///< its bytes count in bandwidth_
     };
     struct PowerRow {
         Time begin;

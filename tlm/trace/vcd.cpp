@@ -502,12 +502,11 @@ void VcdSink::write_line(const Track& track, const Line& line) {
                 *out++ = '-';
                 break;
             }
-            if (track.value >= line.names->size())
-                throw std::out_of_range("no name for value " + std::to_string(track.value) +
-                                        " of a VCD string signal: the table holds " +
-                                        std::to_string(line.names->size()));
             file_.append('s');
-            file_.append((*line.names)[track.value]);
+            if (track.value < line.names->size())
+                file_.append((*line.names)[track.value]);
+            else
+                file_.append_number(track.value);  // a mark without a name
             file_.append({line.id, line.id_length});
             return;
         }

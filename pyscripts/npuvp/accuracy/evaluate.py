@@ -307,12 +307,15 @@ class Evaluator:
             scheme: One of those that were checked.
             progress: Called with the scheme and the number of prompts done since the last call.
         """
+        baseline = Scheme("bf16")
         if self._reference is None:
-            baseline = Scheme("bf16")
-            self._reference = self._run(baseline, progress if scheme == baseline else None)
+            self._reference = self._run(baseline, None)
         reference_right, reference = self._reference
-        right, tokens = self._reference
-        if scheme != Scheme("bf16"):
+        if scheme == baseline:
+            right, tokens = self._reference
+            if progress is not None:
+                progress(scheme.name, self.prompts)
+        else:
             right, tokens = self._run(scheme, progress)
         same = np.array([_share(tokens[n], reference[n]) for n in range(self.prompts)])
         prompt = max(group.prompts.shape[1] for group in self._groups)

@@ -29,7 +29,7 @@ class Weights:
 
     Args:
         checkpoint: Specification and weights.
-        activations: MX format of what enters the layers' matrix products, or "bf16".
+        activations: MX format of what enters products with weights, or "bf16".
         activation_block: Values that share a scale there.
     """
 
@@ -114,7 +114,7 @@ class TorchModel:
         return self._logits(x)
 
     def _logits(self, x: Tensor) -> Tensor:
-        logits = x @ self.weights("head").T
+        logits = self._activations(x) @ self.weights("head").T
         if self.precision in ("fp64", "fp32"):
             return logits
         logits = bf16(logits)
@@ -172,9 +172,13 @@ class TorchModel:
         return keys, values
 
     def _linear(self, x: Tensor, role: str, layer: int, expert: int | None = None) -> Tensor:
-        if self.weights.activations != "bf16":
-            x = bf16(round_trip(x, self.weights.activations, self.weights.activation_block))
-        return bf16(x @ self.weights(role, layer, expert).T)
+        return bf16(self._activations(x) @ self.weights(role, layer, expert).T)
+
+    def _activations(self, x: Tensor) -> Tensor:
+        element = self.weights.activations
+        if element == "bf16":
+            return x
+        return bf16(round_trip(x, element, self.weights.activation_block))
 
     def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
         mean = bf16(x * x).sum(dim=-1, keepdim=True) * (1.0 / x.shape[-1])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from npuvp.analytical.machine import Hardware, hardware_of
@@ -12,12 +13,13 @@ from npuvp.area import Area
 from npuvp.compiler.build import build
 from npuvp.compiler.control import plan_faults
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Formats
 from npuvp.compiler.layout import Layout, Shape
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.selection import Memory, Schedule
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
-from npuvp.replay import CallKind, call_kinds
+from npuvp.replay import CallKind, call_kinds, one_core
 
 __all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "phases_of"]
 
@@ -144,9 +146,30 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def phases_of(hardware: Hardware, spec: ModelSpec, call: Call, tokens_at: int) -> dict[str, Work]:
+def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
+    """What the compiler supports and the closed forms do not."""
+    faults = [
+        f"{what}: no closed form"
+        for what, present in (
+            ("biases of q, k and v", spec.qkv_bias),
+            ("norms of heads", spec.qk_norm),
+            ("logit shift", spec.logit_shift),
+            (f"temperature {plan.temperature}", plan.temperature != 0),
+            (f"cfg_scale {plan.cfg_scale}", plan.cfg_scale != 0),
+            (f"remasking {plan.remasking!r}", plan.remasking != "low_confidence"),
+            (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
+            (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
+        )
+        if present
+    ]
+    for role in ("keys", "values"):
+        if formats.cache(role, plan.kv_format).smoothed:
+            faults.append(f"{role} in {plan.kv_format!r}: no closed form of BAOS")
+    return faults
+
+
+def phases_of(phases: Phases) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    phases = Phases(hardware, spec, call, tokens_at)
     return {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
@@ -180,8 +203,10 @@ def estimate(
     *,
     prompt_length: int = 32,
     batch: int = 1,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
 ) -> GenerationEstimate:
-    """Estimates a generation without simulating anything.
+    """Estimates a generation on one core without simulating anything.
 
     Args:
         spec: The model.
@@ -189,20 +214,24 @@ def estimate(
         plan: What to generate; with quotas.
         prompt_length: P.
         batch: B.
+        formats: Number formats by class of tensors, as of `compile_generation`.
+        cores: How many share the work: 1, or None on a platform with one.
 
     Raises:
-        CompileError: What the compiler does not support, or what does not fit where.
+        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
     if isinstance(geometry, CompileError):
         raise geometry
-    faults = plan_faults(plan)
+    faults = plan_faults(plan) + one_core(hardware.cores, cores)
     length = prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:
         faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
     if length > spec.max_length:
         faults.append(f"{length} positions, the model has {spec.max_length}")
+    numbers = Formats.of(formats)
+    faults += _without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -210,13 +239,14 @@ def estimate(
     schedule = Schedule.of(plan)
     shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
     sampler = Sampler.of(plan, spec)
-    # Says what does not fit.
-    Layout(
+    # It also says what does not fit.
+    layout = Layout(
         spec,
         shape,
         geometry,
         edited=sampler.edited,
         statistics=len(sampler.words) + 1,
+        formats=numbers,
         kv_format=plan.kv_format,
     )
     memory = Memory(geometry, shape, plan, sampler)
@@ -224,7 +254,7 @@ def estimate(
     earlier = max(1, min(memory.span, length, elements // batch))
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
-    alike: dict[int, dict[str, PhaseEstimate]] = {}
+    alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier).items():
         call = Call(
             batch=rows,
@@ -235,15 +265,16 @@ def estimate(
             pieces=kind.pieces,
             earlier=min(earlier, kind.start),
             block=plan.block_length,
+            warm=kind.kind == "full",
         )
-        behind = alike.get(kind.count)
+        behind = alike.get((kind.kind, kind.count))
         if behind is None:
-            works = phases_of(hardware, spec, call, memory.tokens)
-            behind = alike[kind.count] = {
+            works = phases_of(Phases(hardware, spec, call, memory.tokens, layout))
+            behind = alike[kind.kind, kind.count] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        begin = Phases(hardware, spec, call, memory.tokens).begin()
+        begin = Phases(hardware, spec, call, memory.tokens, layout).begin()
         found = {"begin": _phase(begin, 1, hardware)} | behind
         for phase in found.values():
             cycles += times * phase.cycles

@@ -11,7 +11,9 @@ from functools import lru_cache
 
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.schedule import Work, addition, body, repeat
-from npuvp.compiler.layout import Geometry
+from npuvp.compiler.errors import CompileError
+from npuvp.compiler.formats import Stored
+from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.linear import Panels
 from npuvp.model.spec import ModelSpec
 
@@ -33,6 +35,7 @@ class Call:
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
+        warm: Whether it computes the whole canvas.
     """
 
     batch: int
@@ -43,6 +46,7 @@ class Call:
     pieces: int
     earlier: int
     block: int
+    warm: bool
 
 
 @lru_cache(maxsize=65536)
@@ -57,12 +61,14 @@ class Phases:
     Attributes:
         hardware, spec, call: What.
         tokens_at: Words of INT SRAM from here on are free for token ids.
+        layout: Of memory; its tables say how wide numbers are.
     """
 
     hardware: Hardware
     spec: ModelSpec
     call: Call
     tokens_at: int
+    layout: Layout
     geometry: Geometry = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,21 +77,29 @@ class Phases:
 
     # Pieces
 
-    def _tiles(self, per_row: int, fixed: int, rows: float) -> list[tuple[int, int]]:
-        """(rows, how many such tiles) of a number of rows."""
-        g = self.geometry
-        most = self.call.length * self.call.batch
-        tile = (g.vector_rows - fixed) // per_row // g.group * g.group
-        tile = min(tile, -(-most // g.group) * g.group)
-        full, rest = divmod(int(rows), max(tile, 1))
-        return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
+    def _tile_rows(self, name: str, per_row: int, fixed: int) -> int:
+        """Rows of the largest tile that fits in Vector SRAM.
 
-    def _pitch(self, per_row: int, fixed: int) -> int:
-        """Elements from one column block of a tile to the next."""
+        Raises:
+            CompileError: None fits.
+        """
         g = self.geometry
-        most = self.call.length * self.call.batch
         tile = (g.vector_rows - fixed) // per_row // g.group * g.group
-        return min(tile, -(-most // g.group) * g.group) * g.width
+        if tile < g.group:
+            raise CompileError(
+                [
+                    f"phase {name}: {per_row} rows per token for {g.group} tokens and {fixed} more "
+                    f"take {per_row * g.group + fixed} rows of {g.width}, Vector SRAM has "
+                    f"{g.vector_rows}"
+                ]
+            )
+        most = self.call.length * self.call.batch
+        return min(tile, -(-most // g.group) * g.group)
+
+    def _tiles(self, tile: int, rows: int) -> list[tuple[int, int]]:
+        """(rows, how many such tiles) of a number of rows."""
+        full, rest = divmod(rows, tile)
+        return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         """A load that is waited for."""
@@ -145,7 +159,7 @@ class Phases:
     def _product(
         self,
         rows: int,
-        inputs: int,
+        weights: Stored,
         outputs: int,
         name: str,
         pitch: int,
@@ -156,34 +170,43 @@ class Phases:
 
         Args:
             rows: Of the tile.
-            inputs, outputs: Of the weights.
+            weights, outputs: The matrix, and how many rows it has.
             name: Of the weights.
             pitch: Elements between column blocks of the tile.
             taken: Rows of Matrix SRAM that are in use.
             epilogue: Of a chunk: loads that it waits for, computation, stores.
         """
         g, h = self.geometry, self.hardware
+        inputs = weights.columns
         panel = _panels(g, name, inputs, outputs, taken)
         groups = -(-rows // g.group)
         full, rest = divmod(outputs, g.width)
         chunks = [(-(-g.width // panel.rows), full)] * bool(full)
         chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
         per_panel = panel.rows // g.blen
-        adds = addition(pitch) + addition(panel.rows * g.width) if panel.blocks > 1 else 0
-        inner = repeat("int", adds) + (" ctl" if panel.blocks > 1 else "")
-        # Per output tile: four moves and additions and the loop, and per product its additions.
+        # Per output tile: moves, additions and the loop, and per product its additions. A row of
+        # Vector SRAM holds several operand rows where MLEN is less than VLEN.
+        per_row = g.width // g.mlen
+        loop = "ctl" if panel.blocks > per_row else ""
+        adds = 0
+        if panel.blocks > 1:
+            adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
+        inner = repeat("int", adds)
         outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
-        text = " ".join([f"{inner} ctl"] * panel.blocks) + f" ctl {outer}"
+        loops = " ".join([loop] * -(-panel.blocks // per_row))
+        text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
         tiles = self._tile_products(panel.blocks, text, groups, per_panel)
         tiles.add(body(h, "int int int im ctl", per_panel))
         prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
         prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
         tiles.add(prefetch)
-        row_bytes = BF16_BYTES * min(inputs, g.width)
+        row_bytes = weights.bytes_of(min(inputs, g.mlen))
         pieces = panel.rows * panel.blocks
-        weight_pitch = BF16_BYTES * inputs
-        load = h.memory.load(pieces, row_bytes, weight_pitch) + prefetch.cycles
-        streaming = h.memory.streaming(pieces, row_bytes, pitch=weight_pitch)
+        streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
+        if weights.scaled:
+            scales = min(inputs, g.mlen) / weights.block
+            streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
+        load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
         loads, compute, stores = epilogue
         total = Work()
         if rest:  # lanes that will not all be written, beside the load of a panel
@@ -220,7 +243,7 @@ class Phases:
                 total.beside(part, times)
         if not h.classes.blocking:
             total.cycles += load
-        weight_bytes = BF16_BYTES * inputs * outputs
+        weight_bytes = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
         return total
@@ -247,10 +270,14 @@ class Phases:
         work.beside(body(self.hardware, "im int int int im int dma"))
         return work
 
-    def _chunk(self, rows: float, columns: int, outputs: int, store: bool) -> Work:
-        """A chunk of columns, of so many, between memory and Vector SRAM."""
+    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+        """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, BF16_BYTES * columns, BF16_BYTES * outputs)
+        work = move(rows, table.bytes_of(columns), table.pitch)
+        if table.scaled:
+            scales = move(rows, columns / table.block, table.columns // table.block)
+            work.cycles += scales.cycles
+            work.beside(scales)
         issue = body(self.hardware, "im int int im int int im int int ctl int ctl int ctl int ctl")
         work.cycles += issue.cycles
         work.beside(issue)
@@ -275,7 +302,8 @@ class Phases:
             if not count or not times:
                 continue
             total.add(self._load(1, 4 * count), times)
-            row_bytes = BF16_BYTES * spec.hidden
+            table = self.layout.stored["embedding"]
+            row_bytes = table.pitch + table.scale_bytes(1) * table.scaled
             total.add(self._load(count, row_bytes, 2 * row_bytes), times)  # gathered
             total.add(self._store(count, BF16_BYTES * spec.hidden), times)
             total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
@@ -284,13 +312,19 @@ class Phases:
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
         spec, g, call = self.spec, self.geometry, self.call
+        if g.mlen % spec.head_dim:
+            raise CompileError(
+                [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
+            )
+        stored = self.layout.stored
         blocks = -(-spec.hidden // g.width)
         total = self._load(1, BF16_BYTES * spec.hidden)
-        rotation = self._load(g.width, BF16_BYTES * g.width)
+        rotation = self._load(g.mlen, BF16_BYTES * g.mlen)
         total.add(rotation)
         q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        pitch = self._pitch(blocks + 4, blocks + 1)
-        for rows, times in self._tiles(blocks + 4, blocks + 1, call.count * call.batch):
+        most = self._tile_rows("qkv", blocks + 4, blocks + 1)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
             tables = self._load(2 * rows, BF16_BYTES * g.width)
             tile.cycles += tables.cycles - self.hardware.memory.latency
@@ -306,12 +340,13 @@ class Phases:
                     compute.add(self._tile_products(1, text, groups, -(-columns // g.blen)))
                     compute.cycles += self._drain()
                     compute.add(self._rows_loop("vmul3. vmul3 vadd3.", 4, rows))
-                store = self._chunk(rows, columns, outputs, True)
-                tile.add(
-                    self._product(
-                        rows, spec.hidden, outputs, name, pitch, g.width, (Work(), compute, store)
-                    )
-                )
+                table = {"q": "q", "k": "keys", "v": "values"}[name]
+                store = self._chunk(rows, columns, stored[table], True)
+                if self.layout.quantised_cache and name != "q" and call.warm:
+                    store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
+                weights = stored[f"weights.{name}"]
+                parts = (Work(), compute, store)
+                tile.add(self._product(rows, weights, outputs, name, pitch, g.mlen, parts))
             total.add(tile, times)
         return self._fence(total)
 
@@ -319,14 +354,31 @@ class Phases:
         """Softmax(q k^T) v of every row of the batch and head."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
-        tiles = -(-call.length // width)
+        tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
+        if 2 * tiles * g.mlen > g.matrix_rows:
+            raise CompileError(
+                [
+                    f"keys and values of a head, {call.length} x {head}: {2 * tiles} tiles, Matrix "
+                    f"SRAM has {g.matrix_rows // g.mlen}"
+                ]
+            )
+        taken = g.group * (2 + blocks) + blocks + 1
+        if taken > g.vector_rows:
+            raise CompileError(
+                [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
+            )
         masked = 1 if call.length % width else 0
         total = Work()
         if masked:
-            total.add(self._load(tiles, BF16_BYTES * width), call.batch)
+            total.add(self._load(blocks, BF16_BYTES * width))
         q_pitch = BF16_BYTES * spec.heads * head * call.batch
-        kv_pitch = BF16_BYTES * spec.kv_heads * head * call.batch
-        cache = self._load(2 * call.length, BF16_BYTES * head, kv_pitch)
+        cache = Work(cycles=h.memory.latency + h.memory.start)
+        for role in ("keys", "values"):
+            fresh = self.layout.quantised_cache and call.warm
+            table = self.layout.stored[f"fresh_{role}" if fresh else role]
+            part = self._head_rows(table, call.length, head)
+            cache.cycles += part.cycles - h.memory.latency - h.memory.start
+            cache.beside(part)
         if h.classes.blocking:  # a transfer per tile of keys and of values
             cache.cycles += (2 * tiles - 1) * h.memory.latency
         full, rest = divmod(call.count, g.group)
@@ -338,13 +390,13 @@ class Phases:
             queries = self._load(rows, BF16_BYTES * head, q_pitch)
             work = Work()
             for tile in range(tiles):
-                keys = min(width, call.length - tile * width)
+                keys = min(g.mlen, call.length - tile * g.mlen)
                 work.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
             work.cycles += self._drain()
             maxima, sums, scaled = [], [], []
-            for tile in range(tiles):
-                address = repeat("int", addition(tile * g.group * width)) if tile else ""
-                select = "int int vsel4." if masked and tile == tiles - 1 else ""
+            for block in range(blocks):
+                address = repeat("int", addition(block * g.group * width)) if block else ""
+                select = "int int vsel4." if masked and block == blocks - 1 else ""
                 maxima.append(f"{address} {select} vmax1.")
                 sums.append(f"{address} vadd2. vmul2. vexp2. vsum1.")
                 scaled.append(f"{address} vmul2.")
@@ -352,10 +404,10 @@ class Phases:
             work.add(self._rows_loop(text, 1, rows))
             values = -(-head // g.blen)
             extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
-            work.add(self._tile_products(tiles, extra, 1, values, width))
+            work.add(self._tile_products(tiles, extra, 1, values, g.mlen))
             work.cycles += self._drain()
             work.add(self._store(rows, BF16_BYTES * head, q_pitch))
-            work.add(body(h, repeat("int", 16) + " im br br"))
+            work.add(body(h, repeat("int", 56) + " im im br br"))
             work.beside(queries)
             # The first queries of a head arrive behind its keys and values; later ones alone.
             later = Work()
@@ -371,49 +423,68 @@ class Phases:
             first = False
         return self._fence(total)
 
-    def _residual(self, name: str, inputs: int) -> Work:
+    def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
+        """Rows of one head of keys or values, elements and scales."""
+        batch = self.call.batch
+        work = self._load(rows, table.bytes_of(head), table.pitch * batch)
+        if table.scaled:
+            pitch = batch * table.columns // table.block
+            scales = self._load(rows, head / table.block, pitch)
+            work.cycles += scales.cycles - self.hardware.memory.latency
+            work.beside(scales)
+        return work
+
+    def _residual(self, name: str, source: str) -> Work:
         spec, g, call = self.spec, self.geometry, self.call
+        stored = self.layout.stored
+        inputs = stored[source].columns
         blocks = -(-inputs // g.width)
         columns = min(spec.hidden, g.width)
         total = Work()
-        pitch = self._pitch(blocks + 2, 0)
-        for rows, times in self._tiles(blocks + 2, 0, call.count * call.batch):
+        most = self._tile_rows(name, blocks + 2, 0)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, inputs)
             if not self.hardware.classes.blocking:  # the first panel follows at once
                 tile.cycles -= self.hardware.memory.latency
             parts = (
-                self._chunk(rows, columns, spec.hidden, False),
+                self._chunk(rows, columns, stored["x"], False),
                 self._rows_loop("vadd3.", 2, rows),
-                self._chunk(rows, columns, spec.hidden, True),
+                self._chunk(rows, columns, stored["x"], True),
             )
-            tile.add(self._product(rows, inputs, spec.hidden, name, pitch, 0, parts))
+            tile.add(
+                self._product(rows, stored[f"weights.{name}"], spec.hidden, name, pitch, 0, parts)
+            )
             total.add(tile, times)
         return self._fence(total)
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
-        return self._residual("o", self.spec.heads * self.spec.head_dim)
+        return self._residual("o", "o")
 
     def down(self) -> Work:
         """x <- x + gated . transpose(Wdown)."""
-        return self._residual("down", self.spec.mlp)
+        return self._residual("down", "gated")
 
     def gate_up(self) -> Work:
         """silu(gate) * up."""
         spec, g, call = self.spec, self.geometry, self.call
         blocks = -(-spec.hidden // g.width)
         columns = min(spec.mlp, g.width)
+        gated = self.layout.stored["gated"]
         total = self._load(1, BF16_BYTES * spec.hidden)
-        pitch = self._pitch(blocks + 2, blocks + 1)
-        for rows, times in self._tiles(blocks + 2, blocks + 1, call.count * call.batch):
+        most = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        pitch = most * g.width
+        for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
             tile.add(self._norm(rows, blocks, pitch))
-            store = self._chunk(rows, columns, spec.mlp, True)
+            store = self._chunk(rows, columns, gated, True)
             silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)
-            other = self._chunk(rows, columns, spec.mlp, False)
+            other = self._chunk(rows, columns, gated, False)
             both = self._rows_loop("vmul3.", 2, rows)
             for name, parts in (("gate", (Work(), silu, store)), ("up", (other, both, store))):
-                tile.add(self._product(rows, spec.hidden, spec.mlp, name, pitch, 0, parts))
+                weights = self.layout.stored[f"weights.{name}"]
+                tile.add(self._product(rows, weights, spec.mlp, name, pitch, 0, parts))
             total.add(tile, times)
         return self._fence(total)
 
@@ -425,9 +496,10 @@ class Phases:
         total = self._load(1, BF16_BYTES * spec.hidden)
         total.add(self._load(1, BF16_BYTES * g.width))
         total.add(body(h, "fm fm im int int br", call.span * call.samples))
-        pitch = self._pitch(blocks + 1, blocks + 3)
+        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
+        pitch = most * g.width
         done = 0
-        for rows, times in self._tiles(blocks + 1, blocks + 3, rows_in_all):
+        for rows, times in self._tiles(most, rows_in_all):
             tile = self._move(rows, spec.hidden)
             tile.add(self._norm(rows, blocks, pitch))
             text = "fm fm im fp vmaxi1. fp. fexp. fp. vadd2. vexp2. vsum1. fm. fm im int" + (
@@ -441,7 +513,13 @@ class Phases:
             done += rows * times
             tile.add(
                 self._product(
-                    rows, spec.hidden, spec.vocab, "head", pitch, 0, (Work(), compute, Work())
+                    rows,
+                    self.layout.stored["head"],
+                    spec.vocab,
+                    "head",
+                    pitch,
+                    0,
+                    (Work(), compute, Work()),
                 )
             )
             total.add(tile, times)

@@ -10,7 +10,7 @@ from npuvp.errors import InputError
 __all__ = ["SamplingEstimate", "estimate_sampling"]
 
 #: Bytes per logit in MXFP8 with a scale per block of 32.
-_BYTES_PER_LOGIT = 33 / 32
+MXFP8_BYTES = 33 / 32
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,9 @@ def _elements(hardware: Hardware, timing: str, elements: float) -> Work:
     return Work(cycles, spent, 1.0, cycles)
 
 
-def _load(hardware: Hardware, logits: float, transfers: float = 1.0) -> Work:
-    """`transfers` loads of some logits each, one after the other."""
-    bytes_ = logits * _BYTES_PER_LOGIT
-    cycles = hardware.memory.load(1, bytes_)
-    spent = hardware.energy.dma_byte * bytes_
-    return Work(cycles * transfers, spent * transfers, read=bytes_ * transfers)
+def _load(hardware: Hardware, bytes_: float) -> Work:
+    """A load of contiguous bytes."""
+    return Work(hardware.memory.load(1, bytes_), hardware.energy.dma_byte * bytes_, read=bytes_)
 
 
 def _row_of_batch(hardware: Hardware, positions: int) -> Work:
@@ -84,7 +81,12 @@ def _row_of_batch(hardware: Hardware, positions: int) -> Work:
 
 
 def estimate_sampling(
-    hardware: Hardware, batch: int, positions: int, vocabulary: int, form: str | None = None
+    hardware: Hardware,
+    batch: int,
+    positions: int,
+    vocabulary: int,
+    form: str | None = None,
+    logit_bytes: float = MXFP8_BYTES,
 ) -> SamplingEstimate:
     """Estimates a sampling step without simulating anything.
 
@@ -94,6 +96,7 @@ def estimate_sampling(
         positions: L.
         vocabulary: V.
         form: "performance", "edge" or None: what `sampling_firmware` takes on one core.
+        logit_bytes: Of a logit in memory, scales included; the firmware's are MXFP8.
 
     Raises:
         InputError: Sizes below 1, a form without a closed form, or one that does not fit.
@@ -125,8 +128,9 @@ def estimate_sampling(
         compute.add(body(hardware, "int ctl int dma int"))
         compute.add(body(hardware, "dma int int", groups))
         load = Work()
-        load.add(_load(hardware, hardware.prefetch_rows * vlen), groups)
-        load.add(_load(hardware, vocabulary - groups * hardware.prefetch_rows * vlen))
+        load.add(_load(hardware, hardware.prefetch_rows * vlen * logit_bytes), groups)
+        rest = vocabulary - groups * hardware.prefetch_rows * vlen
+        load.add(_load(hardware, rest * logit_bytes))
         if not blocking:  # they follow each other without a pause
             load.cycles -= groups * (hardware.memory.latency + hardware.memory.start)
         position.add(compute)
@@ -147,19 +151,20 @@ def estimate_sampling(
             work = body(hardware, f"{text} ctl", chunk_rows)
             final = body(hardware, f"{text} ctl", -(-last // vlen))
             around = body(hardware, repeat("int", 9) + " ctl br br int ctl dma int")
-            whole, rest = _load(hardware, chunk_rows * vlen), _load(hardware, last)
+            whole = _load(hardware, chunk_rows * vlen * logit_bytes)
+            final_load = _load(hardware, last * logit_bytes)
             load.add(whole, chunks - 1)
-            load.add(rest)
+            load.add(final_load)
             compute.add(work, chunks - 1)
             compute.add(final)
             compute.add(around, chunks)
             if blocking:
                 continue
             # The first chunk is waited for; then work and load of the next one go together.
-            position.cycles += whole.cycles if chunks > 1 else rest.cycles
+            position.cycles += whole.cycles if chunks > 1 else final_load.cycles
             position.cycles += max(0, chunks - 2) * max(work.cycles + around.cycles, whole.cycles)
             if chunks > 1:
-                position.cycles += max(work.cycles + around.cycles, rest.cycles)
+                position.cycles += max(work.cycles + around.cycles, final_load.cycles)
             position.cycles += final.cycles + around.cycles
         if blocking:
             position.cycles = compute.cycles + load.cycles

@@ -15,6 +15,7 @@ from npuvp.cli import (
     quantise,
     run,
     sample,
+    sweep,
     validate,
 )
 from npuvp.errors import RunError
@@ -33,6 +34,7 @@ _COMMANDS = (
     accuracy,
     inspect,
     debug,
+    sweep,
 )
 
 

@@ -112,7 +112,12 @@ def _estimate(options: argparse.Namespace) -> None:
     checkpoint = load_model(options.model)
     platform = load_platform(options)
     plan = plan_of(options)
-    sizes = {"prompt_length": options.prompt_length, "batch": options.batch}
+    sizes: dict[str, Any] = {
+        "prompt_length": options.prompt_length,
+        "batch": options.batch,
+        "formats": options.formats,
+        "cores": options.cores,
+    }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
     timing = None
     rows: list[dict[str, Any]] = []

@@ -5,18 +5,25 @@ import argparse
 from tqdm import tqdm
 
 from npuvp.cli.common import Subparsers, add_command, print_json
-from npuvp.model.quantise import quantise, read_formats
+from npuvp.compiler.formats import Formats
+from npuvp.model.quantise import entry_of, quantise
 
 __all__ = ["add_commands"]
 
 
 def _quantise(options: argparse.Namespace) -> None:
-    formats = read_formats(options.formats)
+    formats = Formats.of(options.formats)
     with tqdm(unit="tensor", leave=False, disable=None, delay=2) as bar:
-        reports = quantise(options.model, formats, options.output, bar.update)
+        reports = quantise(
+            options.model,
+            formats,
+            options.output,
+            search=not options.no_search,
+            progress=bar.update,
+        )
     rows = [report.data() for report in reports]
     if options.json:
-        print_json({"formats": formats.entry(), "weights": rows})
+        print_json({"formats": entry_of(formats), "weights": rows})
         return
     print("role         format       tensors  error %  as it comes  clipped  stretched     bytes")
     for row in rows:
@@ -42,4 +49,7 @@ def add_commands(commands: Subparsers) -> None:
     parser.add_argument("model", metavar="MODEL_DIR", help="checkpoint directory")
     parser.add_argument("--formats", required=True, metavar="FILE", help="what becomes what (YAML)")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="directory to write")
+    parser.add_argument(
+        "--no-search", action="store_true", help="convert as it comes, without searching limits"
+    )
     parser.add_argument("--json", action="store_true", help="print the errors as JSON")

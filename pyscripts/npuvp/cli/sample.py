@@ -17,24 +17,21 @@ from npuvp.cli.common import (
     write_reports,
 )
 from npuvp.errors import InputError
+from npuvp.published import SAMPLING_CYCLES, SAMPLING_STEP
 from npuvp.run import Result
 from npuvp.sampling import FORMS, sample, seeded_logits, workload
 
 __all__ = ["add_commands"]
 
-#: Cycles of the published sampling step (B = 16, L = 32, V = 126k, VLEN 2048), arXiv 2601.20706.
-PUBLISHED = {"vector": 477_696, "memory": 392_320, "scalar": 117_412, "control": 3_609}
-_PUBLISHED_STEP = (16, 32, 126_464, 2048)
-
 
 def _table(result: Result, step: tuple[int, int, int, int], issue: str) -> None:
-    if step != _PUBLISHED_STEP:
+    if step != SAMPLING_STEP:
         return
     print(f"cycles by class beside the published table ({issue} issue here, blocking there)")
-    for name, published in PUBLISHED.items():
+    for name, published in SAMPLING_CYCLES.items():
         ours = result.cycles_by_class[name]
         print(f"  {name:<10}{ours:>12,}{published:>12,}  {100 * (ours / published - 1):+6.1f} %")
-    ours, published = result.cycles, sum(PUBLISHED.values())
+    ours, published = result.cycles, sum(SAMPLING_CYCLES.values())
     print(f"  {'total':<10}{ours:>12,}{published:>12,}  {100 * (ours / published - 1):+6.1f} %")
 
 

@@ -11,8 +11,7 @@ __all__ = ["PHASES", "call_energies", "phase_uses"]
 
 #: Kind of work of every value of the phase mark.
 PHASES = (
-    "embedding", "attention", "attention", "attention", "ffn", "ffn", "head", "sampling",
-    "ffn",
+    "embedding", "attention", "attention", "attention", "ffn", "ffn", "head", "sampling", "ffn",
 )  # fmt: skip
 
 

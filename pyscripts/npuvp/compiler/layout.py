@@ -379,6 +379,24 @@ class Layout:
         return -(-self.shape.length // self.geometry.mlen)
 
     @property
+    def heads_together(self) -> int:
+        """Heads whose keys and values are moved as one row.
+
+        More than one where every head has queries of its own and its outputs are whole products,
+        and not so many that a core would have nothing to do.
+        """
+        spec, geometry = self.spec, self.geometry
+        if spec.group > 1 or spec.head_dim % geometry.blen:
+            return 1
+        items = self.shape.batch * spec.kv_heads
+        return max(
+            n
+            for n in range(1, spec.kv_heads + 1)
+            if spec.kv_heads % n == 0
+            and (n == 1 or (n * spec.head_dim <= geometry.mlen and items // n >= self.cores))
+        )
+
+    @property
     def key_rows(self) -> int:
         """Rows of Vector SRAM that a lane for every key takes."""
         return -(-self.shape.length // self.geometry.width)

@@ -943,7 +943,8 @@ class Debugger:
             source = ""
             if place is not None:
                 line = self.firmware.source_line(place).strip()
-                line = line.removeprefix(instruction_text(text.words[at], at, names)).strip()
+                rest = line.removeprefix(instruction_text(text.words[at], at, names)).strip()
+                line = rest if rest.startswith((";", "//")) or not rest else line
                 source = f"{Path(place.file).name}:{place.line}  {line}".rstrip()
             lines.append(f"{shown:<52}  {source}".rstrip())
         if pc >= len(text.words):

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from npuvp import html
+
 __all__ = [
     "Bools",
     "CallRecord",
@@ -167,3 +169,22 @@ class GenerationResult:
     def tokens_per_joule(self) -> float | None:
         """Committed tokens per joule."""
         return self.committed / self.energy if self.energy else None
+
+    def _repr_html_(self) -> str:
+        text = f"{self.committed} tokens in {len(self.calls)} calls"
+        if self.seconds is not None and self.energy is not None:
+            text += f", {html.quantity(self.seconds, 's')}, {html.quantity(self.energy, 'J')} (estimate)"
+        calls = [
+            (i, call.kind, call.block, call.step, call.start, call.length, int(call.transfer.sum()),
+             "" if call.cycles is None else f"{call.cycles:,}")
+            for i, call in enumerate(self.calls)
+        ]  # fmt: skip
+        parts = [html.heading(text)]
+        if self.phases:
+            times = {name: use.seconds for name, use in self.phases.items()}
+            parts.append(html.bars(("phase", "time"), times, "s"))
+        written = [" ".join(map(str, row[self.prompt_length :])) for row in self.tokens.tolist()]
+        parts.append(html.table(("row", "tokens written"), enumerate(written)))
+        names = ("call", "kind", "block", "step", "start", "length", "written", "cycles")
+        parts.append(html.table(names, calls))
+        return "".join(parts)

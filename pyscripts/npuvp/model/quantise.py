@@ -8,186 +8,95 @@ as the machine converts, and the limit with the smallest sum of squared errors t
 kept (ratio 1 is among them). What comes out converts to itself: a clipped block's largest weight
 saturates and a stretched one's is exact, which gives the same scale again.
 
-A formats file (YAML)::
+Formats are those of `npuvp.compiler.formats`, from the file that ``npuvp compile --formats`` reads::
 
-    weights: mxint4            # of the layers' matrices; or a mapping:
-    # weights: {default: mxint4, down: mxfp8, head: mxfp8, embedding: bf16}
-    activations: mxint8        # what enters the layers' matrix products; bf16 if left out
-    block: 32                  # weights that share a scale; 32 if left out
-    clip: true                 # the search; true if left out
+    weights: mxint4            # matrices of the layers
+    head: mxfp8_e4m3           # matrix of the head; as weights if left out
+    embedding: bf16            # rows of the embedding; bf16 if left out
+    activations: mxint8        # what enters products with weights; bf16 if left out
+    block: 32                  # values that share a scale: 8, 16 or 32 (32)
+
+Its other classes (keys, values, logits) concern a run, not the weights; they are written into
+config.json as they are.
 """
 
 import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from npuvp.compiler.formats import ELEMENTS, Formats
 from npuvp.golden.mx import mx_decode_row, mx_element_bytes, mx_encode_row, mx_scale_bytes
 from npuvp.model.checkpoint import Checkpoint, RandomCheckpoint, load_model
 from npuvp.model.quantised import KEY, METHOD, read_quantisation
 from npuvp.model.spec import ModelError, ModelSpec
 
 __all__ = [
-    "ACTIVATIONS",
     "RATIOS",
-    "WEIGHTS",
-    "Formats",
-    "FormatsError",
     "Quantised",
     "clipped",
+    "element_of",
+    "entry_of",
+    "faults_of",
     "quantise",
-    "read_formats",
 ]
 
 RATIOS = tuple(1 - i / 20 for i in range(11))
 """Clipping ratios that are tried, 1 down to 0.5; after them the stretched block."""
 
-WEIGHTS = {
-    "bf16": "bf16",
-    "mxint4": "mxint4",
-    "mxint8": "mxint8",
-    "mxfp4": "mxfp4_e2m1",
-    "mxfp4_e2m1": "mxfp4_e2m1",
-    "mxfp6": "mxfp6_e2m3",
-    "mxfp6_e2m3": "mxfp6_e2m3",
-    "mxfp6_e3m2": "mxfp6_e3m2",
-    "mxfp8": "mxfp8_e4m3",
-    "mxfp8_e4m3": "mxfp8_e4m3",
-    "mxfp8_e5m2": "mxfp8_e5m2",
-}
-"""Formats of weights, by the names that are accepted."""
-ACTIVATIONS = {name: WEIGHTS[name] for name in ("bf16", "mxint8", "mxfp8", "mxfp8_e4m3")}
-"""Formats of activations, likewise."""
-
-_DEFAULTED = ("q", "k", "v", "o", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
-_NAMED = ("embedding", "head", "router")
+_LAYERS = ("q", "k", "v", "o", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
 _COPIED = ("tokenizer.json",)
 
 
-class FormatsError(ValueError):
-    """A formats file that cannot be used; the message lists every fault.
-
-    Attributes:
-        faults: One line each.
-    """
-
-    def __init__(self, where: str, faults: list[str]):
-        super().__init__(f"{where} cannot be used:\n  " + "\n  ".join(faults))
-        self.faults = faults
-
-
-@dataclass(frozen=True)
-class Formats:
-    """What is quantised to what.
-
-    Attributes:
-        weights: Format by role of `TensorSpec`; a role that is left out stays BF16.
-        activations: Format of what enters the layers' matrix products.
-        block: Values that share a scale.
-        clip: Whether clipping ratios are searched.
-    """
-
-    weights: dict[str, str]
-    activations: str = "bf16"
-    block: int = 32
-    clip: bool = True
-
-    @classmethod
-    def parse(cls, data: object, where: str = "formats") -> "Formats":
-        """From the contents of a formats file.
-
-        Args:
-            data: Plain data.
-            where: Names the file in messages.
-
-        Raises:
-            FormatsError: Every fault.
-        """
-        if not isinstance(data, dict) or "weights" not in data:
-            raise FormatsError(where, ["allowed: a mapping with the key weights"])
-        faults = [
-            f"{key}: unknown key, allowed: weights, activations, block, clip"
-            for key in data
-            if key not in ("weights", "activations", "block", "clip")
-        ]
-        given = data["weights"]
-        named = given if isinstance(given, dict) else {"default": given}
-        weights: dict[str, str] = {}
-        roles = (*_DEFAULTED, *_NAMED)
-        for role, name in named.items():
-            if role != "default" and role not in roles:
-                faults.append(f"weights.{role}: no such role, allowed: default, {', '.join(roles)}")
-            elif name not in WEIGHTS:
-                faults.append(f"weights.{role}: {name!r}, allowed: {', '.join(WEIGHTS)}")
-            elif role == "default":
-                weights |= {r: WEIGHTS[name] for r in _DEFAULTED if r not in named}
-            else:
-                weights[role] = WEIGHTS[name]
-        activations = data.get("activations", "bf16")
-        if activations not in ACTIVATIONS:
-            faults.append(f"activations: {activations!r}, allowed: {', '.join(ACTIVATIONS)}")
-        block = data.get("block", 32)
-        if isinstance(block, bool) or not isinstance(block, int) or block < 1:
-            faults.append(f"block: {block!r}, allowed: an integer of 1 or more")
-        clip = data.get("clip", True)
-        if not isinstance(clip, bool):
-            faults.append(f"clip: {clip!r}, allowed: true or false")
-        if faults:
-            raise FormatsError(where, faults)
-        weights = {role: name for role, name in weights.items() if name != "bf16"}
-        return cls(weights, ACTIVATIONS[activations], block, clip)
-
-    def faults(self, spec: ModelSpec) -> list[str]:
-        """Why a model cannot take them, one line each."""
-        faults = []
-        for tensor in spec.tensors():
-            first = (tensor.layer or 0) == 0 and (tensor.expert or 0) == 0
-            odd = tensor.shape[-1] % self.block != 0
-            if tensor.role in self.weights and first and odd:
-                faults.append(
-                    f"block: {self.block}, allowed: a divisor of the {tensor.shape[-1]} inputs of "
-                    f"{tensor.name}"
-                )
-            activated = self.activations != "bf16" and tensor.role in _DEFAULTED
-            if activated and tensor.role not in self.weights and first and odd:
-                faults.append(
-                    f"block: {self.block}, allowed: a divisor of the {tensor.shape[-1]} "
-                    f"activations that enter {tensor.name}"
-                )
-        if spec.tied_head and "head" in self.weights:
-            faults.append("weights.head: the head is the embedding, name that")
-        return faults
-
-    def entry(self) -> dict[str, Any]:
-        """What config.json says of them."""
-        return {
-            "quant_method": METHOD,
-            "block": self.block,
-            "activations": self.activations,
-            "weights": dict(sorted(self.weights.items())),
-        }
+def element_of(formats: Formats, spec: ModelSpec, role: str) -> str:
+    """Element format that a tensor's role gets, such as "mxfp4_e2m1"."""
+    name = "bf16"
+    head = formats.head
+    if role in _LAYERS:
+        name = formats.weights
+    elif role == "head":
+        name = formats.weights if head is None else head
+    elif role == "embedding":
+        name = formats.embedding if head is None or not spec.tied_head else head
+    return ELEMENTS[name]
 
 
-def read_formats(path: str | Path) -> Formats:
-    """Reads a formats file.
+def faults_of(formats: Formats, spec: ModelSpec) -> list[str]:
+    """Why a model cannot take formats, one line each."""
+    faults = []
+    seen = set()
+    for tensor in spec.tensors():
+        if tensor.role in seen:
+            continue
+        seen.add(tensor.role)
+        entered = formats.activations != "bf16" and tensor.role in (*_LAYERS, "head")
+        quantised = element_of(formats, spec, tensor.role) != "bf16"
+        if (entered or quantised) and tensor.shape[-1] % formats.block:
+            faults.append(
+                f"block: {formats.block}, allowed: a divisor of the {tensor.shape[-1]} inputs of "
+                f"{tensor.name}"
+            )
+    two = formats.head not in (None, formats.embedding) and formats.embedding != "bf16"
+    if spec.tied_head and two:
+        faults.append("head and embedding: one tensor in this model, two formats")
+    changed = any(element_of(formats, spec, role) != "bf16" for role in seen)
+    if not changed and formats.activations == "bf16":
+        faults.append("weights, head, embedding and activations: all bf16, nothing to do")
+    return faults
 
-    Raises:
-        FormatsError: It is not readable or not valid.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FormatsError(str(path), [f"not readable as YAML: {error}"]) from None
-    return Formats.parse(data, str(path))
+
+def entry_of(formats: Formats) -> dict[str, Any]:
+    """What config.json says of formats."""
+    given = {field.name: getattr(formats, field.name) for field in fields(Formats)}
+    return {"quant_method": METHOD, **{k: v for k, v in given.items() if v is not None}}
 
 
 def _converted(x: NDArray[np.float32], element: str, block: int) -> NDArray[np.float32]:
@@ -280,6 +189,8 @@ def quantise(
     source: str | Path,
     formats: Formats,
     target: str | Path,
+    *,
+    search: bool = True,
     progress: Callable[[], object] | None = None,
 ) -> list[Quantised]:
     """Writes a quantised copy of a checkpoint directory.
@@ -291,25 +202,24 @@ def quantise(
         source: Checkpoint directory.
         formats: What becomes what.
         target: Directory to write; must not exist or be empty.
+        search: Whether every block's limit is searched, or is its largest weight.
         progress: Called after every tensor.
 
     Raises:
-        ModelError, FormatsError: What does not fit; nothing is written.
+        ModelError: What does not fit; nothing is written.
     """
     checkpoint = load_model(source)
     if isinstance(checkpoint, RandomCheckpoint):
         raise ModelError(str(source), ["random weights need no quantising, allowed: a directory"])
     if read_quantisation(source) is not None:
         raise ModelError(str(source), [f"it is quantised already ({KEY} in config.json)"])
-    faults = formats.faults(checkpoint.spec)
-    if not formats.weights and formats.activations == "bf16":
-        faults.append("weights and activations: all bf16, so there is nothing to do")
+    faults = faults_of(formats, checkpoint.spec)
     if faults:
-        raise FormatsError("formats", faults)
+        raise ModelError(str(source), faults)
     directory = Path(target)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ModelError(str(target), ["it exists, allowed: a new or an empty directory"])
-    tensors, reports = _tensors(checkpoint, formats, progress)
+    tensors, reports = _tensors(checkpoint, formats, search, progress)
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Written beside the target and moved there whole.
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
@@ -318,7 +228,7 @@ def quantise(
         save_file(tensors, made / "model.safetensors")
         (made / "model.safetensors").chmod(0o644)
         config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
-        config[KEY] = formats.entry()
+        config[KEY] = entry_of(formats)
         text = json.dumps(config, indent=1) + "\n"
         (made / "config.json").write_text(text, encoding="utf-8")
         for name in _COPIED:
@@ -331,16 +241,19 @@ def quantise(
 
 
 def _tensors(
-    checkpoint: Checkpoint, formats: Formats, progress: Callable[[], object] | None
+    checkpoint: Checkpoint,
+    formats: Formats,
+    search: bool,
+    progress: Callable[[], object] | None,
 ) -> tuple[dict[str, NDArray[Any]], list[Quantised]]:
     tensors: dict[str, NDArray[Any]] = {}
     reports: dict[str, Quantised] = {}
     for tensor in checkpoint.spec.tensors():
         value = checkpoint.read(tensor)
-        element = formats.weights.get(tensor.role)
-        if element is not None:
+        element = element_of(formats, checkpoint.spec, tensor.role)
+        if element != "bf16":
             x = value.astype(np.float32)
-            found, chosen = clipped(x, element, formats.block, formats.clip)
+            found, chosen = clipped(x, element, formats.block, search)
             value = found.astype(ml_dtypes.bfloat16)
             if not np.array_equal(value.astype(np.float32), found):
                 raise ModelError(checkpoint.name, [f"{tensor.name}: weights too small for BF16"])

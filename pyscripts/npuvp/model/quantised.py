@@ -2,18 +2,19 @@
 
 ``quantization_config`` is the key that published quantised checkpoints use; ours reads ::
 
-    {"quant_method": "npuvp-mx", "block": 32, "activations": "mxint8",
-     "weights": {"q": "mxint4", ..., "head": "mxfp8_e4m3"}}
+    {"quant_method": "npuvp-mx", "weights": "mxint4", "head": "mxfp8_e4m3",
+     "activations": "mxint8", "block": 32}
 
-The weights of such a checkpoint are BF16 numbers that the named formats hold exactly (the scale of a
-block of 32 along the contraction comes with its largest magnitude), so any loader reads it as an
-ordinary one.
+which but for the first entry is a formats file (`npuvp.compiler.formats`). The weights of such a checkpoint are BF16 numbers that the named formats hold exactly (the scale of a
+block along the contraction comes with its largest magnitude), so any loader reads it as an ordinary
+one.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
+from npuvp.compiler.formats import ELEMENTS
 from npuvp.model.spec import ModelError
 
 __all__ = ["KEY", "METHOD", "read_activations", "read_quantisation"]
@@ -26,7 +27,7 @@ def read_quantisation(directory: str | Path) -> dict[str, Any] | None:
     """The entry of a model directory; None where there is none.
 
     Raises:
-        ModelError: It is another method's or incomplete.
+        ModelError: It is another method's.
     """
     path = Path(directory) / "config.json"
     if not path.is_file():
@@ -36,13 +37,10 @@ def read_quantisation(directory: str | Path) -> dict[str, Any] | None:
         return None
     if not isinstance(entry, dict) or entry.get("quant_method") != METHOD:
         raise ModelError(str(path), [f"{KEY}: {entry!r}, allowed: quant_method {METHOD!r}"])
-    missing = {"weights", "activations", "block"} - set(entry)
-    if missing:
-        raise ModelError(str(path), [f"{KEY}: {', '.join(sorted(missing))} missing"])
     return entry
 
 
 def read_activations(directory: str | Path) -> tuple[str, int]:
-    """Format and block of what enters the layers' matrix products; ("bf16", 32) if not quantised."""
-    entry = read_quantisation(directory)
-    return ("bf16", 32) if entry is None else (str(entry["activations"]), int(entry["block"]))
+    """Format and block of what enters products with weights; ("bf16", 32) if not quantised."""
+    entry = read_quantisation(directory) or {}
+    return ELEMENTS[entry.get("activations", "bf16")], int(entry.get("block", 32))

@@ -49,6 +49,19 @@ def _bits(cores: int, plan: GenerationPlan, model: str = SMALL, **core: Any) -> 
         (4, {}, {"kv_format": "baos-mxint4"}),
         (4, {}, {"revision": "llada", "cache": "none", "cfg_scale": 0.5}),
         (16, {}, {"threshold": 0.01}),
+        (3, {}, {"temperature": 1.0, "seed": 5}),
+        (2, {}, {"revision": "llada", "cache": "none", "remasking": "random"}),
+        (
+            4,
+            {},
+            {
+                "revision": "llada",
+                "cache": "none",
+                "temperature": 0.5,
+                "confidence_eos_eot_inf": True,
+                "eot_id": 7,
+            },
+        ),
     ],
 )
 def test_bits_do_not_depend_on_the_number_of_cores(

@@ -1,0 +1,102 @@
+"""Results on disk: a CSV file that grows by whole lines, each written and synchronised at once."""
+
+import csv
+import fcntl
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Store", "StoreError"]
+
+
+class StoreError(ValueError):
+    """A file of results that cannot be gone on with."""
+
+
+class Store:
+    """Appends rows to a CSV file, and knows those that are there.
+
+    A row is complete when its line ends: a line that a kill cut short is dropped when the file is
+    opened again, and its point is evaluated anew. The file is locked, so that no two sweeps write it.
+
+    Args:
+        path: The file; made where it does not exist.
+        columns: Of a row; the first one is its key.
+
+    Raises:
+        StoreError: The file is another sweep's, or is being written.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path = path
+        self.columns = list(columns)
+        self.rows: dict[str, dict[str, str]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise StoreError(f"{path}: another sweep is writing it") from None
+        try:
+            self._read()
+        except StoreError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.ftruncate(self._file, whole)
+        lines = list(csv.reader(io.StringIO(content[:whole].decode("utf-8"))))
+        if not lines:
+            os.lseek(self._file, 0, os.SEEK_END)
+            self._write(self.columns)
+            return
+        if lines[0] != self.columns:
+            raise StoreError(
+                f"{self.path}: holds the columns {', '.join(lines[0])}; this sweep has "
+                f"{', '.join(self.columns)}: give it another --output"
+            )
+        for line in lines[1:]:
+            row = dict(zip(self.columns, line, strict=True))
+            self.rows[row[self.columns[0]]] = row
+        os.lseek(self._file, 0, os.SEEK_END)
+
+    def _write(self, values: Sequence[Any]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(values)
+        data = text.getvalue().encode("utf-8")
+        while data:
+            data = data[os.write(self._file, data) :]
+        os.fsync(self._file)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Adds a row; it is on disk when this returns. Texts are made to fit a line."""
+        values = [row.get(name, "") for name in self.columns]
+        values = [" | ".join(v.splitlines()) if isinstance(v, str) else v for v in values]
+        self._write(values)
+        self.rows[str(row[self.columns[0]])] = dict(
+            zip(self.columns, map(str, values), strict=True)
+        )
+
+    def close(self) -> None:
+        """Gives the file back."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
