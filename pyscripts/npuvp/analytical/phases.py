@@ -376,27 +376,33 @@ class Phases:
         if masked:
             total.add(self._load(blocks, BF16_BYTES * width))
         q_pitch = BF16_BYTES * spec.heads * head * call.batch
+        # Heads that lie beside each other move together.
+        together = self.layout.heads_together
+        columns = together * head
         cache = Work(cycles=h.memory.latency + h.memory.start)
         for role in ("keys", "values"):
             fresh = self.layout.quantised_cache and call.warm
             table = self.layout.stored[f"fresh_{role}" if fresh else role]
-            part = self._head_rows(table, call.length, head)
+            part = self._head_rows(table, call.length, columns)
             cache.cycles += part.cycles - h.memory.latency - h.memory.start
             cache.beside(part)
         if h.classes.blocking:  # a transfer per tile of keys and of values
             cache.cycles += (2 * tiles - 1) * h.memory.latency
         full, rest = divmod(call.count, g.group)
-        heads = call.batch * spec.kv_heads
+        heads = call.batch * spec.kv_heads // together
         first = True
         for rows, times in ((g.group, full), (rest, 1)):
             if not rows or not times:
                 continue
-            queries = self._load(rows, BF16_BYTES * head, q_pitch)
-            work = Work()
+            queries = self._load(rows, BF16_BYTES * columns, q_pitch)
+            one = Work()
+            if together > 1:
+                one.add(self._rows_loop("vmul3.", 2, rows))
+                one.add(body(h, "im int int int int im vshft2. int int ctl"))
             for tile in range(tiles):
                 keys = min(g.mlen, call.length - tile * g.mlen)
-                work.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
-            work.cycles += self._drain()
+                one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
+            one.cycles += self._drain()
             maxima, sums, scaled = [], [], []
             for block in range(blocks):
                 address = repeat("int", addition(block * g.group * width)) if block else ""
@@ -405,12 +411,14 @@ class Phases:
                 sums.append(f"{address} vadd2. vmul2. vexp2. vsum1.")
                 scaled.append(f"{address} vmul2.")
             text = " ".join(["fp fp", *maxima, *sums, "freci.", *scaled])
-            work.add(self._rows_loop(text, 1, rows))
+            one.add(self._rows_loop(text, 1, rows))
             values = -(-head // g.blen)
             extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
-            work.add(self._tile_products(tiles, extra, 1, values, g.mlen))
-            work.cycles += self._drain()
-            work.add(self._store(rows, BF16_BYTES * head, q_pitch))
+            one.add(self._tile_products(tiles, extra, 1, values, g.mlen))
+            one.cycles += self._drain()
+            work = Work()
+            work.add(one, together)
+            work.add(self._store(rows, BF16_BYTES * columns, q_pitch))
             work.add(body(h, repeat("int", 56) + " im im br br"))
             work.beside(queries)
             # The first queries of a head arrive behind its keys and values; later ones alone.
