@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from npuvp import _core
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.energy import EnergyError, EnergyTable, load_energy
 from npuvp.memory_facts import PresetFacts, node_config, preset_facts
@@ -206,6 +207,10 @@ def _check_memory(
         if values["size"] > capacity:
             message = f"must be at most what the channels hold, {_bytes(capacity)}"
             faults.append(memory.fault("size", _bytes(values["size"]), message))
+    if given.sound("backend"):
+        missing = _core.memory_backend_unavailable(values["backend"])
+        if missing:
+            faults.append(memory.fault("backend", repr(values["backend"]), missing))
     generation = "preset" if values["preset"] else "energy"
     if energy is not None and given.sound(generation):
         try:

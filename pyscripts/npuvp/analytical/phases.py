@@ -358,6 +358,8 @@ class Phases:
         """Softmax(q k^T) v of every row of the batch and head."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
+        together = self.layout.heads_together
+        columns = together * head
         tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
         if 2 * tiles * g.mlen > g.matrix_rows:
             raise CompileError(
@@ -367,6 +369,8 @@ class Phases:
                 ]
             )
         taken = g.group * (2 + blocks) + blocks + 1
+        if together > 1:
+            taken += g.group + 2
         if taken > g.vector_rows:
             raise CompileError(
                 [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
@@ -376,9 +380,6 @@ class Phases:
         if masked:
             total.add(self._load(blocks, BF16_BYTES * width))
         q_pitch = BF16_BYTES * spec.heads * head * call.batch
-        # Heads that lie beside each other move together.
-        together = self.layout.heads_together
-        columns = together * head
         cache = Work(cycles=h.memory.latency + h.memory.start)
         for role in ("keys", "values"):
             fresh = self.layout.quantised_cache and call.warm
@@ -396,9 +397,9 @@ class Phases:
                 continue
             queries = self._load(rows, BF16_BYTES * columns, q_pitch)
             one = Work()
-            if together > 1:
+            if together > 1:  # the queries of one head, and the lanes of the next
                 one.add(self._rows_loop("vmul3.", 2, rows))
-                one.add(body(h, "im int int int int im vshft2. int int ctl"))
+                one.add(body(h, "int int int int br im int im int int vshft1. im int int int"))
             for tile in range(tiles):
                 keys = min(g.mlen, call.length - tile * g.mlen)
                 one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
@@ -484,11 +485,12 @@ class Phases:
         blocks = -(-spec.hidden // g.width)
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        most = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        total = Work()
+        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - g.group))
         pitch = most * g.width
         for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
+            tile.add(self._load(1, BF16_BYTES * spec.hidden))
             tile.add(self._norm(rows, blocks, pitch))
             store = self._chunk(rows, columns, gated, True)
             silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)

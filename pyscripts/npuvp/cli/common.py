@@ -205,6 +205,7 @@ def write_reports(options: argparse.Namespace, result: Result, title: str) -> li
         files.append(Path(write_view(options.vcd, options.wave_view)))
     stats = [Path(options.stats)] if options.stats else []
     if result.profile is not None:
+        result.profile.meta["title"] = title
         if options.profile:
             files.append(result.profile.save(options.profile))
         if options.record:

@@ -16,6 +16,7 @@ from npuvp.cli.common import (
     tracing,
     write_reports,
 )
+from npuvp.energy import full_activity_power
 from npuvp.errors import InputError
 from npuvp.published import SAMPLING_CYCLES, SAMPLING_STEP
 from npuvp.run import Result
@@ -69,6 +70,12 @@ def _sample(options: argparse.Namespace) -> None:
             more = f", and {len(where) - 6} more" if len(where) > 6 else ""
             print(f"  row {b:>2}: {len(where)} tokens committed  {committed}{more}")
     print_result(result, files)
+    vector = sum(fj for name, fj in result.energy.dynamic_fj.items() if name.endswith(".vector"))
+    print(
+        f"vector datapath (estimate): {1e3 * full_activity_power(platform):,.1f} mW with every lane "
+        f"active in every cycle; {vector * 1e-12 / result.time:,.1f} mW for this run's operations on "
+        "average (docs/energy.md says what parts the two)"
+    )
     _table(result, (batch, positions, vocabulary, core["vlen"]), core["issue"])
 
 

@@ -102,7 +102,7 @@ class Profile:
     """A run's profile.
 
     Attributes:
-        meta: The run: platform, program, mode, cycles, time_ps, period_ps, peak figures.
+        meta: The run: title, platform, mode, cycles, time_ps, period_ps, peak figures.
         by_pc: (core, pc or None for what belongs to no instruction, row).
         by_marks: (core, values by `MARK_KINDS` or None, row).
         places: (file, line, text of the line, instruction) by core and pc.
@@ -405,9 +405,10 @@ def _meta(machine: "Machine", result: "Result") -> dict[str, Any]:
                 )
             },
         }
+    program = Path(machine.firmware.path or next(iter(machine.firmware.sources), "program")).name
     return {
+        "title": f"{program} on {description['name']}",
         "platform": description["name"],
-        "program": str(machine.firmware.path or next(iter(machine.firmware.sources), "program")),
         "mode": result.mode,
         "cycles": result.cycles,
         "time_ps": result.time_ps,

@@ -315,7 +315,6 @@ def report(profile: Profile) -> str:
     peak = sum(memory["peak_bandwidth"] for memory in meta["memories"].values())
     core_time = total.time_ps or 1
     peak_macs = meta["macs_per_cycle_per_core"] * core_time / meta["period_ps"]
-    program = Path(meta["program"]).name
     cards = [
         _card("cycles", f"{meta['cycles']:,}", si(seconds, "s")),
         _card(
@@ -341,9 +340,9 @@ def report(profile: Profile) -> str:
     parts: list[Any] = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width,initial-scale=1'>",
-        f"<title>{escape(program)} on {escape(meta['platform'])}</title>",
+        f"<title>{escape(meta['title'])}</title>",
         f"<style>{_STYLE}</style></head><body>",
-        f"<h1>{escape(program)} on {escape(meta['platform'])}</h1>",
+        f"<h1>{escape(meta['title'])}</h1>",
         f"<p class='dim'>{escape(meta['mode'])} run of {len(meta['cores'])} core"
         f"{'s' if len(meta['cores']) > 1 else ''}, clock {si(meta['clock'], 'Hz')}. Times are of "
         "cores and add up; energy and power are estimates.</p>",
