@@ -19,7 +19,7 @@ from npuvp.plan import GenerationPlan
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `accuracy`)")
 
-from npuvp.accuracy.evaluate import Evaluator  # noqa: E402
+from npuvp.accuracy.evaluator import Evaluator  # noqa: E402
 from npuvp.accuracy.sampling import start  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
