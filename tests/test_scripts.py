@@ -18,6 +18,7 @@ SCRIPTS = {
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
     "split_sampling.py": ((), "cycles"),
+    "many_cores.py": ((), " 16 cores: product"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
     "paper_sampling.py": (("--batch", "2", "--output", "{tmp}"), "VLEN 2048, B = 2"),
     "paper_power_area.py": (("--batch", "1", "--output", "{tmp}"), "1,524.53"),

@@ -227,19 +227,17 @@ class EnergyTable:
     def full_activity_power(self, vlen: int, clock_hz: float = 1e9) -> float:
         """Power in W of the vector datapath with every lane active in every cycle.
 
-        Lanes take the same each, and the reduction tree, whose wires get longer with every level,
-        takes ``VLEN * log2(VLEN)`` times a coefficient that synthesis of the tree alone gave (PLENA).
-        The published post-synthesis figure of the sampling engine (1524.53 mW at VLEN 2048 and 1 GHz,
-        arXiv 2601.20706) less that tree sets the coefficient of a lane, and nothing else is fitted.
+        In proportion to the lanes: each has its registers and arithmetic, and a reduction tree over
+        VLEN lanes has VLEN - 1 nodes. The published post-synthesis figure of the sampling engine
+        (1524.53 mW at VLEN 2048 and 1 GHz, arXiv 2601.20706) sets the coefficient of a lane; other
+        widths are predictions.
 
         Raises:
             EnergyError: A width that is no power of two, or a clock that is not positive.
         """
         _demand_width("vlen", vlen)
         _demand_positive("clock_hz", clock_hz)
-        levels = vlen.bit_length() - 1
-        lane = self._base("lane_activity") + self._base("tree") * levels
-        return lane * 1e-15 * vlen * clock_hz
+        return self._base("lane_activity") * 1e-15 * vlen * clock_hz
 
     def sram_byte_fj(self, capacity_bytes: float, row_bytes: int = _SRAM_ACCESS_BYTES) -> int:
         """Energy of one byte of an SRAM access, in fJ.

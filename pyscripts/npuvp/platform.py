@@ -425,6 +425,7 @@ class Platform:
         signals: Sequence[str] | None = None,
         power: str | Path | None = None,
         power_window: str | int = "100ns",
+        power_by: str = "component",
         timeline: str | Path | None = None,
         timeline_commands: bool = False,
         log: str | Path | None = None,
@@ -445,6 +446,8 @@ class Platform:
             signals: Globs of signals, such as "core0.*"; None: a set that fits most uses.
             power: CSV file of the power trace.
             power_window: Length of its windows.
+            power_by: Its columns: ``component`` (every unit of every core), ``part`` (one per core,
+                memory, ...) or ``kind`` (units of all cores together).
             timeline: JSON file for Perfetto and Chrome's tracing.
             timeline_commands: Whether it shows every DRAM command.
             log: Instruction log, text or (name ending in ".bin") binary.
@@ -465,6 +468,7 @@ class Platform:
             signals=signals,
             power=power,
             power_window=power_window,
+            power_by=power_by,
             timeline=timeline,
             timeline_commands=timeline_commands,
             log=log,

@@ -206,6 +206,13 @@ def _check_memory(
         if values["size"] > capacity:
             message = f"must be at most what the channels hold, {_bytes(capacity)}"
             faults.append(memory.fault("size", _bytes(values["size"]), message))
+    # The only backend that a build may lack; all else holds without the extension module.
+    if given.sound("backend") and values["backend"] == "ramulator":
+        from npuvp._core import memory_backend_unavailable
+
+        missing = memory_backend_unavailable(values["backend"])
+        if missing:
+            faults.append(memory.fault("backend", repr(values["backend"]), missing))
     generation = "preset" if values["preset"] else "energy"
     if energy is not None and given.sound(generation):
         try:

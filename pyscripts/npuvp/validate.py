@@ -14,7 +14,7 @@ from npuvp.analytical import estimate, estimate_sampling, hardware_of
 from npuvp.compiler.runtime import generate, generate_and_run
 from npuvp.golden.sampling import sampling_step
 from npuvp.model.checkpoint import load_model
-from npuvp.plan import GenerationPlan
+from npuvp.plan import Cache, GenerationPlan
 from npuvp.platform import Platform
 from npuvp.replay import time_generation
 from npuvp.sampling import sample, seeded_logits, workload
@@ -50,6 +50,7 @@ class Case:
         plan: What to generate; of a sampling step (B, L, V).
         prompt, batch: P and B.
         form: Of a sampling step.
+        formats: Number formats by class of tensors.
     """
 
     platform: str
@@ -59,6 +60,7 @@ class Case:
     batch: int = 1
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     form: str | None = None
+    formats: dict[str, str] | None = None
 
     def load(self) -> Platform:
         """The platform."""
@@ -75,9 +77,11 @@ class Case:
             return f"sampling {self.plan} {where}"
         plan = self.plan
         model = (self.model or "").removeprefix("models/")
+        formats = "".join(f" {key}={value}" for key, value in (self.formats or {}).items())
+        kept = "" if plan.kv_format == "bf16" else f" kv={plan.kv_format}"
         return (
             f"{model} {where} B={self.batch} P={self.prompt} "
-            f"G={plan.gen_length}/{plan.block_length} {plan.cache}"
+            f"G={plan.gen_length}/{plan.block_length} {plan.cache}{kept}{formats}"
         )
 
 
@@ -113,8 +117,12 @@ class Row:
         return self.limit is None or abs(self.error) <= self.limit
 
 
-def _plan(gen: int, block: int, steps: int, cache: str = "dual") -> GenerationPlan:
-    return GenerationPlan(gen_length=gen, block_length=block, steps=steps, cache=cache)  # type: ignore[arg-type]
+def _plan(
+    gen: int, block: int, steps: int, cache: Cache = "dual", kv_format: str = "bf16"
+) -> GenerationPlan:
+    return GenerationPlan(
+        gen_length=gen, block_length=block, steps=steps, cache=cache, kv_format=kv_format
+    )
 
 
 _BLOCKING = {"core": {"issue": "blocking"}}
@@ -127,6 +135,7 @@ QUICK = (
     Case("edge", _MINI, _plan(16, 8, 8), batch=2),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2),
     Case("v80", _MINI, _plan(16, 8, 8, "prefix"), batch=1),
+    Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
 )
 CASES = (
     *QUICK,
@@ -138,6 +147,16 @@ CASES = (
     Case("edge", "llada-tiny", _plan(32, 32, 8, "prefix"), prompt=32),
     Case("paper", "llada-8b:layers=2", _plan(32, 32, 16), prompt=64, overrides=_BLOCKING),
     Case("v80", "llada-8b:layers=2", _plan(64, 32, 16), prompt=128, batch=4),
+    Case("edge", _MINI, _plan(16, 8, 8, "dual", "mxint4"), batch=2),
+    Case("quad", "llada-8b:layers=2", _plan(64, 32, 16), prompt=64, batch=2),
+    Case(
+        "v80",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "mxint8"),
+        prompt=128,
+        batch=4,
+        formats={"weights": "mxint4", "head": "mxint4"},
+    ),
     Case(
         "paper",
         "llada-8b:layers=2",
@@ -168,12 +187,14 @@ def check_case(case: Case) -> Iterator[Row]:
     assert case.model is not None
     model = str(_ROOT / case.model) if (_ROOT / case.model).is_dir() else case.model
     checkpoint = load_model(model)
-    timing = time_generation(
-        checkpoint, platform, case.plan, prompt_length=case.prompt, batch=case.batch
-    )
-    closed = estimate(
-        checkpoint.spec, hardware, case.plan, prompt_length=case.prompt, batch=case.batch
-    )
+    sizes: dict[str, Any] = {
+        "prompt_length": case.prompt,
+        "batch": case.batch,
+        "formats": case.formats,
+        "cores": 1,
+    }
+    timing = time_generation(checkpoint, platform, case.plan, **sizes)
+    closed = estimate(checkpoint.spec, hardware, case.plan, **sizes)
     by_kind = {call.kind: call for call in closed.calls}
     seen = set()
     for call in timing.calls:

@@ -10,21 +10,25 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)))
 def test_example_runs(index, tmp_path, monkeypatch, capsys):
-    (tmp_path / "platform").symlink_to(ROOT / "platform")
+    for folder in ("platform", "models"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     exec(compile(BLOCKS[index], f"README block {index}", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == (3, 1, 3)[index]
+    assert len(lines) == (3, 1, 10, 3)[index]
     if index == 0:
         assert [line.split()[0] for line in lines] == ["256", "512", "1024"]
         assert (tmp_path / "traces" / "v1024.vcd").stat().st_size > 1000
     elif index == 1:
         assert lines[0].startswith("[2016.]")
+    elif index == 2:
+        assert [line.split()[0] for line in lines[:8]] == ["full"] + ["refine_dual"] * 7
+        assert sum(int(line.split()[-1]) for line in lines[:8]) == 16
     else:
         assert 0.85 < float(lines[0].split()[1]) < 0.95  # refresh takes its share
 

@@ -136,7 +136,7 @@ def test_the_notebook_runs(folder):
     assert all(not cell.get("outputs") for cell in notebook.cells)  # nobody reads their diffs
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     client = nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(folder)}}
+        notebook, timeout=120, startup_timeout=120, resources={"metadata": {"path": str(folder)}}
     )
     client.execute(env=environment)
     shown = [

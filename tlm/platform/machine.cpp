@@ -285,15 +285,13 @@ bool Machine::simulate() {
     };
     std::vector<core::Core::Activity> before = activities();
     while (true) {
-        const sc_core::sc_time begin = sc_core::sc_time_stamp();
-        const sc_core::sc_time left = sc_core::sc_max_time() - begin;
+        const sc_core::sc_time left = sc_core::sc_max_time() - sc_core::sc_time_stamp();
         const auto piece =
             description_.watchdog_ps
                 ? std::min(sc_core::sc_time::from_value(description_.watchdog_ps), left)
                 : left;
         sc_core::sc_start(piece, sc_core::SC_EXIT_ON_STARVATION);
-        // Before the end of the piece it starves or is paused.
-        if (stopped() || sc_core::sc_time_stamp() < begin + piece) return true;
+        if (stopped() || !sc_core::sc_pending_activity()) return true;
         const std::vector<core::Core::Activity> now = activities();
         bool progress = false;
         for (std::size_t i = 0; i < now.size(); ++i) progress = progress || now[i].since(before[i]);

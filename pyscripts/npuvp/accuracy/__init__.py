@@ -18,7 +18,7 @@ from npuvp.model.spec import ModelError
 from npuvp.plan import GenerationPlan
 
 if TYPE_CHECKING:
-    from npuvp.accuracy.evaluate import Evaluator, Progress, Score
+    from npuvp.accuracy.evaluator import Evaluator, Progress, Score
 
 __all__ = [
     "DEFAULT_PLAN",
@@ -46,7 +46,7 @@ def need_torch() -> None:
     except ImportError:
         raise ModelError(
             "the accuracy path",
-            ["PyTorch is not installed; run: .venv/bin/pip install -e '.[accuracy]'"],
+            ["PyTorch is not installed; run: NPUVP_EXTRAS=accuracy make setup"],
         ) from None
 
 
@@ -104,6 +104,6 @@ def evaluator_of(
     if faults:
         raise SchemeError(faults)
     need_torch()
-    from npuvp.accuracy.evaluate import Evaluator
+    from npuvp.accuracy.evaluator import Evaluator
 
     return Evaluator(checkpoint, plan, tasks[:limit], wanted, block)

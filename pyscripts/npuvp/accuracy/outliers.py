@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from npuvp.accuracy.evaluate import Evaluator
+from npuvp.accuracy.evaluator import Evaluator
 from npuvp.accuracy.schemes import Scheme
 from npuvp.generation.calls import ForwardCall
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from npuvp.accuracy.evaluate import Score
+from npuvp.accuracy.evaluator import Score
 
 __all__ = ["plot", "table"]
 

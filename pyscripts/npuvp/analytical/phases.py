@@ -230,7 +230,9 @@ class Phases:
             def chunk(load: float, streaming: float, first_tile: float = first_tile) -> float:
                 done = tiles.cycles + self._drain()
                 if loads.cycles:
-                    done = max(done, streaming) + loads.cycles
+                    # Issued behind the last product, while the array still works on it.
+                    issued = tiles.cycles - min(first_tile, 3.0 * h.blen)
+                    done = max(done, max(issued, streaming) + loads.cycles)
                 done += compute.cycles
                 stored = max(done, streaming) + stores.cycles if stores.cycles else 0.0
                 return max(done, load, stored - first_tile)
@@ -267,7 +269,8 @@ class Phases:
         work = self._load(
             rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
         )
-        work.beside(body(self.hardware, "im int int int im int dma"))
+        # The tile's bounds, where it stands, and how its rows do.
+        work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
     def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
@@ -284,7 +287,8 @@ class Phases:
         return work
 
     def _fence(self, work: Work) -> Work:
-        work.cycles += 2
+        # Addresses of the phase's tables, and of the next layer.
+        work.add(body(self.hardware, repeat("int", 18) + " ctl ctl sync"))
         return work
 
     # Phases
@@ -354,6 +358,8 @@ class Phases:
         """Softmax(q k^T) v of every row of the batch and head."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         width, head = g.width, spec.head_dim
+        together = self.layout.heads_together
+        columns = together * head
         tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
         if 2 * tiles * g.mlen > g.matrix_rows:
             raise CompileError(
@@ -363,6 +369,8 @@ class Phases:
                 ]
             )
         taken = g.group * (2 + blocks) + blocks + 1
+        if together > 1:
+            taken += g.group + 2
         if taken > g.vector_rows:
             raise CompileError(
                 [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
@@ -376,23 +384,26 @@ class Phases:
         for role in ("keys", "values"):
             fresh = self.layout.quantised_cache and call.warm
             table = self.layout.stored[f"fresh_{role}" if fresh else role]
-            part = self._head_rows(table, call.length, head)
+            part = self._head_rows(table, call.length, columns)
             cache.cycles += part.cycles - h.memory.latency - h.memory.start
             cache.beside(part)
         if h.classes.blocking:  # a transfer per tile of keys and of values
             cache.cycles += (2 * tiles - 1) * h.memory.latency
         full, rest = divmod(call.count, g.group)
-        heads = call.batch * spec.kv_heads
+        heads = call.batch * spec.kv_heads // together
         first = True
         for rows, times in ((g.group, full), (rest, 1)):
             if not rows or not times:
                 continue
-            queries = self._load(rows, BF16_BYTES * head, q_pitch)
-            work = Work()
+            queries = self._load(rows, BF16_BYTES * columns, q_pitch)
+            one = Work()
+            if together > 1:  # the queries of one head, and the lanes of the next
+                one.add(self._rows_loop("vmul3.", 2, rows))
+                one.add(body(h, "int int int int br im int im int int vshft1. im int int int"))
             for tile in range(tiles):
                 keys = min(g.mlen, call.length - tile * g.mlen)
-                work.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
-            work.cycles += self._drain()
+                one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
+            one.cycles += self._drain()
             maxima, sums, scaled = [], [], []
             for block in range(blocks):
                 address = repeat("int", addition(block * g.group * width)) if block else ""
@@ -401,12 +412,14 @@ class Phases:
                 sums.append(f"{address} vadd2. vmul2. vexp2. vsum1.")
                 scaled.append(f"{address} vmul2.")
             text = " ".join(["fp fp", *maxima, *sums, "freci.", *scaled])
-            work.add(self._rows_loop(text, 1, rows))
+            one.add(self._rows_loop(text, 1, rows))
             values = -(-head // g.blen)
             extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
-            work.add(self._tile_products(tiles, extra, 1, values, g.mlen))
-            work.cycles += self._drain()
-            work.add(self._store(rows, BF16_BYTES * head, q_pitch))
+            one.add(self._tile_products(tiles, extra, 1, values, g.mlen))
+            one.cycles += self._drain()
+            work = Work()
+            work.add(one, together)
+            work.add(self._store(rows, BF16_BYTES * columns, q_pitch))
             work.add(body(h, repeat("int", 56) + " im im br br"))
             work.beside(queries)
             # The first queries of a head arrive behind its keys and values; later ones alone.
@@ -472,11 +485,12 @@ class Phases:
         blocks = -(-spec.hidden // g.width)
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        most = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        total = Work()
+        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - g.group))
         pitch = most * g.width
         for rows, times in self._tiles(most, call.count * call.batch):
             tile = self._move(rows, spec.hidden)
+            tile.add(self._load(1, BF16_BYTES * spec.hidden))
             tile.add(self._norm(rows, blocks, pitch))
             store = self._chunk(rows, columns, gated, True)
             silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)

@@ -12,6 +12,7 @@ from npuvp.platform import Platform
 from npuvp.quantities import QuantityError, parse_quantity
 from npuvp.run import Result
 from npuvp.traces.power_plot import plot_power
+from npuvp.traces.session import POWER_COLUMNS
 from npuvp.traces.times import picoseconds
 from npuvp.traces.vcd_view import write_view
 
@@ -117,6 +118,13 @@ def add_traces(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--wave-view", metavar="FILE", help="GTKWave save file for the waveform")
     group.add_argument("--power", metavar="FILE", help="power trace (CSV)")
     group.add_argument("--power-window", default="100ns", metavar="TIME", help="window (100ns)")
+    group.add_argument(
+        "--power-by",
+        choices=POWER_COLUMNS,
+        default="component",
+        help="columns of the power trace: every unit of every core, one per core and memory, or one "
+        "per kind of unit (component)",
+    )
     group.add_argument("--power-plot", metavar="FILE", help="picture of the power trace (PNG)")
     group.add_argument("--timeline", metavar="FILE", help="timeline for Perfetto (JSON)")
     group.add_argument(
@@ -174,6 +182,7 @@ def tracing(platform: Platform, options: argparse.Namespace) -> AbstractContextM
         signals=options.signals,
         power=options.power,
         power_window=options.power_window,
+        power_by=options.power_by,
         timeline=options.timeline,
         timeline_commands=options.timeline_dram,
         log=options.log,

@@ -5,13 +5,14 @@ import argparse
 from tqdm import tqdm
 
 from npuvp.cli.common import Subparsers, add_command, print_json
-from npuvp.model.quantise import quantise, read_formats
+from npuvp.compiler.formats import Formats
+from npuvp.model.quantise import entry_of, quantise
 
 __all__ = ["add_commands"]
 
 
 def _quantise(options: argparse.Namespace) -> None:
-    formats = read_formats(options.formats)
+    formats = Formats.of(options.formats)
     with tqdm(unit="tensor", leave=False, disable=None, delay=2) as bar:
         reports = quantise(
             options.model,
@@ -22,7 +23,7 @@ def _quantise(options: argparse.Namespace) -> None:
         )
     rows = [report.data() for report in reports]
     if options.json:
-        print_json({"formats": formats.entry(), "weights": rows})
+        print_json({"formats": entry_of(formats), "weights": rows})
         return
     print("role         format       tensors  error %  as it comes  clipped  stretched     bytes")
     for row in rows:
@@ -32,7 +33,7 @@ def _quantise(options: argparse.Namespace) -> None:
             f"{100 * row['clipped_blocks']:>7.1f} %{100 * row['stretched_blocks']:>9.1f} %"
             f"{row['bytes']:>10,} ({100 * row['bytes'] / row['bytes_bf16']:.1f} % of bf16)"
         )
-    print(f"activations  {formats.classes.get('activations', 'bf16')}")
+    print(f"activations  {formats.activations}")
     print(f"written: {options.output}")
 
 

@@ -323,6 +323,9 @@ class KeysAndValues(Projections):
         """o from q and the cache: for every row of the batch and head, a group of queries at a
         time against all keys.
 
+        Heads whose keys lie beside each other in rows of Matrix SRAM are moved together; a product
+        sees one of them, because all other channels of its queries are zero.
+
         Args:
             padded: Whether prompts are padded, so that rows of the batch see different keys.
         """
@@ -339,8 +342,11 @@ class KeysAndValues(Projections):
                 ]
             )
         memory = self._vector()
-        q = self._rows(memory, "queries of a head", group)
-        o = self._rows(memory, "outputs of a head", group)
+        together = layout.heads_together
+        q = self._rows(memory, "queries", group)
+        o = self._rows(memory, "outputs", group)
+        own = self._rows(memory, "queries of a head", group) if together > 1 else q
+        lanes = self._rows(memory, "lanes of a head", 2) if together > 1 else 0
         scores = self._rows(memory, "scores", group * blocks)
         seen = self._rows(memory, "key mask", blocks)
         lowest = self._rows(memory, "row of -inf", 1)
@@ -350,9 +356,11 @@ class KeysAndValues(Projections):
             if layout.smoothed_cache
         }
         batch, head = shape.batch, spec.head_dim
+        columns = together * head
         masked = [row for row in range(blocks) if padded or (row + 1) * width > shape.length]
-        # A head of keys of a row of the batch after the other.
-        first_item, items = self.share(batch * spec.kv_heads, 1)
+        # Heads of keys of a row of the batch, some together.
+        per_batch = spec.kv_heads // together
+        first_item, items = self.share(batch * per_batch, 1)
         # Registers that live across a head.
         q_offset, kv_offset, left_group, left_items, head_of_row = (
             "gp1",
@@ -383,12 +391,20 @@ class KeysAndValues(Projections):
         self._float("f5", -math.inf)
         self._float("f6", head**-0.5)
         asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f5")
-        asm.li(q_offset, first_item * spec.group * 2 * head)
-        asm.li(kv_offset, first_item * 2 * head)
-        asm.li(mask, first_item // spec.kv_heads * 2 * width * blocks)
+        if together > 1:
+            # One in the lanes of the first head, and zero behind.
+            self._float("f7", 1.0, other)
+            asm.li(other, lanes)
+            asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f7")
+            asm.li(at, lanes + width)
+            asm.li(inner, head)
+            asm(f"V_SHFT_V {at}, {other}, {inner}", f"V_SUB_VV {other}, {other}, {at}")
+        asm.li(q_offset, first_item * spec.group * 2 * columns)
+        asm.li(kv_offset, first_item * 2 * columns)
+        asm.li(mask, first_item // per_batch * 2 * width * blocks)
         if shape.block:
             asm.load(mask, State.LIMIT)
-        asm.li(head_of_row, first_item % spec.kv_heads)
+        asm.li(head_of_row, first_item % per_batch)
 
         def load_mask() -> None:
             asm.li(at, seen)
@@ -400,7 +416,7 @@ class KeysAndValues(Projections):
             asm(f"MV {address}, {kv_offset}")
             self.tiles.bytes_from(address, stored)
             asm.add(address, address, stored.offset)
-            self.tiles.memory_rows(stored, head, every=batch)
+            self.tiles.memory_rows(stored, columns, every=batch)
             for tile in range(tiles):
                 asm.li(at, (first_tile + tile) * mlen * mlen)
                 asm.li(rows, min(mlen, shape.length - tile * mlen))
@@ -424,7 +440,7 @@ class KeysAndValues(Projections):
                 asm.add(address, kv_offset, table.offset)
                 asm.li(at, factors[role])
                 asm.li(rows, 1)
-                self.tiles.memory_rows(table, head)
+                self.tiles.memory_rows(table, columns)
                 asm(f"H_LD_V {at}, {address}, {LAYER}, {rows}, 1")
             asm.label(done)
 
@@ -441,13 +457,13 @@ class KeysAndValues(Projections):
                     asm(f"V_MUL_VV {at}, {at}, {other}")
                     asm.add(at, at, width)
 
-        def move_head(operation: str, register: str, name: str, place: int) -> None:
+        def move_heads(operation: str, register: str, name: str, place: int) -> None:
             """Queries or outputs of the group of rows."""
             stored = layout.stored[name]
             asm.scaled(address, first, stored.pitch * batch)
             asm(f"S_ADD_INT {address}, {address}, {q_offset}")
             asm.li(at, place)
-            self.tiles.memory_rows(stored, head, every=batch)
+            self.tiles.memory_rows(stored, columns, every=batch)
             asm(f"{operation} {at}, {address}, {register}, {rows}, 1")
 
         def softmax() -> None:
@@ -486,12 +502,23 @@ class KeysAndValues(Projections):
             """Where the scores of a tile of keys stand."""
             return scores + tile // per_row * group * width + tile % per_row * mlen
 
-        def queries() -> None:
+        def separate() -> None:
+            """The queries of the head at lane COLUMN, in rows of their own."""
+            asm.li(at, q)
+            asm.li(address, own)
+            asm.li(other, lanes + width)
+            asm(f"MV {count}, {rows}")
+            with asm.repeat(count):
+                asm(f"V_MUL_VV {address}, {at}, {other}")
+                asm.add(at, at, width)
+                asm.add(address, address, width)
+
+        def one_head() -> None:
             """A group of rows of one head."""
-            move_head("H_LD_V", GLOBAL, "q", q)
-            fold(q, "keys")
+            if together > 1:
+                separate()
             for tile in range(tiles):
-                asm.li(at, q)
+                asm.li(at, own)
                 asm.li(other, tile * mlen * mlen)
                 asm.li(address, scores_at(tile))
                 keys = min(mlen, shape.length - tile * mlen)
@@ -500,8 +527,14 @@ class KeysAndValues(Projections):
                     asm.add(other, other, blen * mlen)
                     asm.add(address, address, blen)
             softmax()
-            asm.li(column, tiles * mlen * mlen)
-            asm.li(address, o)
+            if together > 1:
+                asm.load(address, State.COLUMN)
+                asm.scaled(column, address, mlen)
+                asm.add(column, column, tiles * mlen * mlen)
+                asm.add(address, address, o)
+            else:
+                asm.li(column, tiles * mlen * mlen)
+                asm.li(address, o)
             with asm.loop(inner, -(-head // blen)):
                 asm(f"MV {other}, {column}")
                 for tile in range(tiles):
@@ -512,14 +545,35 @@ class KeysAndValues(Projections):
                 asm(f"M_MM_WO {address}, gp0, 0")
                 asm.add(column, column, blen * mlen)
                 asm.add(address, address, blen)
+
+        def queries() -> None:
+            """A group of rows of heads that lie together."""
+            move_heads("H_LD_V", GLOBAL, "q", q)
+            fold(q, "keys")
+            if together == 1:
+                one_head()
+            else:
+                asm.store("gp0", State.COLUMN)
+                asm.li(at, lanes + width)
+                asm.li(other, lanes)
+                asm(f"V_ADD_VF {at}, {other}, f0")
+                with asm.loop(left_group, together):
+                    one_head()
+                    asm.load(other, State.COLUMN)
+                    asm.add(other, other, head)
+                    asm.store(other, State.COLUMN)
+                    asm.li(at, lanes + width)
+                    asm.li(other, head)
+                    asm(f"V_SHFT_V {at}, {at}, {other}")
             fold(o, "values")
-            move_head("H_ST_V", OTHER, "o", o)
+            move_heads("H_ST_V", OTHER, "o", o)
 
         def item() -> None:
             if padded:
                 load_mask()
             load_cache("keys", 0)
             load_cache("values", tiles)
+            # Heads lie together only where every one has queries of its own.
             with asm.loop(left_group, spec.group):
                 asm.li(first, 0)
                 again = asm.new_label("queries")
@@ -532,11 +586,11 @@ class KeysAndValues(Projections):
                 asm.add(first, first, group)
                 asm.load(at, State.COUNT)
                 asm(f"C_BLTU {first}, {at}, {again}")
-                asm.add(q_offset, q_offset, 2 * head)
-            asm.add(kv_offset, kv_offset, 2 * head)
+                asm.add(q_offset, q_offset, 2 * columns)
+            asm.add(kv_offset, kv_offset, 2 * columns)
             if padded:
                 asm.add(head_of_row, head_of_row, 1)
-                asm.li(at, spec.kv_heads)
+                asm.li(at, per_batch)
                 with asm.skip_if("C_BNE", head_of_row, at):
                     asm.li(head_of_row, 0)
                     asm.add(mask, mask, 2 * width * blocks)

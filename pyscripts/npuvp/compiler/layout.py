@@ -16,7 +16,7 @@ from npuvp.golden.mx import mx_encode_row
 from npuvp.model.checkpoint import Checkpoint
 from npuvp.model.spec import ModelSpec
 
-__all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape"]
+__all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape", "heads_together"]
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 _ALIGN = 64
@@ -170,6 +170,23 @@ class Allocator:
             )
         self.regions.append(Region(name, address, size))
         return address
+
+
+def heads_together(spec: ModelSpec, geometry: Geometry, batch: int, cores: int = 1) -> int:
+    """Heads whose keys and values are moved as one row of Matrix SRAM.
+
+    More than one where every head has queries of its own and its outputs are whole products, and not
+    so many that one of the cores would have nothing to do.
+    """
+    if spec.group > 1 or spec.head_dim % geometry.blen:
+        return 1
+    items = batch * spec.kv_heads
+    return max(
+        n
+        for n in range(1, spec.kv_heads + 1)
+        if spec.kv_heads % n == 0
+        and (n == 1 or (n * spec.head_dim <= geometry.mlen and items // n >= cores))
+    )
 
 
 @dataclass
@@ -377,6 +394,11 @@ class Layout:
     def key_tiles(self) -> int:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
+
+    @property
+    def heads_together(self) -> int:
+        """Heads whose keys and values are moved as one row."""
+        return heads_together(self.spec, self.geometry, self.shape.batch, self.cores)
 
     @property
     def key_rows(self) -> int:

@@ -122,14 +122,14 @@ class Phases(KeysAndValues):
         spec, geometry = self.layout.spec, self.geometry
         width = geometry.width
         blocks = -(-spec.hidden // width)
-        rows = self._tile_rows("gate_up", blocks + 2, blocks + 1)
+        # The norm's weights and its squares stand where a chunk is computed later: larger tiles.
+        spare = max(0, blocks + 1 - geometry.group)
+        rows = self._tile_rows("gate_up", blocks + 2, spare)
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
-        y = self._rows(memory, "chunk", rows)
+        y = self._rows(memory, "chunk", rows + spare)
         other = self._rows(memory, "gate", rows)
-        weight = self._rows(memory, "mlp_norm", blocks)
-        square = self._rows(memory, "squares", 1)
-        self._load_norm(LAYER, "mlp_norm", weight)
+        weight, square = y, y + blocks * width
         self._address(GLOBAL, "x")
         self._address(OTHER, "gated")
 
@@ -137,6 +137,7 @@ class Phases(KeysAndValues):
             self.tiles.move(
                 "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS
             )
+            self._load_norm(LAYER, "mlp_norm", weight)
             self._norm(x, weight, square)
             self._quantise(x)
             gate, up = (self._layer_weights(n, spec.mlp, geometry.blen) for n in ("gate", "up"))

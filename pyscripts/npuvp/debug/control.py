@@ -31,6 +31,7 @@ from npuvp.firmware import Firmware, Tensor, element_bits
 from npuvp.isa.declaration import load
 from npuvp.isa.disassembler import instruction_text
 from npuvp.run import PreparedRun, Result, collect_result, prepare_run
+from npuvp.traces.names import mark_names
 from npuvp.traces.session import MARK_KINDS
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["Breakpoint", "Debugger", "DebuggerError", "Loop", "Stop", "Transfer", "Watchpoint"]
 
 _ENDS: Mapping[type, str] = {Trap: "trap", DeadlockError: "deadlock"}
+#: Number of a mark that says that none of its kind is open any more.
+_MARK_ENDS = 0xFFFFFFFF
 Condition = str | Callable[["Debugger"], bool]
 
 
@@ -466,7 +469,7 @@ class Debugger:
 
         Args:
             place: A word address, a line ("sum.s:41", ":41"), a label, a mark ("step", "step 3",
-                "op 12": before its C_MARK) or a mnemonic.
+                "phase maximum": before its C_MARK) or a mnemonic.
             core: Whose; None: every core whose program has the place.
             condition: An expression over that core, such as "gp4 > 3 and fp[12] != 0", or a function
                 of this debugger (whose `core` is then the one that has come there).
@@ -723,6 +726,7 @@ class Debugger:
     def state(self, core: int) -> dict[str, Any]:
         """All of a core as plain data: see `registers`, `loops`, `transfers` for views of it."""
         found: dict[str, Any] = _debugger.state(self.machine.native, core)
+        found["marks"] = [-1 if mark == _MARK_ENDS else mark for mark in found["marks"]]
         return found
 
     def registers(self, core: str | None = None) -> dict[str, int | float]:
@@ -774,7 +778,7 @@ class Debugger:
         ]
 
     def marks(self, core: str | None = None) -> dict[str, int]:
-        """Numbers of the last marks that a core passed, by kind."""
+        """Numbers of the marks that are open on a core, by kind."""
         state = self.state(self._core if core is None else self._index(core))
         return {
             kind: number
@@ -906,7 +910,11 @@ class Debugger:
         state = self.state(index)
         name = self.core_names[index]
         lines = [self.instruction(state["pc"], name)]
-        marks = "".join(f", {kind} {number}" for kind, number in self.marks(name).items())
+        words = mark_names(self.firmware)
+        marks = ""
+        for kind, number in self.marks(name).items():
+            known = words.get(kind, [])
+            marks += f", {kind} {known[number] if number < len(known) else number}"
         lines.append(f"cycle {state['cycle']}, {state['instructions']} instructions{marks}")
         for loop in reversed(self.loops(name)):
             lines.append(

@@ -10,12 +10,13 @@ from npuvp.errors import InputError
 from npuvp.firmware import ALL_CORES, Firmware
 from npuvp.isa.declaration import load
 from npuvp.isa.encoding import decode
+from npuvp.traces.names import mark_names
 from npuvp.traces.session import MARK_KINDS
 
 __all__ = ["Place", "find_place", "labels_of", "lines_of", "mnemonics_of"]
 
 _LINE = re.compile(r"(?P<file>[^\s:]*):(?P<line>\d+)")
-_MARK = re.compile(rf"(?:mark\s+)?(?P<kind>{'|'.join(MARK_KINDS)})(?:[\s:]+(?P<number>\d+))?")
+_MARK = re.compile(rf"(?:mark\s+)?(?P<kind>{'|'.join(MARK_KINDS)})(?:[\s:]+(?P<number>\w+))?")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|\d+")
 
 
@@ -127,6 +128,15 @@ def _line(firmware: Firmware, core: int, place: str, file: str, line: int) -> Pl
 
 def _mark(firmware: Firmware, core: int, kind: str, number: str | None) -> Place:
     code = MARK_KINDS.index(kind)
+    words = mark_names(firmware).get(kind, [])
+    value = None
+    if number is not None:
+        value = words.index(number) if number in words else -1
+        if number.isascii() and number.isdigit():
+            value = int(number)
+        if value < 0:
+            known = f", or a name: {', '.join(words)}" if words else ""
+            raise InputError(f"mark {kind} {number!r} (allowed: {kind} and a number{known})")
     found = []
     text = firmware.text(core)
     for pc, word in enumerate(text.words if text else ()):
@@ -140,9 +150,9 @@ def _mark(firmware: Firmware, core: int, kind: str, number: str | None) -> Place
     if not found:
         raise InputError(f"the program has no mark of kind {kind} (C_MARK {kind}, gpA)")
     pcs = tuple(pc for pc, _ in found)
-    if number is None:
+    if value is None:
         return Place(f"mark {kind}", pcs)
-    return Place(f"mark {kind} {number}", pcs, int(number), dict(found))
+    return Place(f"mark {kind} {number}", pcs, value, dict(found))
 
 
 def _near(word: str, known: Iterable[str]) -> str:

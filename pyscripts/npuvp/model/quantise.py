@@ -8,7 +8,7 @@ as the machine converts, and the limit with the smallest sum of squared errors t
 kept (ratio 1 is among them). What comes out converts to itself: a clipped block's largest weight
 saturates and a stretched one's is exact, which gives the same scale again.
 
-A formats file (YAML) names formats by class of tensors, the same that ``npuvp compile --formats`` reads::
+Formats are those of `npuvp.compiler.formats`, from the file that ``npuvp compile --formats`` reads::
 
     weights: mxint4            # matrices of the layers
     head: mxfp8_e4m3           # matrix of the head; as weights if left out
@@ -16,7 +16,7 @@ A formats file (YAML) names formats by class of tensors, the same that ``npuvp c
     activations: mxint8        # what enters products with weights; bf16 if left out
     block: 32                  # values that share a scale: 8, 16 or 32 (32)
 
-Its other classes (keys, values, logits) concern a run, not the weights; they are taken over into
+Its other classes (keys, values, logits) concern a run, not the weights; they are written into
 config.json as they are.
 """
 
@@ -24,145 +24,79 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from npuvp.compiler.formats import ELEMENTS, Formats
 from npuvp.golden.mx import mx_decode_row, mx_element_bytes, mx_encode_row, mx_scale_bytes
 from npuvp.model.checkpoint import Checkpoint, RandomCheckpoint, load_model
-from npuvp.model.quantised import ELEMENTS, KEY, METHOD, read_quantisation
+from npuvp.model.quantised import KEY, METHOD, read_quantisation
 from npuvp.model.spec import ModelError, ModelSpec
 
 __all__ = [
     "RATIOS",
-    "Formats",
-    "FormatsError",
     "Quantised",
     "clipped",
+    "element_of",
+    "entry_of",
+    "faults_of",
     "quantise",
-    "read_formats",
 ]
 
 RATIOS = tuple(1 - i / 20 for i in range(11))
 """Clipping ratios that are tried, 1 down to 0.5; after them the stretched block."""
 
-_CLASSES = ("weights", "head", "embedding", "activations", "keys", "values", "logits")
-_BLOCKS = (8, 16, 32)
 _LAYERS = ("q", "k", "v", "o", "gate", "up", "down", "expert_gate", "expert_up", "expert_down")
 _COPIED = ("tokenizer.json",)
 
 
-class FormatsError(ValueError):
-    """A formats file that cannot be used; the message lists every fault.
-
-    Attributes:
-        faults: One line each.
-    """
-
-    def __init__(self, where: str, faults: list[str]):
-        super().__init__(f"{where} cannot be used:\n  " + "\n  ".join(faults))
-        self.faults = faults
-
-
-@dataclass(frozen=True)
-class Formats:
-    """What is quantised to what.
-
-    Attributes:
-        classes: Format by class, as the file names them; a class that is left out stays BF16.
-        block: Values that share a scale.
-    """
-
-    classes: dict[str, str]
-    block: int = 32
-
-    @classmethod
-    def parse(cls, data: object, where: str = "formats") -> "Formats":
-        """From the contents of a formats file.
-
-        Args:
-            data: Plain data.
-            where: Names the file in messages.
-
-        Raises:
-            FormatsError: Every fault.
-        """
-        if not isinstance(data, dict) or not data:
-            raise FormatsError(where, [f"allowed: a mapping with {', '.join(_CLASSES)}, block"])
-        faults = []
-        for key, name in data.items():
-            if key == "block":
-                continue
-            if key not in _CLASSES:
-                faults.append(f"{key}: no such class, allowed: {', '.join(_CLASSES)}, block")
-            elif name not in ELEMENTS:
-                faults.append(f"{key}: {name!r}, allowed: {', '.join(ELEMENTS)}")
-        block = data.get("block", 32)
-        if isinstance(block, bool) or block not in _BLOCKS:
-            faults.append(f"block: {block!r}, allowed: 8, 16, 32")
-        if faults:
-            raise FormatsError(where, faults)
-        return cls({key: name for key, name in data.items() if key != "block"}, block)
-
-    def of(self, spec: ModelSpec, role: str) -> str:
-        """Element format of a tensor's role, such as "mxfp4_e2m1"."""
-        weights = self.classes.get("weights", "bf16")
-        name = "bf16"
-        if role in _LAYERS:
-            name = weights
-        elif role == "head":
-            name = self.classes.get("head", weights)
-        elif role == "embedding":
-            name = self.classes.get("embedding", "bf16")
-            if spec.tied_head:
-                name = self.classes.get("head", name)
-        return ELEMENTS[name]
-
-    def faults(self, spec: ModelSpec) -> list[str]:
-        """Why a model cannot take them, one line each."""
-        faults = []
-        activations = self.classes.get("activations", "bf16")
-        seen = set()
-        for tensor in spec.tensors():
-            if tensor.role in seen:
-                continue
-            seen.add(tensor.role)
-            entered = activations != "bf16" and tensor.role in (*_LAYERS, "head")
-            if (entered or self.of(spec, tensor.role) != "bf16") and tensor.shape[-1] % self.block:
-                faults.append(
-                    f"block: {self.block}, allowed: a divisor of the {tensor.shape[-1]} inputs of "
-                    f"{tensor.name}"
-                )
-        tied = {self.classes[key] for key in ("head", "embedding") if key in self.classes}
-        if spec.tied_head and len(tied) > 1:
-            faults.append("head and embedding: one tensor in this model, two formats")
-        changed = any(self.of(spec, role) != "bf16" for role in seen)
-        if not changed and activations == "bf16":
-            faults.append("weights, head, embedding and activations: all bf16, nothing to do")
-        return faults
-
-    def entry(self) -> dict[str, Any]:
-        """What config.json says of them."""
-        return {"quant_method": METHOD, **self.classes, "block": self.block}
+def element_of(formats: Formats, spec: ModelSpec, role: str) -> str:
+    """Element format that a tensor's role gets, such as "mxfp4_e2m1"."""
+    name = "bf16"
+    head = formats.head
+    if role in _LAYERS:
+        name = formats.weights
+    elif role == "head":
+        name = formats.weights if head is None else head
+    elif role == "embedding":
+        name = formats.embedding if head is None or not spec.tied_head else head
+    return ELEMENTS[name]
 
 
-def read_formats(path: str | Path) -> Formats:
-    """Reads a formats file.
+def faults_of(formats: Formats, spec: ModelSpec) -> list[str]:
+    """Why a model cannot take formats, one line each."""
+    faults = []
+    seen = set()
+    for tensor in spec.tensors():
+        if tensor.role in seen:
+            continue
+        seen.add(tensor.role)
+        entered = formats.activations != "bf16" and tensor.role in (*_LAYERS, "head")
+        quantised = element_of(formats, spec, tensor.role) != "bf16"
+        if (entered or quantised) and tensor.shape[-1] % formats.block:
+            faults.append(
+                f"block: {formats.block}, allowed: a divisor of the {tensor.shape[-1]} inputs of "
+                f"{tensor.name}"
+            )
+    two = formats.head not in (None, formats.embedding) and formats.embedding != "bf16"
+    if spec.tied_head and two:
+        faults.append("head and embedding: one tensor in this model, two formats")
+    changed = any(element_of(formats, spec, role) != "bf16" for role in seen)
+    if not changed and formats.activations == "bf16":
+        faults.append("weights, head, embedding and activations: all bf16, nothing to do")
+    return faults
 
-    Raises:
-        FormatsError: It is not readable or not valid.
-    """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FormatsError(str(path), [f"not readable as YAML: {error}"]) from None
-    return Formats.parse(data, str(path))
+
+def entry_of(formats: Formats) -> dict[str, Any]:
+    """What config.json says of formats."""
+    given = {field.name: getattr(formats, field.name) for field in fields(Formats)}
+    return {"quant_method": METHOD, **{k: v for k, v in given.items() if v is not None}}
 
 
 def _converted(x: NDArray[np.float32], element: str, block: int) -> NDArray[np.float32]:
@@ -272,16 +206,16 @@ def quantise(
         progress: Called after every tensor.
 
     Raises:
-        ModelError, FormatsError: What does not fit; nothing is written.
+        ModelError: What does not fit; nothing is written.
     """
     checkpoint = load_model(source)
     if isinstance(checkpoint, RandomCheckpoint):
         raise ModelError(str(source), ["random weights need no quantising, allowed: a directory"])
     if read_quantisation(source) is not None:
         raise ModelError(str(source), [f"it is quantised already ({KEY} in config.json)"])
-    faults = formats.faults(checkpoint.spec)
+    faults = faults_of(formats, checkpoint.spec)
     if faults:
-        raise FormatsError("formats", faults)
+        raise ModelError(str(source), faults)
     directory = Path(target)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ModelError(str(target), ["it exists, allowed: a new or an empty directory"])
@@ -294,7 +228,7 @@ def quantise(
         save_file(tensors, made / "model.safetensors")
         (made / "model.safetensors").chmod(0o644)
         config = json.loads((Path(source) / "config.json").read_text(encoding="utf-8"))
-        config[KEY] = formats.entry()
+        config[KEY] = entry_of(formats)
         text = json.dumps(config, indent=1) + "\n"
         (made / "config.json").write_text(text, encoding="utf-8")
         for name in _COPIED:
@@ -316,7 +250,7 @@ def _tensors(
     reports: dict[str, Quantised] = {}
     for tensor in checkpoint.spec.tensors():
         value = checkpoint.read(tensor)
-        element = formats.of(checkpoint.spec, tensor.role)
+        element = element_of(formats, checkpoint.spec, tensor.role)
         if element != "bf16":
             x = value.astype(np.float32)
             found, chosen = clipped(x, element, formats.block, search)

@@ -5,7 +5,7 @@
     {"quant_method": "npuvp-mx", "weights": "mxint4", "head": "mxfp8_e4m3",
      "activations": "mxint8", "block": 32}
 
-which but for the first entry is a formats file (`npuvp.model.quantise`). The weights of such a checkpoint are BF16 numbers that the named formats hold exactly (the scale of a
+which but for the first entry is a formats file (`npuvp.compiler.formats`). The weights of such a checkpoint are BF16 numbers that the named formats hold exactly (the scale of a
 block along the contraction comes with its largest magnitude), so any loader reads it as an ordinary
 one.
 """
@@ -14,24 +14,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from npuvp.compiler.formats import ELEMENTS
 from npuvp.model.spec import ModelError
 
-__all__ = ["ELEMENTS", "KEY", "METHOD", "read_activations", "read_quantisation"]
+__all__ = ["KEY", "METHOD", "read_activations", "read_quantisation"]
 
 KEY = "quantization_config"
 METHOD = "npuvp-mx"
-
-ELEMENTS = {
-    "bf16": "bf16",
-    "mxfp8_e4m3": "mxfp8_e4m3",
-    "mxfp8_e5m2": "mxfp8_e5m2",
-    "mxfp6_e3m2": "mxfp6_e3m2",
-    "mxfp6_e2m3": "mxfp6_e2m3",
-    "mxfp4": "mxfp4_e2m1",
-    "mxint8": "mxint8",
-    "mxint4": "mxint4",
-}
-"""Formats by the names that are accepted."""
 
 
 def read_quantisation(directory: str | Path) -> dict[str, Any] | None:

@@ -13,7 +13,14 @@ from npuvp.traces.triggers import MARK_KINDS, Bound, bound
 if TYPE_CHECKING:
     from npuvp.firmware import Firmware
 
-__all__ = ["MARK_KINDS", "TraceOptions", "Tracing", "open_tracing", "power_columns"]
+__all__ = [
+    "MARK_KINDS",
+    "POWER_COLUMNS",
+    "TraceOptions",
+    "Tracing",
+    "open_tracing",
+    "power_columns",
+]
 
 #: Left out unless a pattern names them: they double the size of a file and repeat what others show.
 _VERBOSE = {
@@ -25,6 +32,9 @@ _VERBOSE = {
 #: Types whose sources get a power column of their own; the others share that of their top level.
 _OWN_COLUMN = {"core", "unit", "dma", "sram"}
 
+POWER_COLUMNS = ("component", "part", "kind")
+"""What the power trace can have a column for, see `power_columns`."""
+
 
 @dataclass(frozen=True)
 class TraceOptions:
@@ -35,6 +45,7 @@ class TraceOptions:
         signals: Globs that choose the waveform's signals; None: a set that fits most uses.
         power: CSV file of the power trace, or None.
         power_window: Length of a window of the power trace.
+        power_by: What has a column of the power trace, of `POWER_COLUMNS`.
         start: Where waveform, timeline and log begin (the power trace is always whole): a time,
             ``"pc=0x12"``, ``"label=NAME"``, ``"step=3"`` or another mark, ``"trap"``; with a
             stretch of time before that event: ``"trap-2us"``.
@@ -52,6 +63,7 @@ class TraceOptions:
     signals: Sequence[str] | None = None
     power: str | Path | None = None
     power_window: str | int = "100ns"
+    power_by: str = "component"
     start: str | int = 0
     stop: str | int | None = None
     limit_bytes: int = 0
@@ -86,16 +98,33 @@ class Tracing:
     files: dict[str, Path] = field(default_factory=dict)
 
 
-def power_columns(sources: Iterable[Any]) -> list[tuple[str, list[int]]]:
+def power_columns(sources: Iterable[Any], by: str = "component") -> list[tuple[str, list[int]]]:
     """Columns of the power trace: name, and indices of the sources that it adds up.
 
-    Cores and their units have a column each (``core0`` is what the core spends outside its units);
-    memory channels, links and the rest share one per top-level name (``hbm``, ``noc``).
+    Every source is in exactly one column, so the total does not depend on the choice.
+
+    Args:
+        sources: Those of the event stream.
+        by: ``component``: cores and their units have a column each (``core0`` is what the core
+            spends outside its units); memory channels, links and the rest share one per top-level
+            name (``hbm``, ``noc``). ``part``: one per top-level name, a core with all its units
+            included. ``kind``: units of one kind share one over all cores (``vector``, ``dma``;
+            ``control`` is what cores spend outside their units).
+
+    Raises:
+        ValueError: Another choice.
     """
+    if by not in POWER_COLUMNS:
+        raise ValueError(f"power_by: {by!r}, allowed: {', '.join(POWER_COLUMNS)}")
     columns: dict[str, list[int]] = {}
     for index, source in enumerate(sources):
-        own = source.type in _OWN_COLUMN
-        columns.setdefault(source.path if own else source.path.split(".")[0], []).append(index)
+        part, _, unit = source.path.partition(".")
+        name = part
+        if source.type in _OWN_COLUMN and by == "component":
+            name = source.path
+        elif source.type in _OWN_COLUMN and by == "kind":
+            name = unit or "control"
+        columns.setdefault(name, []).append(index)
     return list(columns.items())
 
 
@@ -139,7 +168,7 @@ def open_tracing(
         list(operations), list(commands), [list(words.get(kind, ())) for kind in MARK_KINDS]
     )
     window = picoseconds(options.power_window, "power window")
-    columns = power_columns(hub.sources) if options.power is not None else []
+    columns = power_columns(hub.sources, options.power_by) if options.power is not None else []
     signals = []
     if options.vcd is not None:
         shown = [*(name for name, _ in columns), "total"] if columns else []

@@ -10,7 +10,7 @@ import pytest
 
 import npuvp as vp
 from npuvp.accuracy import DEFAULT_PLAN, evaluate, evaluator_of
-from npuvp.accuracy.schemes import DEFAULT_SCHEMES, Scheme
+from npuvp.accuracy.schemes import Scheme
 from npuvp.accuracy.tasks import Task, TaskError, read_tasks, write_tasks
 from npuvp.cli import main
 from npuvp.generation import InputFault
@@ -19,7 +19,7 @@ from npuvp.plan import GenerationPlan
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra `accuracy`)")
 
-from npuvp.accuracy.evaluate import Evaluator  # noqa: E402
+from npuvp.accuracy.evaluator import Evaluator  # noqa: E402
 from npuvp.accuracy.sampling import start  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
@@ -61,18 +61,27 @@ def test_outliers_are_the_same_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cache"), [*((name, "dual") for name in VARIANTS), ("llada-mini-drift", "prefix")]
+    ("name", "cache", "kv_format"),
+    [
+        ("llada-mini", "dual", "bf16"),
+        ("llada-mini-outliers", "dual", "mxint4"),
+        ("llada-mini-outliers", "dual", "baos-mxint4-bf16"),
+        ("llada-mini-outliers", "prefix", "baos-mxint4"),
+        ("llada-mini-drift", "dual", "baos-mxfp4"),
+    ],
 )
-def test_the_machine_writes_the_same(name: str, cache: str) -> None:
+def test_the_machine_writes_the_same(name: str, cache: str, kv_format: str) -> None:
     plan = replace(DEFAULT_PLAN, cache=cache)
-    evaluator = evaluator_of(MODELS / name, TASKS[:8], "bf16", plan=plan)
+    evaluator = evaluator_of(MODELS / name, TASKS[:6], kv_format, plan=plan)
     prompts = evaluator._groups[0].prompts
-    model = evaluator.model(Scheme("bf16"))
+    scheme = Scheme.parse(kv_format)
+    model = evaluator.model(scheme)
     generation = start(evaluator.spec, plan, prompts, "machine")
     records = []
     while (call := generation.next_call()) is not None:
         records.append(generation.commit(model(call)))
     platform = vp.Platform.load(ROOT / "platform" / "edge.yaml")
+    plan = replace(plan, kv_format=kv_format)
     result = vp.generate(MODELS / name, prompts, plan, platform)
     assert len(records) == len(result.calls) == 8
     for ours, theirs in zip(records, result.calls, strict=True):
@@ -188,8 +197,8 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     common = ["--limit", "6", "--threads", "1"]
-    data = json.loads(run([*common, "--json"], capsys))
-    assert list(data) == DEFAULT_SCHEMES.split(",")
+    data = json.loads(run([*common, "--json", "--schemes", "bf16,mxint4,baos"], capsys))
+    assert list(data) == ["bf16", "mxint4", "baos"]
     for entry in data.values():
         assert entry["prompts"] == 6
         assert {"accuracy", "agreement", "kv_bytes", "logits_error"} < set(entry)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npuvp.accuracy import DEFAULT_PLAN, evaluate
+from npuvp.accuracy import DEFAULT_PLAN, evaluate, need_torch
 from npuvp.accuracy.schemes import DEFAULT_SCHEMES, Scheme, SchemeError
 from npuvp.accuracy.statistics import bootstrap, wilson
 from npuvp.accuracy.tasks import Task, TaskError, find_tasks, read_tasks, write_tasks
@@ -177,8 +177,10 @@ def test_everything_is_checked_before_any_work(
 
 def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    with pytest.raises(ModelError, match=r"PyTorch is not installed; run: .*\[accuracy\]"):
-        evaluate(MINI, limit=1)
+    with pytest.raises(
+        ModelError, match="PyTorch is not installed; run: NPUVP_EXTRAS=accuracy make"
+    ):
+        need_torch()
 
 
 def test_intervals() -> None:

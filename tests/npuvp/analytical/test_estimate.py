@@ -95,7 +95,8 @@ def test_published_sampling_step_in_closed_form():
     ("changes", "message"),
     [
         ({"threshold": 0.9}, "number of calls depends on the data"),
-        ({"temperature": 1.0}, "temperature"),
+        ({"temperature": 1.0}, "temperature 1.0: no closed form"),
+        ({"cfg_scale": 0.5}, "cfg_scale 0.5: no closed form"),
         ({"gen_length": 4096, "steps": 4096}, "positions, the model has 4096"),
     ],
 )
@@ -103,6 +104,19 @@ def test_what_has_no_closed_form_says_so(changes, message):
     plan = GenerationPlan(**({"gen_length": 64, "block_length": 32, "steps": 64} | changes))
     with pytest.raises(vp.CompileError, match=message):
         estimate(LLADA, _hardware("v80"), plan, prompt_length=32, batch=1)
+
+
+def test_narrow_weights_move_fewer_bytes_and_nothing_else():
+    hardware = _hardware("v80")
+    sizes = {"prompt_length": 64, "batch": 1}
+    wide, narrow = (
+        estimate(LLADA, hardware, PLAN, formats={"weights": name}, **sizes).calls[1].phases["down"]
+        for name in ("bf16", "mxint4")
+    )
+    elements = 32 * 4096 * 12288
+    # 4 bits and a scale byte per 32 in place of 16 bits.
+    assert wide.hbm_bytes - narrow.hbm_bytes == elements * (2 - 0.5 - 1 / 32)
+    assert wide.macs == narrow.macs and narrow.cycles < wide.cycles
 
 
 def test_what_does_not_fit_names_the_phase():
@@ -131,7 +145,9 @@ def test_command_prints_errors_beside_the_simulation(capsys):
     assert "every figure is an estimate" in text and "refine_dual 8 gate_up" in text
 
 
-def test_command_refuses_a_machine_without_compiler(capsys):
+def test_command_refuses_several_cores(capsys):
     arguments = ["estimate", "llada-tiny", "--platform", "platform/quad.yaml"]
     assert main(arguments) == 1
-    assert "core.mlen: 512, allowed: vlen = 2048" in capsys.readouterr().err
+    assert (
+        "cores: 4, allowed: 1 (closed form and replay are of one core)" in capsys.readouterr().err
+    )

@@ -101,9 +101,19 @@ def test_memory_that_is_too_small_is_named() -> None:
         words("llada-8b")
 
 
-@pytest.mark.parametrize(("cache", "batch"), [("none", 2), ("prefix", 1), ("dual", 2)])
-def test_timing_mode_with_the_plans_decisions(cache: Any, batch: int) -> None:
-    plan = GenerationPlan(gen_length=8, block_length=4, steps=4, cache=cache)
+@pytest.mark.parametrize(
+    ("cache", "batch", "changes"),
+    [
+        ("none", 2, {}),
+        ("prefix", 1, {}),
+        ("dual", 2, {}),
+        ("dual", 1, {"temperature": 0.7, "remasking": "random"}),
+    ],
+)
+def test_timing_mode_with_the_plans_decisions(
+    cache: Any, batch: int, changes: dict[str, Any]
+) -> None:
+    plan = GenerationPlan(gen_length=8, block_length=4, steps=4, cache=cache, **changes)
     machine = platform(64, 16)
     compilation = compile_generation(
         SMALL, machine.description(), plan, prompt_length=5, batch=batch

@@ -1,6 +1,7 @@
 """Families beside LLaDA in firmware: recorded traces, and plans held to the reference model."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from compiler_cases import platform, same_results
 
 import npuvp as vp
 from npuvp import Platform
+from npuvp.compiler import compile_generation
 from npuvp.compiler.control import PHASES
 from npuvp.generation.calls import GenerationResult
 from npuvp.model.checkpoint import load_model
@@ -113,8 +115,6 @@ def test_several_cores_write_the_same(name: str) -> None:
 
 def test_experts_that_nobody_chose_are_not_loaded() -> None:
     # One token of eight experts takes two of them.
-    from npuvp.compiler.compile import compile_generation
-
     model, plan, _, _ = load("moe_b1_blocks", gen_length=1, block_length=1, steps=1)
     machine = platform(32, 8)
     compilation = compile_generation(model, machine.description(), plan, prompt_length=1)
@@ -125,8 +125,8 @@ def test_experts_that_nobody_chose_are_not_loaded() -> None:
     expert = 2 * 3 * moe.mlp * model.spec.hidden
     read = sum(
         after.bytes_read - before.bytes_read
-        for before, after in zip(result.laps[0], result.laps[0][1:], strict=False)
-        if before.kind == "phase" and before.value == PHASES.index("experts")
+        for before, after in pairwise(result.laps[0])
+        if before.kind == "phase" and PHASES[before.value] == "experts"
     )
     # Two tokens choose two to four experts in each of two layers.
     assert 2 * 2 * expert < read < 2 * 5 * expert

@@ -232,6 +232,32 @@ def test_timing_mode_has_the_same_instants(edge):
         debugger.sram("vector", 0)
 
 
+def test_marks_have_names_and_ends(edge):
+    firmware = vp.assemble(
+        """
+        .equ MARK_PHASE_MAXIMUM, 0
+        .equ MARK_PHASE_SUM, 1
+        LI gp1, 1
+        C_MARK phase, gp0
+        C_MARK phase, gp1
+        S_SUB_INT gp2, gp0, gp1
+        C_MARK phase, gp2
+        C_HALT gp0
+        """
+    )
+    with edge.debug(firmware) as debugger:
+        debugger.break_at("phase sum")
+        debugger.cont()
+        assert "phase maximum" in debugger.where()
+        debugger.step()
+        assert debugger.marks() == {"phase": 1}
+        debugger.step(2)
+        assert debugger.marks() == {}
+        assert debugger.value("phase") == -1
+        with pytest.raises(vp.InputError, match="or a name: maximum, sum"):
+            debugger.break_at("phase exp")
+
+
 def test_a_trap_and_a_deadlock_are_stops(edge):
     debugger = edge.debug(vp.assemble("LI gp4, 0x400000\nV_RED_SUM f1, gp4\n"))
     stop = debugger.cont()
@@ -298,6 +324,7 @@ def test_several_cores():
         (":14", "no instruction comes from this line"),
         ("other.s:3", "no file 'other.s'"),
         ("layer", "no mark of kind layer"),
+        ("step third", r"mark step 'third' \(allowed: step and a number\)"),
         ("V_EXP_V", "the program has no V_EXP_V"),
     ],
 )
@@ -360,3 +387,35 @@ def test_a_core_without_a_program_has_halted_at_once():
         assert debugger.step().pc == 1
         with pytest.raises(DebuggerError, match="core1 has halted"):
             debugger.step(core="core1")
+
+
+def test_watches_of_memory_see_stores_arrive(edge):
+    firmware = vp.assemble(
+        """
+        .tensor y, hbm, 0x2000, fp32, 2, out
+        .text
+        LI gp1, 9                   ; fp32
+        C_CSRW dma_format, gp1
+        LI gp2, 2
+        C_CSRW dma_len, gp2
+        LI gp3, 1
+        LI gp4, 0x40400000          ; 3.0
+        S_SET_FP f1, gp4
+        S_ST_FP f1, gp3, 0
+        LIA a1, y, gp4
+        H_ST_FP gp0, gp0, a1, gp3, 2
+        C_FENCE 4
+        C_HALT gp0
+        """
+    )
+    with edge.debug(firmware) as debugger:
+        debugger.watch("hbm[0x2000:0x2008]")
+        tensor = debugger.watch("y")
+        debugger.watch("hbm[0x3000]")
+        stop = debugger.cont()
+        assert (stop.reason, stop.by_transfer) == ("watch", True)
+        assert stop.changes[0] == "hbm[0x2006]: 0 -> 64 (and 1 more)"
+        assert stop.numbers == (1, tensor.number)
+        assert "H_ST_FP" in stop.text
+        assert debugger.tensor("y").tolist() == [0.0, 3.0]
+        assert debugger.cont().reason == "finished"

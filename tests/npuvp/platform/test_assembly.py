@@ -210,7 +210,7 @@ Memory map
 
 Peak figures
   core0 (scoreboard issue)
-    vector unit   512 lanes: 512 Gop/s, 0.3565 W at full activity (estimate)
+    vector unit   512 lanes: 512 Gop/s, 0.3811 W at full activity (estimate)
     matrix unit   1 x 4 sub-arrays of 128 x 128 = 65536 MACs: 65.54 TMAC/s
     DMA engine    16 ports of 256 bit: 512 GB/s
     Vector SRAM   8MiB, 8192 rows of 512 bf16
