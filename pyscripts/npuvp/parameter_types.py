@@ -103,6 +103,7 @@ class CoreArguments(TypedDict, total=False):
     blen: int
     hlen: int
     matrix_rows: int
+    accumulators: int
     matrix_timing: MatrixTiming
     issue: Issue
     imem_words: int

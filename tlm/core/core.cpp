@@ -173,7 +173,8 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
       fp_word_ready_(static_cast<std::uint64_t>(parameters.fp_sram_words)),
       int_word_ready_(static_cast<std::uint64_t>(parameters.int_sram_words)),
       matrix_shape_{lanes_, mlen_, static_cast<std::uint64_t>(parameters.blen),
-                    static_cast<std::uint64_t>(parameters.matrix_rows)},
+                    static_cast<std::uint64_t>(parameters.matrix_rows),
+                    static_cast<std::uint64_t>(parameters.accumulators)},
       matrix_timing_(matrix_shape_, parameters.matrix_timing == platform::MatrixTiming::geometry) {
     core_source_ = hub.add_source(this->name(), "core", energy.control_static_watts);
     const std::string path = this->name();

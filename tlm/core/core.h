@@ -279,6 +279,8 @@ class Core : public sc_core::sc_module {
     Ready words_ready(Space space, std::uint64_t first, std::uint64_t count) const;
     /// The same, and the matrix unit has taken in the rows that stream into it.
     Ready rows_free(std::uint64_t first, std::uint64_t count) const;
+    /// As rows_free for a write-out: those before it leave by the same port, in order.
+    Ready rows_free_for_writeout(std::uint64_t first, std::uint64_t count) const;
     Ready row_free(std::uint64_t row) const {
         const Ready ready = row_ready_[row];
         return row - stream_.first < stream_.count ? std::max(ready, stream_.until) : ready;

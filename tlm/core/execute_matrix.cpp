@@ -290,7 +290,7 @@ bool Core::execute_writeout(const D& d) {
     Ready ready = ready_at(matrix_timing_.writeout_from(), Class::matrix);
     bool busy = false;
     each([&](std::uint64_t first, std::uint64_t count) {
-        ready = std::max(ready, rows_free(first, count));
+        ready = std::max(ready, rows_free_for_writeout(first, count));
         busy = writes(Space::vector, first, count) || busy;
     });
     if (busy) return wait_for(Wait::dma_range);

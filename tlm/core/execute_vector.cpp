@@ -41,6 +41,14 @@ Ready Core::rows_free(std::uint64_t first, std::uint64_t count) const {
     return streams ? std::max(ready, stream_.until) : ready;
 }
 
+Ready Core::rows_free_for_writeout(std::uint64_t first, std::uint64_t count) const {
+    Ready ready = 0;
+    for (std::uint64_t i = first; i < first + count; ++i)
+        if (class_of(row_ready_[i]) != Class::matrix) ready = std::max(ready, row_ready_[i]);
+    const bool streams = first < stream_.first + stream_.count && stream_.first < first + count;
+    return streams ? std::max(ready, stream_.until) : ready;
+}
+
 void Core::mark_rows(std::uint64_t first, std::uint64_t count, Ready ready) {
     for (std::uint64_t i = first; i < first + count; ++i) row_ready_[i] = ready;
 }

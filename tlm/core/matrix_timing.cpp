@@ -33,7 +33,10 @@ MatrixTiming::MatrixTiming(const MatrixShape& shape, bool geometry)
 
 std::uint64_t MatrixTiming::product_from(Accumulator to) const {
     const bool follows = accumulating_ && current_ == to;
-    return std::max(follows ? stream_free_ : array_done_, writeout_began_);
+    if (follows) return stream_free_;
+    if (geometry_ && shape_.accumulators > 1 && !accumulating_)
+        return std::max(stream_free_, writeout_before_);
+    return std::max(array_done_, writeout_began_);
 }
 
 MatrixTiming::Span MatrixTiming::product(Accumulator to, std::uint64_t begin, const Entry& entry) {
@@ -82,6 +85,7 @@ MatrixTiming::Span MatrixTiming::writeout(Accumulator from, std::uint64_t cycle,
         port = std::max(port, rows);
     }
     if (accumulating_ && current_ == from) accumulating_ = false;
+    writeout_before_ = writeout_began_;
     writeout_began_ = begin;
     port_free_ = begin + port;
     return {begin, begin + port, done};

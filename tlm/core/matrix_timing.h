@@ -15,6 +15,7 @@ struct MatrixShape {
     std::uint64_t mlen;
     std::uint64_t blen;
     std::uint64_t rows;
+    std::uint64_t accumulators = 1;  ///< sets of them: 1 or 2
 
     std::uint64_t tile_rows() const { return blen * rows; }  ///< of an output tile of M_MM
     /// Multiply-accumulates of one instruction.
@@ -29,7 +30,9 @@ struct MatrixShape {
 /// longer than the first one (fill and drain; blen - 1 where one row alone is active). Then the
 /// write-out takes the accumulators over and the array is free for the next tile; the partial sums
 /// of the sub-arrays meet in an adder tree of depth log2(mlen / blen), and rows go to Vector SRAM
-/// one per cycle, beside the next tile.
+/// one per cycle, beside the next tile. With two sets of accumulators the operands of a tile whose
+/// predecessor's write-out is queued follow those of the predecessor at once: every multiplier turns
+/// to the other set when the new tile's wave reaches it, and drain is hidden behind it.
 class MatrixTiming {
   public:
     struct Entry {
@@ -73,6 +76,7 @@ class MatrixTiming {
     std::uint64_t array_done_ = 0;         ///< last multiply-accumulate
     std::array<std::uint64_t, 4> done_{};  ///< by accumulator: its sums are there
     std::uint64_t writeout_began_ = 0;     ///< of the last write-out: it took the sums over
+    std::uint64_t writeout_before_ = 0;    ///< of the one before it
     std::uint64_t port_free_ = 0;          ///< rows of the last write-out are written
     std::uint64_t stretch_begin_ = 0;      ///< of the current stretch
     std::uint64_t busy_ = 0;               ///< of earlier stretches

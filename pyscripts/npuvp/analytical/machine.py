@@ -147,6 +147,7 @@ class Hardware:
         matrix: (interval, latency) of M_MM on top of the geometry, or alone with `matrix_table`.
         writeout: The same of a write-out.
         matrix_table: Whether the timing table alone counts.
+        overlapping_tiles: Whether a tile's operands follow those of the one before it at once.
         classes: Costs of the instructions.
         memory, energy, area: Figures.
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
@@ -164,6 +165,7 @@ class Hardware:
     matrix: tuple[int, int]
     writeout: tuple[int, int]
     matrix_table: bool
+    overlapping_tiles: bool
     classes: Classes
     memory: MemoryFigures
     energy: EnergyFigures = field(repr=False)
@@ -314,6 +316,7 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         matrix=costs["matrix_mm"][:2],
         writeout=costs["matrix_writeout"][:2],
         matrix_table=p["matrix_timing"] == "table",
+        overlapping_tiles=p["accumulators"] > 1,
         classes=Classes(costs, p["issue"] == "blocking"),
         memory=_memory(description, clock),
         energy=_energy(description),

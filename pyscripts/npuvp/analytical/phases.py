@@ -127,8 +127,10 @@ class Phases:
         else:
             stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
         issue_per_product = instructions.cycles / number / products
-        # Operands of a tile's products follow each other; the array drains before the next tile.
-        period = (products - 1) * max(stream, issue_per_product) + stream + skew
+        # Operands of a tile's products follow each other. With one set of accumulators the array
+        # drains before the next tile, with two behind the last one (`_drain`).
+        drains = not h.overlapping_tiles or h.matrix_table
+        period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
         rows = h.tile_rows
         port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
         e = h.energy
@@ -154,7 +156,8 @@ class Phases:
         h = self.hardware
         if h.classes.blocking or h.matrix_table:
             return 0.0
-        return (h.mlen // h.blen).bit_length() - 1 + float(h.tile_rows) + h.writeout[1]
+        skew = 2 * (h.blen - 1) + h.matrix[1] if h.overlapping_tiles else 0
+        return skew + (h.mlen // h.blen).bit_length() - 1 + float(h.tile_rows) + h.writeout[1]
 
     def _product(
         self,

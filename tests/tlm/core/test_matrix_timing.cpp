@@ -62,6 +62,26 @@ TEST_CASE(
     CHECK(idle.writeout(Accumulator::mv, 1, {1, 0}, 4).begin == 4);
 }
 
+TEST_CASE("matrix timing: with two sets of accumulators tiles follow each other") {
+    MatrixTiming timing({16, 16, 4, 1, 2}, true);
+    CHECK(timing.product(Accumulator::mm, 0, nothing).done == 10);
+    CHECK(timing.product_from(Accumulator::mm) == 4);  // the same tile
+    CHECK(timing.product_from(Accumulator::mv) == 10);  // no write-out has claimed the sums
+    CHECK(timing.writeout(Accumulator::mm, 1, nothing, 4).begin == 10);
+    CHECK(timing.product_from(Accumulator::mm) == 4);
+    CHECK(timing.product_from(Accumulator::mv) == 4);
+    CHECK(timing.product(Accumulator::mm, 4, nothing).done == 14);
+    CHECK(timing.product_from(Accumulator::mm) == 8);  // goes on beside the write-out
+    CHECK(timing.product(Accumulator::mm, 8, nothing).done == 18);
+    CHECK(timing.writeout(Accumulator::mm, 10, nothing, 4).begin == 18);
+    CHECK(timing.product_from(Accumulator::mm) == 12);
+    timing.product(Accumulator::mm, 12, nothing);
+    timing.writeout(Accumulator::mm, 13, nothing, 4);
+    CHECK(timing.product_from(Accumulator::mm) == 18);  // until the set of the second tile is free
+    CHECK(timing.product(Accumulator::mm, 18, nothing).done == 28);
+    CHECK(timing.busy_cycles() == 27);
+}
+
 TEST_CASE("matrix timing: rows and tree of the write-outs") {
     const auto done = [](MatrixShape shape, Accumulator from, std::uint64_t head) {
         return MatrixTiming(shape, true).writeout(from, 0, nothing, head).done;
