@@ -47,7 +47,8 @@ formats = {"weights": options.weights, "head": options.weights}
 # The V80's bandwidth behind the round trip of the published table: simulating its DRAM command by
 # command (backend builtin) takes many minutes at this size.
 memory = {"backend": "ideal", "bandwidth": "819.2GB/s", "latency": "110ns", "size": "64GiB"}
-platform = vp.Platform.load("platform/v80.yaml", hbm=memory)
+# The array of paper.yaml beside the V80's memory.
+platform = vp.Platform.load("platform/v80.yaml", hbm=memory, core={"accumulators": 2})
 timing = time_generation(options.model, platform, plan, formats=formats, **sizes)
 speed, efficiency = timing.tokens / timing.time, timing.tokens / timing.energy
 print(
