@@ -31,8 +31,8 @@ struct MatrixShape {
 /// write-out takes the accumulators over and the array is free for the next tile; the partial sums
 /// of the sub-arrays meet in an adder tree of depth log2(mlen / blen), and rows go to Vector SRAM
 /// one per cycle, beside the next tile. With two sets of accumulators the operands of a tile whose
-/// predecessor's write-out is queued follow those of the predecessor at once: every multiplier turns
-/// to the other set when the new tile's wave reaches it, and drain is hidden behind it.
+/// predecessor's write-out is queued follow those of the predecessor at once: every multiplier
+/// turns to the other set when the new tile's wave reaches it, and drain is hidden behind it.
 class MatrixTiming {
   public:
     struct Entry {

@@ -65,7 +65,7 @@ TEST_CASE(
 TEST_CASE("matrix timing: with two sets of accumulators tiles follow each other") {
     MatrixTiming timing({16, 16, 4, 1, 2}, true);
     CHECK(timing.product(Accumulator::mm, 0, nothing).done == 10);
-    CHECK(timing.product_from(Accumulator::mm) == 4);  // the same tile
+    CHECK(timing.product_from(Accumulator::mm) == 4);   // the same tile
     CHECK(timing.product_from(Accumulator::mv) == 10);  // no write-out has claimed the sums
     CHECK(timing.writeout(Accumulator::mm, 1, nothing, 4).begin == 10);
     CHECK(timing.product_from(Accumulator::mm) == 4);
