@@ -26,7 +26,7 @@ from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.selection import Memory
-from npuvp.compiler.state import State
+from npuvp.compiler.state import PHASES, State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
 from npuvp.isa import assemble
@@ -230,30 +230,21 @@ class _OneCall(Control):
 
 
 _PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
-_NAMED = re.compile(r"; (?:phase )?([a-z_]+)$")
 
 
-def _with_words(lines: Iterable[str]) -> tuple[list[str], dict[int, str]]:
-    """A word to the host behind every mark of a phase, and the phases' names by number."""
+def _with_words(lines: Iterable[str]) -> list[str]:
+    """A word to the host behind every mark of a phase: the phase's number."""
     result: list[str] = []
-    names: dict[int, str] = {}
-    name = ""
     for line in lines:
-        text = line.strip()
-        if found := _NAMED.match(text):
-            name = found[1]
         result.append(line)
-        if mark := _PHASE.match(text):
-            number = int(result[-2].rsplit(",", 1)[1])
-            names[number] = name
+        if mark := _PHASE.match(line.strip()):
             result.append(f"        C_HOST_PUSH {mark[1]}")
-    return result, names
+    return result
 
 
 @dataclass(frozen=True)
 class _OneFirmware:
     firmware: Firmware
-    names: dict[int, str]
     decisions: dict[int, list[tuple[int, int]]]
 
 
@@ -283,8 +274,7 @@ def _compile_call(
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
     control = _OneCall(asm, phases, spec, plan, shape, memory)
     control.one_call(call)
-    lines, names = _with_words(asm.lines)
-    firmware = assemble("\n".join(lines) + "\n")
+    firmware = assemble("\n".join(_with_words(asm.lines)) + "\n")
     firmware.segments += layout.constants(None)
     address = layout.addresses["tokens"]
     firmware.tensors["tokens"] = Tensor(
@@ -295,16 +285,16 @@ def _compile_call(
     if call.kind == "full":
         pieces = -(-call.start // control.earlier_positions)
         taken += [(at["decide_earlier"], 0)] * pieces
-    return _OneFirmware(firmware, names, {0: taken})
+    return _OneFirmware(firmware, {0: taken})
 
 
-def _phase_cycles(result: "Result", names: dict[int, str], period: int) -> dict[str, list[int]]:
+def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
     """Cycles by phase, in order of occurrence; what precedes the first phase is `begin`."""
     words = [(at // period, word) for at, _, word in result.host_words]
     begin = next(i for i, (_, word) in enumerate(words) if word == _BEGIN)
     found: dict[str, list[int]] = {}
     for (at, word), (after, _) in zip(words[begin:-1], words[begin + 1 :], strict=True):
-        name = "begin" if word == _BEGIN else names[word]
+        name = "begin" if word == _BEGIN else PHASES[word]
         found.setdefault(name, []).append(after - at)
         if name == "sampling":
             # What is left is the record of the call, which belongs to it.
@@ -345,7 +335,7 @@ def _time_call(
     for count in (1, 2) if steady else (layers,):
         compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats)
         result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
-        runs.append((result, _phase_cycles(result, compiled.names, period)))
+        runs.append((result, _phase_cycles(result, period)))
     one, two = runs[0], runs[-1]
     phases = {}
     for name, cycles in two[1].items():

@@ -2,17 +2,26 @@
 
 from typing import TYPE_CHECKING
 
+from npuvp.compiler.state import PHASES
 from npuvp.generation.calls import PhaseUse
 
 if TYPE_CHECKING:
     from npuvp.run import Result
 
-__all__ = ["PHASES", "call_energies", "phase_uses"]
+__all__ = ["KINDS", "call_energies", "phase_uses"]
 
-#: Kind of work of every value of the phase mark.
-PHASES = (
-    "embedding", "attention", "attention", "attention", "ffn", "ffn", "head", "sampling", "ffn",
-)  # fmt: skip
+#: Kind of work of every phase.
+KINDS = {
+    "embed": "embedding",
+    "qkv": "attention",
+    "attention": "attention",
+    "o": "attention",
+    "gate_up": "ffn",
+    "down": "ffn",
+    "experts": "ffn",
+    "head": "head",
+    "sampling": "sampling",
+}
 
 
 def _static_watts(result: "Result") -> float:
@@ -33,7 +42,7 @@ def call_energies(result: "Result", period_ps: int) -> list[float]:
 def phase_uses(result: "Result", period_ps: int) -> dict[str, PhaseUse]:
     """Time, DMA stalls and energy by kind of work; what is before the first phase and between a
     call's last phase and the next call's first is ``control``."""
-    totals = {name: [0.0, 0.0, 0.0] for name in (*dict.fromkeys(PHASES), "control")}
+    totals = {name: [0.0, 0.0, 0.0] for name in (*dict.fromkeys(KINDS.values()), "control")}
     watts = _static_watts(result)
     name, cycle, memory, spent = "control", 0, 0, 0
 
@@ -46,7 +55,7 @@ def phase_uses(result: "Result", period_ps: int) -> dict[str, PhaseUse]:
 
     for lap in result.laps[0]:
         close(lap.cycle, lap.cycles_by_class["memory"], lap.dynamic_fj)
-        name = PHASES[lap.value] if lap.kind == "phase" else "control"
+        name = KINDS[PHASES[lap.value]] if lap.kind == "phase" else "control"
         cycle, memory, spent = lap.cycle, lap.cycles_by_class["memory"], lap.dynamic_fj
     core = next(iter(result.stats["cores"].values()))
     everything = sum(result.energy.dynamic_fj.values())

@@ -17,7 +17,7 @@ from npuvp.compiler.blocks import (
     unseen_positions,
 )
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, PHASES, Control, plan_faults
+from npuvp.compiler.control import LOG_WORDS, Control, plan_faults
 from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -26,6 +26,7 @@ from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.selection import Memory, Schedule
+from npuvp.compiler.state import PHASES
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model

@@ -31,10 +31,6 @@ def plan_faults(plan: GenerationPlan) -> list[str]:
     return faults
 
 
-#: Values of the phase mark, by number.
-PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling", "experts")
-
-
 class Control(Selection):
     """Emits the generation around the phases."""
 
@@ -215,11 +211,6 @@ class Control(Selection):
         self._layers(padded)
         self._phase("head")
         self.phases.head()
-
-    def _phase(self, name: str) -> None:
-        self.asm.comment(f"phase {name}")
-        self.asm.li("gp1", PHASES.index(name))
-        self.asm("C_MARK phase, gp1")
 
     def _layers(self, padded: bool) -> None:
         """Everything before the head."""

@@ -10,7 +10,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Allocator, Geometry, Shape
 from npuvp.compiler.sampler import Sampler
-from npuvp.compiler.state import State
+from npuvp.compiler.state import PHASES, State
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -153,13 +153,16 @@ class Selection:
         asm.csr("dma_pitch", 4 * batch)
         asm(f"{operation} gp11, gp9, a0, gp10, 1")
 
+    def _phase(self, name: str) -> None:
+        self.asm.comment(f"phase {name}")
+        self.asm.li("gp1", PHASES.index(name))
+        self.asm("C_MARK phase, gp1")
+
     def _sample(self) -> None:
         """Per row of the batch: which positions are committed, and the tokens there."""
         asm, memory = self.asm, self.memory
         batch, samples, length = self.shape.batch, self.shape.samples, self.shape.length
-        asm.comment("sampling")
-        asm.li("gp1", 7)
-        asm("C_MARK phase, gp1")
+        self._phase("sampling")
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
         asm(f"LIA a1, {self.layout.addresses['transfer_log']}, gp9, gp10")
         asm.store("gp0", State.LEFT)

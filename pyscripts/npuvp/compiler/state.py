@@ -1,8 +1,11 @@
-"""Words of INT SRAM in which firmware holds the state of a generation."""
+"""What firmware of a generation holds in INT SRAM, and the phases that it marks."""
 
 from enum import IntEnum
 
-__all__ = ["State"]
+__all__ = ["PHASES", "State"]
+
+#: Values of the phase mark, by number.
+PHASES = ("embed", "qkv", "attention", "o", "gate_up", "down", "head", "sampling", "experts")
 
 
 class State(IntEnum):

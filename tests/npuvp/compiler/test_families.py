@@ -11,7 +11,7 @@ from compiler_cases import platform, same_results
 import npuvp as vp
 from npuvp import Platform
 from npuvp.compiler import compile_generation
-from npuvp.compiler.control import PHASES
+from npuvp.compiler.state import PHASES
 from npuvp.generation.calls import GenerationResult
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan

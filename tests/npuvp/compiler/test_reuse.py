@@ -8,8 +8,8 @@ import pytest
 from compiler_cases import platform
 
 from npuvp.compiler import compile_generation
-from npuvp.compiler.control import PHASES
 from npuvp.compiler.runtime import generate_and_run
+from npuvp.compiler.state import PHASES
 from npuvp.generation.calls import CallRecord
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import Cache, GenerationPlan
