@@ -1,7 +1,8 @@
 """The debugger: run control, inspection, checkpoints."""
 
 from npuvp.debug.checkpoint import Checkpoint, CheckpointError
-from npuvp.debug.control import Breakpoint, Debugger, DebuggerError, Stop, Watchpoint
+from npuvp.debug.control import Debugger
+from npuvp.debug.stops import Breakpoint, DebuggerError, Loop, Stop, Transfer, Watchpoint
 
 __all__ = [
     "Breakpoint",
@@ -9,6 +10,8 @@ __all__ = [
     "CheckpointError",
     "Debugger",
     "DebuggerError",
+    "Loop",
     "Stop",
+    "Transfer",
     "Watchpoint",
 ]
