@@ -208,7 +208,9 @@ class Phases:
         streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
         if weights.scaled:
             scales = min(inputs, g.mlen) / weights.block
-            streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
+            streaming += h.memory.streaming(
+                pieces, scales, pitch=(weights.piece or inputs) // weights.block
+            )
         load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
         loads, compute, stores = epilogue
         total = Work()
@@ -248,7 +250,7 @@ class Phases:
                 total.beside(part, times)
         if not h.classes.blocking:
             total.cycles += load
-        weight_bytes = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
+        weight_bytes = weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
         return total
