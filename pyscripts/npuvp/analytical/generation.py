@@ -11,7 +11,6 @@ from npuvp.analytical.phases import Call, Phases
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
 from npuvp.compiler.build import build
-from npuvp.compiler.control import plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.layout import Layout, Shape
@@ -224,7 +223,7 @@ def estimate(
     geometry = hardware.geometry
     if isinstance(geometry, CompileError):
         raise geometry
-    faults = plan_faults(plan) + one_core(hardware.cores, cores)
+    faults = one_core(hardware.cores, cores)
     length = prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:
         faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")

@@ -17,7 +17,7 @@ from npuvp.compiler.blocks import (
     unseen_positions,
 )
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, Control, plan_faults
+from npuvp.compiler.control import LOG_WORDS, Control
 from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -53,6 +53,7 @@ class Compilation:
         assembly: Source text.
         earlier_positions: Positions before a block that are searched for masks at once.
         embedded_rows: Rows that a core fetches from the embedding at once.
+        memory: What sampling holds in the SRAMs of the first core.
         firmware: Without the weights.
     """
 
@@ -64,6 +65,7 @@ class Compilation:
     assembly: str
     earlier_positions: int
     embedded_rows: int
+    memory: Memory
     firmware: Firmware
 
     def dump(self) -> dict[str, str]:
@@ -162,6 +164,7 @@ def compile_generation(
     padding: NDArray[np.bool_] | None = None,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    host_driven: bool = False,
 ) -> Compilation:
     """Compiles a generation for a machine.
 
@@ -174,13 +177,14 @@ def compile_generation(
         padding: Which prompt tokens are seen, (B, P); None: all.
         formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
         cores: How many of the platform's cores share the work; None: all.
+        host_driven: The host launches every forward call (`npuvp.compiler.host_driven`).
 
     Raises:
         CompileError: What is not supported, or which tensor does not fit where.
     """
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     spec = checkpoint.spec
-    faults = plan_faults(plan)
+    faults = []
     causal = plan.revision == "fast-dllm-v2"
     length = canvas_length(plan, prompt_length) if causal else prompt_length + plan.gen_length
     if prompt_length < 1 or batch < 1:
@@ -229,6 +233,7 @@ def compile_generation(
         numbers,
         plan.kv_format,
         cores,
+        sampler.restricted,
     )
     memory = Memory(geometry, shape, plan, sampler, cores)
     # Names of the phase mark's values, for profiles and timelines.
@@ -237,8 +242,18 @@ def compile_generation(
         asm = Assembly()
         if present > 1:
             asm.lines.append(f".core {core}")
-        phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates, core)
+        phases = Forward(
+            asm,
+            layout,
+            memory.tokens,
+            sampler,
+            memory.words,
+            memory.candidates,
+            core,
+            memory.bounds,
+        )
         control = _CONTROLS.get(plan.revision, Control)(asm, phases, spec, plan, shape, memory)
+        control.host_driven = host_driven
         control.program(padding is not None)
         texts.append(asm.text)
     text = "".join(texts)
@@ -263,6 +278,7 @@ def compile_generation(
         text,
         control.earlier_positions,
         phases.embedded_rows,
+        memory,
         firmware,
     )
 

@@ -216,6 +216,7 @@ class Layout:
         formats: Of classes of tensors.
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
+        restricted: Whether logits are gone through more than once, to find out which tokens remain.
         regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
         stored: Matrices and tables of numbers by name; those of a layer from its base, all others
@@ -233,6 +234,7 @@ class Layout:
     formats: Formats = field(default_factory=Formats)
     kv_format: str = "bf16"
     cores: int = 1
+    restricted: bool = False
     regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -434,7 +436,7 @@ class Layout:
     @property
     def stores_logits(self) -> bool:
         """Whether logits go through memory on their way to sampling."""
-        return self.cores > 1 or self.formats.logits != "bf16"
+        return self.cores > 1 or self.formats.logits != "bf16" or self.restricted
 
     @property
     def logits(self) -> Stored:
@@ -466,7 +468,7 @@ class Layout:
     @property
     def head_rows(self) -> int:
         """Rows of Vector SRAM that the head takes beside tiles and the weights of the norm."""
-        return 5 + len(self.edited)
+        return 5 + len(self.edited) + 2 * int(self.restricted)
 
     @property
     def statistics_bytes(self) -> int:

@@ -62,4 +62,6 @@ class State(IntEnum):
     """Block diffusion: position from which the block is searched for the end token."""
     LIMIT = 38
     """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
+    BIT = 39
+    """top_p and top_k: the bit of all levels that is being found."""
     FREE = 40
