@@ -167,14 +167,18 @@ def test_everything_is_checked_before_any_work(
     with pytest.raises(ModelError, match="random weights"):
         evaluate("llada-tiny", ROOT / "models" / "tasks.jsonl")
     plot = tmp_path / "plot.png"
-    monkeypatch.setattr("npuvp.cli.accuracy.need_torch", never)
     for arguments, message in (
         (["--schemes", "mxint5"], "no such scheme"),
         (["--tasks", str(empty)], "no tasks in it"),
+        (["--threads", "0"], "threads: 0, allowed: 1 or more"),
+        (["--plot", "scores.txt"], "--plot scores.txt: allowed: a file that ends in .png"),
+        (["--outliers", "loud"], "--outliers loud: allowed: a file that ends in .png"),
     ):
         assert main(["accuracy", str(MINI), "--plot", str(plot), *arguments]) == 1
         assert message in capsys.readouterr().err
     assert not plot.exists()
+    assert main(["accuracy", str(tmp_path / "none")]) == 1
+    assert "none" in (message := capsys.readouterr().err) and "task" not in message
 
 
 def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
