@@ -33,6 +33,7 @@ where `attend` is that of BF16 caches, its output rounded to BF16 before the las
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, cast
 
 import numpy as np
@@ -76,8 +77,9 @@ class CacheFormat:
     smoothed: bool = False
     factors: Factors = "pow2"
 
-    @classmethod
-    def parse(cls, kv_format: str) -> "CacheFormat":
+    @staticmethod
+    @cache
+    def parse(kv_format: str) -> "CacheFormat":
         """From ``bf16``, ``mxint4``, ``baos-mxint4``, ``baos-mxint4-bf16`` (BF16 factors), ...
 
         Raises:
@@ -94,7 +96,7 @@ class CacheFormat:
             smoothed and name == "bf16"
         ):
             raise ValueError(f"kv_format {kv_format!r}: not a format of a cache")
-        return cls(element, smoothed, cast(Factors, rounding))
+        return CacheFormat(element, smoothed, cast(Factors, rounding))
 
     @property
     def quantised(self) -> bool:

@@ -52,8 +52,8 @@ class ForwardCall(Phases):
         h = self.hardware
         interval, latency, per = h.classes.costs[timing]
         cycles = max(interval, latency) + per * elements
-        fj = h.energy.issue + h.energy.once[timing] + h.energy.element[timing] * elements
-        return Work(cycles, fj, 1.0, cycles)
+        spent = h.energy.instructions.of(timing, elements)
+        return Work(cycles, spent, cycles)
 
     def sampling(self) -> Work:
         """What is committed, per row of the batch, and the record of the call."""

@@ -9,7 +9,14 @@ from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 
-__all__ = ["Classes", "EnergyFigures", "Hardware", "MemoryFigures", "hardware_of"]
+__all__ = [
+    "Classes",
+    "EnergyFigures",
+    "Hardware",
+    "InstructionEnergy",
+    "MemoryFigures",
+    "hardware_of",
+]
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,24 @@ class MemoryFigures:
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyFigures:
-    """Coefficients in fJ, and static power in W; see `npuvp.energy`. All are estimates."""
+class InstructionEnergy:
+    """Coefficients in fJ of instructions, one object for all machines that have the same ones."""
 
     issue: int
     once: Mapping[str, int]
     element: Mapping[str, int]
     vector_row: int
+
+    def of(self, timing: str, elements: float = 0) -> float:
+        """fJ of an instruction of a timing class that streams so many elements, rows apart."""
+        return self.issue + self.once[timing] + self.element[timing] * elements
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyFigures:
+    """Coefficients in fJ, and static power in W; see `npuvp.energy`. All are estimates."""
+
+    instructions: InstructionEnergy
     matrix_row: int
     mac: int
     dma_byte: int
@@ -129,13 +147,14 @@ class EnergyFigures:
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """(interval, latency, per element) of every timing class."""
+    """(interval, latency, per element) of every timing class, one object for all machines that have
+    the same ones."""
 
     costs: Mapping[str, tuple[int, int, int]]
     blocking: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hardware:
     """One core with its memory.
 
@@ -195,11 +214,25 @@ class Hardware:
         return replace(self, **changes)
 
 
-_UNITS = {"scalar": 0, "vector": 1, "control": 2, "dma": 3, "matrix": 4}
+@lru_cache(maxsize=1024)
+def _classes(costs: tuple[tuple[str, tuple[int, int, int]], ...], blocking: bool) -> Classes:
+    return Classes(dict(costs), blocking)
 
 
-def _unit(name: str) -> int:
-    return next((unit for prefix, unit in _UNITS.items() if name.startswith(prefix)), 2)
+@lru_cache(maxsize=1024)
+def _instruction_energy(
+    issue: int,
+    vector_row: int,
+    names: tuple[str, ...],
+    once: tuple[int, ...],
+    element: tuple[int, ...],
+) -> InstructionEnergy:
+    return InstructionEnergy(
+        issue,
+        dict(zip(names, once, strict=True)),
+        dict(zip(names, element, strict=True)),
+        vector_row,
+    )
 
 
 def _tick(config: Mapping[str, Any]) -> float:
@@ -272,10 +305,13 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
             watts += channels * m["refresh_fj"] * 1e-15 / (timing["refi"] * _tick(config))
     cores = len(description["cores"])
     return EnergyFigures(
-        issue=e["issue_fj"],
-        once={name: c["once_fj"] for name, c in e["classes"].items()},
-        element={name: c["element_fj"] for name, c in e["classes"].items()},
-        vector_row=e["row_access_fj"],
+        instructions=_instruction_energy(
+            e["issue_fj"],
+            e["row_access_fj"],
+            tuple(e["classes"]),
+            tuple(c["once_fj"] for c in e["classes"].values()),
+            tuple(c["element_fj"] for c in e["classes"].values()),
+        ),
         matrix_row=e["matrix_row_fj"],
         mac=e["mac_fj"],
         dma_byte=e["dma_byte_fj"],
@@ -301,9 +337,10 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         geometry = error
     p = description["cores"][0]["parameters"]
     clock = 1e12 / description["period_ps"]
-    costs = {}
-    for name, cost in p["timing"].items():
-        costs[name] = (cost["interval"], cost["latency"], cost["per_element"])
+    costs = {
+        name: (cost["interval"], cost["latency"], cost["per_element"])
+        for name, cost in p["timing"].items()
+    }
     unit = 2 if p["vector_format"] == "bf16" else 4
     return Hardware(
         name=description["name"],
@@ -317,7 +354,7 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         writeout=costs["matrix_writeout"][:2],
         matrix_table=p["matrix_timing"] == "table",
         overlapping_tiles=p["accumulators"] > 1,
-        classes=Classes(costs, p["issue"] == "blocking"),
+        classes=_classes(tuple(costs.items()), p["issue"] == "blocking"),
         memory=_memory(description, clock),
         energy=_energy(description),
         area=area_of(description),

@@ -49,9 +49,100 @@ class Call:
     warm: bool
 
 
-@lru_cache(maxsize=65536)
-def _panels(geometry: Geometry, name: str, inputs: int, outputs: int, taken: int) -> Panels:
-    return Panels.plan(geometry, name, inputs, outputs, taken)
+@lru_cache(maxsize=4096)
+def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> Work:
+    """An output tile of `products` products; see `Phases._tile_products`."""
+    tile = tile or h.blen
+    instructions = body(h, extra)
+    interval, latency = h.matrix
+    if h.matrix_table:
+        stream, skew = interval, max(0, latency - interval)
+    else:
+        stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
+    issue_per_product = instructions.cycles / products
+    # Operands of a tile's products follow each other. With one set of accumulators the array
+    # drains before the next tile, with two behind the last one (`_drain`).
+    drains = not h.overlapping_tiles or h.matrix_table
+    period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
+    rows = h.tile_rows
+    port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
+    e = h.energy
+    one = Work(
+        cycles=max(period, float(port), instructions.cycles),
+        matrix=float(products * stream),
+        macs=float(products * h.tile_rows * h.blen * h.mlen),
+    )
+    row = e.instructions.vector_row
+    sram = products * (rows * row + tile * e.matrix_row) + rows * row
+    one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.instructions.issue
+    if h.classes.blocking:
+        tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
+        drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
+        one.cycles = products * (stream + skew) + drain + instructions.cycles
+    one.beside(instructions)
+    return one
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """How a matrix passes through Matrix SRAM, whatever rows it is multiplied with.
+
+    Attributes:
+        panel: Of the compiler.
+        chunks: (panels of a chunk of columns, how many such chunks).
+        per_group: A panel's products with a group of rows.
+        overhead: A panel's instructions beside its products.
+        load: Cycles from a panel's prefetch to its last byte.
+        streaming: Of them those for which it keeps the memory.
+        bytes_: Of the matrix, scales included.
+    """
+
+    panel: Panels
+    chunks: tuple[tuple[int, int], ...]
+    per_group: Work
+    overhead: Work
+    load: float
+    streaming: float
+    bytes_: float
+
+
+@lru_cache(maxsize=4096)
+def _stream(
+    h: Hardware, name: str, weights: Stored, outputs: int, pitch: int, taken: int
+) -> Stream:
+    assert isinstance(h.geometry, Geometry)
+    g, inputs = h.geometry, weights.columns
+    panel = Panels.plan(g, name, inputs, outputs, taken)
+    full, rest = divmod(outputs, g.width)
+    chunks = [(-(-g.width // panel.rows), full)] * bool(full)
+    chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
+    per_panel = panel.rows // g.blen
+    # Per output tile: moves, additions and the loop, and per product its additions. A row of
+    # Vector SRAM holds several operand rows where MLEN is less than VLEN.
+    per_row = g.width // g.mlen
+    loop = "ctl" if panel.blocks > per_row else ""
+    adds = 0
+    if panel.blocks > 1:
+        adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
+    inner = repeat("int", adds)
+    outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
+    loops = " ".join([loop] * -(-panel.blocks // per_row))
+    text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
+    per_group = Work()
+    per_group.add(_output_tile(h, panel.blocks, text, 0), per_panel)
+    overhead = body(h, "int int int im ctl", per_panel)
+    prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
+    prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
+    overhead.add(prefetch)
+    row_bytes = weights.bytes_of(min(inputs, g.mlen))
+    pieces = panel.rows * panel.blocks
+    streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
+    if weights.scaled:
+        scales = min(inputs, g.mlen) / weights.block
+        streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
+    load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
+    bytes_ = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
+    return Stream(panel, tuple(chunks), per_group, overhead, load, streaming, bytes_)
 
 
 @dataclass
@@ -117,38 +208,8 @@ class Phases:
     ) -> Work:
         """`groups * columns` output tiles of `products` products each, with the instructions of a
         loop over them; a product reads `tile` rows of Matrix SRAM (0: BLEN)."""
-        h = self.hardware
-        tile = tile or h.blen
-        number = groups * columns
-        instructions = body(h, extra, number)
-        interval, latency = h.matrix
-        if h.matrix_table:
-            stream, skew = interval, max(0, latency - interval)
-        else:
-            stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
-        issue_per_product = instructions.cycles / number / products
-        # Operands of a tile's products follow each other. With one set of accumulators the array
-        # drains before the next tile, with two behind the last one (`_drain`).
-        drains = not h.overlapping_tiles or h.matrix_table
-        period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
-        rows = h.tile_rows
-        port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
-        e = h.energy
-        one = Work(
-            cycles=max(period, float(port), issue_per_product * products),
-            matrix=float(products * stream),
-            macs=float(products * h.tile_rows * h.blen * h.mlen),
-        )
-        sram = products * (rows * e.vector_row + tile * e.matrix_row) + rows * e.vector_row
-        one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.issue
-        one.instructions = products + 1.0
-        if h.classes.blocking:
-            tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
-            drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
-            one.cycles = products * (stream + skew) + drain + instructions.cycles / number
         total = Work()
-        total.add(one, number)
-        total.beside(instructions)
+        total.add(_output_tile(self.hardware, products, extra, tile), groups * columns)
         return total
 
     def _drain(self) -> float:
@@ -180,44 +241,21 @@ class Phases:
             epilogue: Of a chunk: loads that it waits for, computation, stores.
         """
         g, h = self.geometry, self.hardware
-        inputs = weights.columns
-        panel = _panels(g, name, inputs, outputs, taken)
+        stream = _stream(h, name, weights, outputs, pitch, taken)
+        panel, load, streaming = stream.panel, stream.load, stream.streaming
         groups = -(-rows // g.group)
-        full, rest = divmod(outputs, g.width)
-        chunks = [(-(-g.width // panel.rows), full)] * bool(full)
-        chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
-        per_panel = panel.rows // g.blen
-        # Per output tile: moves, additions and the loop, and per product its additions. A row of
-        # Vector SRAM holds several operand rows where MLEN is less than VLEN.
-        per_row = g.width // g.mlen
-        loop = "ctl" if panel.blocks > per_row else ""
-        adds = 0
-        if panel.blocks > 1:
-            adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
-        inner = repeat("int", adds)
-        outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
-        loops = " ".join([loop] * -(-panel.blocks // per_row))
-        text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
-        tiles = self._tile_products(panel.blocks, text, groups, per_panel)
-        tiles.add(body(h, "int int int im ctl", per_panel))
-        prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
-        prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
-        tiles.add(prefetch)
-        row_bytes = weights.bytes_of(min(inputs, g.mlen))
-        pieces = panel.rows * panel.blocks
-        streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
-        if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
-            streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
-        load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
+        tiles = Work()
+        tiles.add(stream.per_group, groups)
+        tiles.add(stream.overhead)
+        first_tile = tiles.cycles / max(1, groups * (panel.rows // g.blen))
         loads, compute, stores = epilogue
         total = Work()
-        if rest:  # lanes that will not all be written, beside the load of a panel
+        if outputs % g.width:  # lanes that will not all be written, beside the load of a panel
             clear = self._rows_loop("vshft1.", 1, rows)
             total.beside(clear)
             total.cycles += clear.cycles if h.classes.blocking else max(0.0, clear.cycles - load)
         panels = 0
-        for count, times in chunks:
+        for count, times in stream.chunks:
             panels += count * times
             if h.classes.blocking:
                 total.add(tiles, count * times)
@@ -228,9 +266,8 @@ class Phases:
             # Per panel the greater of multiplying it and loading the next one. Behind the last one of
             # a chunk its results are worked on; transfers of that queue behind the panel's.
             within = max(tiles.cycles, load)
-            first_tile = tiles.cycles / max(1, groups * per_panel)
 
-            def chunk(load: float, streaming: float, first_tile: float = first_tile) -> float:
+            def chunk(load: float, streaming: float) -> float:
                 done = tiles.cycles + self._drain()
                 if loads.cycles:
                     # Issued behind the last product, while the array still works on it.
@@ -248,9 +285,8 @@ class Phases:
                 total.beside(part, times)
         if not h.classes.blocking:
             total.cycles += load
-        weight_bytes = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
-        total.read += weight_bytes
-        total.femtojoules += h.energy.dma_byte * weight_bytes
+        total.read += stream.bytes_
+        total.femtojoules += h.energy.dma_byte * stream.bytes_
         return total
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
