@@ -68,11 +68,13 @@ class MemoryFigures:
         bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
         peak_bytes_per_cycle: Peak of the data bus.
         latency: Cycles from a request to its first data.
-        port_bytes: Bytes per cycle of all DMA ports.
+        port_bytes: Bytes per cycle of all DMA ports; refreshes keep them waiting as well.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
         start: Cycles from issue to the first request.
         banks: Of a memory that is simulated command by command.
+        flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
+        available: Share of the time in which no refresh keeps the memory.
     """
 
     bytes_per_cycle: float
@@ -83,6 +85,8 @@ class MemoryFigures:
     burst_bytes: int
     start: int
     banks: Banks | None = None
+    flit_bytes: int = 0
+    available: float = 1.0
 
     def streaming(
         self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
@@ -103,6 +107,9 @@ class MemoryFigures:
         bytes_per_cycle = min(bytes_per_cycle, self.port_bytes)
         cycles = rows * row_bytes / bytes_per_cycle
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+        if self.flit_bytes:  # a packet per burst, with a header flit
+            payload = -(-rows * row_bytes / bursts // self.flit_bytes)
+            cycles = max(cycles, bursts * (1 + payload) / self.available)
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + rows * row_bytes / bursts / bytes_per_cycle
@@ -246,17 +253,17 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     p, config = memory["parameters"], memory["config"]
     port_bits = core["dma_port_bits"] // 8
     port_bytes = float(core["dma_ports"] * port_bits)
-    hops = 0.0
+    hops, flit_bytes = 0.0, 0
     if description["noc"] is not None:
         # Request and response cross the mesh; a node's link carries a flit per cycle.
         p_noc = description["noc"]["parameters"]
         (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
         distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
         hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
-        port_bytes = min(port_bytes, float(p_noc["flit_bytes"]))
+        flit_bytes = p_noc["flit_bytes"]
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
-    efficiency = 1.0
+    available = 1.0
     banks = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
@@ -271,16 +278,18 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
         if p["refresh"] != "none":
-            efficiency = 1.0 - timing["rfc"] / timing["refi"]
+            available = 1.0 - timing["rfc"] / timing["refi"]
     return MemoryFigures(
-        bytes_per_cycle=bandwidth * efficiency / clock,
+        bytes_per_cycle=bandwidth * available / clock,
         peak_bytes_per_cycle=bandwidth / clock,
         latency=latency_s * clock + hops,
-        port_bytes=port_bytes,
+        port_bytes=port_bytes * available,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
         banks=banks,
+        flit_bytes=flit_bytes,
+        available=available,
     )
 
 

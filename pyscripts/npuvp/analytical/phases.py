@@ -139,9 +139,11 @@ def _stream(
     streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
     if weights.scaled:
         scales = min(inputs, g.mlen) / weights.block
-        streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
+        streaming += h.memory.streaming(
+            pieces, scales, pitch=(weights.piece or inputs) // weights.block
+        )
     load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
-    bytes_ = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
+    bytes_ = weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
     return Stream(panel, tuple(chunks), per_group, overhead, load, streaming, bytes_)
 
 

@@ -182,7 +182,7 @@ def compile_generation(
     if faults:
         raise CompileError(faults)
     program = fuse(build(spec))
-    geometry = Geometry.of(description)
+    geometry = Geometry.of(description, cores)
     rows = 2 * batch if plan.cfg_scale else batch
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from numpy.typing import NDArray
 
 from npuvp.baos import CacheFormat
 from npuvp.compiler.errors import CompileError
@@ -115,6 +116,9 @@ class Stored:
         element: As the DMA engine calls the format.
         block: Elements that share a scale.
         scales: Of the first scale, in bytes from the same register.
+        piece: Columns that lie together for all rows before the next ones do, so that a panel of
+            weights is one stretch of memory; 0: rows are whole.
+        rows: Of a matrix in pieces.
     """
 
     name: str
@@ -123,6 +127,8 @@ class Stored:
     element: str = "bf16"
     block: int = 32
     scales: int = 0
+    piece: int = 0
+    rows: int = 0
 
     @cached_property
     def bits(self) -> int:
@@ -142,6 +148,15 @@ class Stored:
     @cached_property
     def pitch(self) -> int:
         """Bytes from row to row, scales not counted."""
+        return self.bytes_of(self.piece or self.columns)
+
+    def step(self, columns: int) -> int:
+        """Bytes from a piece of so many columns to the next one of the same row."""
+        return self.rows * self.pitch if self.piece else self.bytes_of(columns)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a whole row, scales not counted."""
         return self.bytes_of(self.columns)
 
     @property
@@ -162,6 +177,13 @@ class Stored:
     def scale_bytes(self, rows: int) -> int:
         """Bytes of all scales of so many rows."""
         return rows * mx_scale_bytes(self.element, self.block, self.columns)
+
+    def in_pieces(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Whole rows (rows, n), n units that follow each other for each row, as they lie in memory."""
+        if not self.piece:
+            return values
+        pieces = self.columns // self.piece
+        return values.reshape(self.rows, pieces, -1).transpose(1, 0, 2)
 
     def fault(self) -> str | None:
         """Why blocks do not fit into rows, if so."""

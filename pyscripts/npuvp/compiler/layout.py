@@ -21,6 +21,11 @@ __all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape", "heads_together
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 _ALIGN = 64
+_ALIKE = (
+    "vlen", "mlen", "blen", "matrix_rows", "vector_sram_bytes", "matrix_sram_bytes",
+    "int_sram_words", "fp_sram_words", "vector_format", "matrix_format", "fp_format",
+)  # fmt: skip
+"""Parameters that the programs of all cores are made for."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,12 @@ class Geometry:
     hbm_bytes: int
 
     @classmethod
-    def of(cls, description: dict[str, object]) -> "Geometry":
-        """The geometry of the first core of a platform's description.
+    def of(cls, description: dict[str, object], count: int = 1) -> "Geometry":
+        """The geometry of the first cores of a platform's description.
+
+        Args:
+            description: `Platform.description()`.
+            count: How many cores share the work.
 
         Raises:
             CompileError: What the compiler does not support.
@@ -59,7 +68,13 @@ class Geometry:
         assert isinstance(cores, list)
         assert isinstance(memories, list)
         p = cores[0]["parameters"]
-        faults = []
+        faults = [
+            f"{other['name']}.{name}: {other['parameters'][name]}, allowed: {p[name]}, as "
+            f"{cores[0]['name']} has (cores that share a generation are alike)"
+            for other in cores[1:count]
+            for name in _ALIKE
+            if other["parameters"][name] != p[name]
+        ]
         if p["vlen"] % p["mlen"]:
             faults.append(f"core.mlen: {p['mlen']}, allowed: a divisor of vlen = {p['vlen']}")
         for name in ("vector_format", "matrix_format"):
@@ -283,7 +298,7 @@ class Layout:
         yield Stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
         if not spec.tied_head:
             head = ELEMENTS[formats.head or formats.weights]
-            yield Stored("head", 0, spec.hidden, head, formats.block), spec.vocab
+            yield self._weights("head", spec.vocab, spec.hidden, head), spec.vocab
         elif formats.head not in (None, formats.embedding):
             raise CompileError(
                 [
@@ -323,7 +338,10 @@ class Layout:
             ("o", spec.hidden, q_columns),
             *self._mlp(),
         ):
-            yield Stored(f"weights.{role}", 0, inputs, weights, formats.block), outputs
+            each = outputs // (
+                1 if spec.moe is None or role in ("q", "k", "v", "o") else spec.moe.experts
+            )
+            yield self._weights(f"weights.{role}", each, inputs, weights), outputs
         for role in ("keys", "values"):
             cache = self.cache(role)
             block = kv_block(spec.head_dim) if cache.quantised else 32
@@ -332,6 +350,14 @@ class Layout:
             if cache.smoothed:
                 yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
                 yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+
+    def _weights(self, name: str, rows: int, columns: int, element: str) -> Stored:
+        """A streamed matrix: pieces of a row of Matrix SRAM for all outputs (of an expert)."""
+        table = Stored(name, 0, columns, element, self.formats.block)
+        mlen = self.geometry.mlen
+        if columns == mlen or columns % mlen or (table.scaled and mlen % table.block):
+            return table
+        return replace(table, piece=mlen, rows=rows)
 
     @property
     def inner(self) -> int:
@@ -380,7 +406,7 @@ class Layout:
             faults.append(fault)
             return
         align = math.lcm(_ALIGN, table.ratio) if layered else _ALIGN
-        at = memory.take(table.name, rows * table.pitch, align)
+        at = memory.take(table.name, rows * table.row_bytes, align)
         scales = at
         if table.scaled:
             scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))
@@ -523,15 +549,15 @@ class Layout:
             rows = expert * len(values)
             scales = table.scale_bytes(rows) if table.scaled else 0
             table = replace(
-                table, offset=table.offset + rows * table.pitch, scales=table.scales + scales
+                table, offset=table.offset + rows * table.row_bytes, scales=table.scales + scales
             )
         if not table.scaled:
-            yield base + table.offset, _bytes(values)
+            yield base + table.offset, _bytes(table.in_pieces(values))
             return
         bits = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
         elements, exponents = mx_encode_row(table.element, table.block, bits)
-        yield base + table.offset, np.ascontiguousarray(elements).reshape(-1)
-        yield base + table.scales, np.ascontiguousarray(exponents).reshape(-1)
+        for at, part in ((table.offset, elements), (table.scales, exponents)):
+            yield base + at, np.ascontiguousarray(table.in_pieces(part)).reshape(-1)
 
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())
