@@ -68,13 +68,13 @@ class MemoryFigures:
         bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
         peak_bytes_per_cycle: Peak of the data bus.
         latency: Cycles from a request to its first data.
-        port_bytes: Bytes per cycle of all DMA ports; refreshes keep them waiting as well.
+        port_bytes: Bytes per cycle of all DMA ports.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
         start: Cycles from issue to the first request.
         banks: Of a memory that is simulated command by command.
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
-        available: Share of the time in which no refresh keeps the memory.
+        refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
     """
 
     bytes_per_cycle: float
@@ -86,7 +86,7 @@ class MemoryFigures:
     start: int
     banks: Banks | None = None
     flit_bytes: int = 0
-    available: float = 1.0
+    refresh: tuple[float, float] = (0.0, 1.0)
 
     def streaming(
         self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
@@ -104,15 +104,20 @@ class MemoryFigures:
             rows, row_bytes = 1, rows * row_bytes
         elif self.banks is not None:
             bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
-        bytes_per_cycle = min(bytes_per_cycle, self.port_bytes)
-        cycles = rows * row_bytes / bytes_per_cycle
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-        if self.flit_bytes:  # a packet per burst, with a header flit
-            payload = -(-rows * row_bytes / bursts // self.flit_bytes)
-            cycles = max(cycles, bursts * (1 + payload) / self.available)
+        burst_bytes = rows * row_bytes / bursts
+        cycles = rows * row_bytes / bytes_per_cycle
+        # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
+        behind = burst_bytes / self.port_bytes
+        if self.flit_bytes:
+            behind = max(behind, 1.0 - -burst_bytes // self.flit_bytes)
+        # What has been read covers a part of each refresh.
+        length, period = self.refresh
+        exposed = max(0.0, length - self.reads * behind)
+        cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
-            trip = self.latency + rows * row_bytes / bursts / bytes_per_cycle
+            trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
 
@@ -263,7 +268,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         flit_bytes = p_noc["flit_bytes"]
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
-    available = 1.0
+    refresh = (0.0, 1.0)
     banks = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
@@ -278,18 +283,19 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
         if p["refresh"] != "none":
-            available = 1.0 - timing["rfc"] / timing["refi"]
+            tick = _tick(config) * clock
+            refresh = (timing["rfc"] * tick, timing["refi"] * tick)
     return MemoryFigures(
-        bytes_per_cycle=bandwidth * available / clock,
+        bytes_per_cycle=bandwidth * (1.0 - refresh[0] / refresh[1]) / clock,
         peak_bytes_per_cycle=bandwidth / clock,
         latency=latency_s * clock + hops,
-        port_bytes=port_bytes * available,
+        port_bytes=port_bytes,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
         banks=banks,
         flit_bytes=flit_bytes,
-        available=available,
+        refresh=refresh,
     )
 
 
