@@ -11,21 +11,21 @@ addresses, which matter to banks and rows of a command-level memory model alone.
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npuvp.call_kinds import CallKind, call_kinds, one_core
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
+from npuvp.compiler.frame import Frame
 from npuvp.compiler.head import Forward
-from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.sampler import Sampler
-from npuvp.compiler.selection import Memory
+from npuvp.compiler.layout import Geometry, Shape
 from npuvp.compiler.state import PHASES, State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
@@ -37,41 +37,11 @@ if TYPE_CHECKING:
     from npuvp.platform import Platform
     from npuvp.run import Result
 
-__all__ = [
-    "CallKind",
-    "CallTiming",
-    "GenerationTiming",
-    "call_kinds",
-    "one_core",
-    "time_generation",
-]
+__all__ = ["CallTiming", "GenerationTiming", "time_generation"]
 
 _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
-
-
-@dataclass(frozen=True)
-class CallKind:
-    """What a forward call's time depends on.
-
-    Attributes:
-        kind: As in `CallRecord`.
-        count: Positions that it computes.
-        first: Whether it is the first call of a block (it searches the canvas for earlier masks).
-        start: First position of the block, of the first such call; later ones stand for it where
-            only addresses differ.
-        step: Step within the block, likewise.
-        block: Block, likewise.
-        pieces: Pieces of the canvas that are searched for earlier masks.
-    """
-
-    kind: Kind
-    count: int
-    pieces: int
-    block: int = field(compare=False)
-    step: int = field(compare=False)
-    start: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -157,49 +127,6 @@ class GenerationTiming:
         }
 
 
-def one_core(present: int, cores: int | None) -> list[str]:
-    """Why a generation that several cores share is not served here, if it is one."""
-    if cores == 1 or (cores is None and present == 1):
-        return []
-    wanted = present if cores is None else cores
-    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
-
-
-def call_kinds(
-    plan: GenerationPlan, prompt_length: int, earlier_positions: int = 1 << 30
-) -> dict[CallKind, int]:
-    """The kinds of forward calls of a generation, in order of their first occurrence, and how often
-    each occurs: a plan with quotas makes every call; every call commits its whole quota.
-
-    Args:
-        plan: What to generate.
-        prompt_length: P.
-        earlier_positions: Positions before a block that are searched for masks at once.
-
-    Raises:
-        CompileError: A plan whose number of calls depends on data.
-    """
-    if plan.threshold is not None or plan.factor is not None:
-        raise CompileError(["threshold or factor: the number of calls depends on the data"])
-    length = prompt_length + plan.gen_length
-    found: dict[CallKind, int] = {}
-    for block in range(plan.blocks):
-        start = prompt_length + block * plan.block_length
-        steps = plan.steps_per_block
-        if plan.cache == "none":
-            steps_of = [("full", length, 0, steps)]
-        else:
-            refine = plan.block_length if plan.cache == "dual" else length - start
-            steps_of = [("full", length, 0, 1)]
-            if steps > 1:
-                steps_of.append((f"refine_{plan.cache}", refine, 1, steps - 1))
-        for kind, count, step, times in steps_of:
-            pieces = -(-start // earlier_positions) if kind == "full" else 0
-            call = CallKind(kind, count, pieces, block, step, start)  # type: ignore[arg-type]
-            found[call] = found.get(call, 0) + times
-    return found
-
-
 class _OneCall(Control):
     """A single forward call with its sampling, from a state as if the calls before it had run."""
 
@@ -258,17 +185,8 @@ def _compile_call(
     formats: Formats,
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
-    sampler = Sampler.of(plan, spec)
-    layout = Layout(
-        spec,
-        shape,
-        geometry,
-        edited=sampler.edited,
-        statistics=len(sampler.words) + 1,
-        formats=formats,
-        kv_format=plan.kv_format,
-    )
-    memory = Memory(geometry, shape, plan, sampler)
+    frame = Frame.of(spec, plan, geometry, formats, prompt_length=shape.prompt, batch=shape.samples)
+    layout, memory, sampler = frame.layout, frame.memory, frame.sampler
     asm = Assembly()
     asm.lines.append(".core 0")
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
@@ -283,7 +201,7 @@ def _compile_call(
     at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
     taken = [(at["decide_quota"], plan.block_length)] * shape.samples
     if call.kind == "full":
-        pieces = -(-call.start // control.earlier_positions)
+        pieces = -(-call.start // memory.earlier_positions)
         taken += [(at["decide_earlier"], 0)] * pieces
     return _OneFirmware(firmware, {0: taken})
 

@@ -148,7 +148,14 @@ CASES = (
     Case("paper", "llada-8b:layers=2", _plan(32, 32, 16), prompt=64, overrides=_BLOCKING),
     Case("v80", "llada-8b:layers=2", _plan(64, 32, 16), prompt=128, batch=4),
     Case("edge", _MINI, _plan(16, 8, 8, "dual", "mxint4"), batch=2),
-    Case("quad", "llada-8b:layers=2", _plan(64, 32, 16), prompt=64, batch=2),
+    Case(
+        "quad",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16),
+        prompt=64,
+        batch=2,
+        overrides={"core": {"matrix_sram_bytes": "4MiB"}},
+    ),
     Case(
         "v80",
         "llada-8b:layers=2",

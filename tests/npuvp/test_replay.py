@@ -3,8 +3,9 @@
 import pytest
 
 import npuvp as vp
+from npuvp.call_kinds import call_kinds
 from npuvp.plan import GenerationPlan
-from npuvp.replay import call_kinds, time_generation
+from npuvp.replay import time_generation
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -384,12 +385,12 @@ class Layout:
         element = ELEMENTS[formats.activations]
         return Stored("activations", 0, columns, element, formats.block, scales=elements)
 
-    @property
+    @cached_property
     def quantised_cache(self) -> bool:
         """Whether keys or values are in an MX format."""
         return self.cache("keys").quantised or self.cache("values").quantised
 
-    @property
+    @cached_property
     def smoothed_cache(self) -> bool:
         """Whether BAOS normalises them."""
         return self.cache("keys").smoothed
@@ -423,7 +424,7 @@ class Layout:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
 
-    @property
+    @cached_property
     def heads_together(self) -> int:
         """Heads whose keys and values are moved as one row."""
         return heads_together(self.spec, self.geometry, self.shape.batch, self.cores)

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 from npuvp.analytical import estimate, hardware_of
-from npuvp.area import area_of
 from npuvp.model.checkpoint import Checkpoint, load_model
 from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
@@ -35,7 +34,7 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     plan = GenerationPlan(**job["plan"])
     checkpoint = _model(job["model"])
     sizes = {name: job[name] for name in ("prompt_length", "batch", "cores", "formats")}
-    description = platform.description()
+    hardware = hardware_of(platform.description())
     if job["mode"] == "timing":
         from npuvp.replay import time_generation
 
@@ -43,13 +42,13 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
         cycles, seconds, joules = float(timing.cycles), timing.time, timing.energy
         tokens = timing.tokens
     else:
-        closed = estimate(checkpoint.spec, hardware_of(description), plan, **sizes)
+        closed = estimate(checkpoint.spec, hardware, plan, **sizes)
         cycles, seconds, joules, tokens = closed.cycles, closed.time, closed.energy, closed.tokens
     return {
         "cycles": cycles,
         "time_s": seconds,
         "energy_j": joules,
-        "area_mm2": area_of(description).total,
+        "area_mm2": hardware.area.total,
         "tokens_per_s": tokens / seconds,
         "tokens_per_j": tokens / joules,
     }
