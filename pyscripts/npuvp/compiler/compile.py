@@ -29,14 +29,15 @@ from npuvp.compiler.selection import Memory, Schedule
 from npuvp.compiler.state import PHASES
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
-from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.model.checkpoint import Checkpoint, SafetensorsCheckpoint, load_model
+from npuvp.model.quantised import read_quantisation
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Compilation", "compile_generation", "compile_model"]
+__all__ = ["Compilation", "compile_generation", "compile_model", "formats_of"]
 
 
 _CONTROLS: dict[str, type[Control]] = {"dream": DreamControl, "fast-dllm-v2": BlockControl}
@@ -154,6 +155,22 @@ class Compilation:
         return image
 
 
+def formats_of(
+    model: Checkpoint, formats: Formats | Mapping[str, Any] | str | Path | None
+) -> Formats:
+    """Number formats of a generation: those given, else those for which `npuvp quantise` made the
+    checkpoint (its config.json names them), else BF16.
+
+    Raises:
+        CompileError, ModelError: They are malformed.
+    """
+    if formats is None and isinstance(model, SafetensorsCheckpoint):
+        entry = read_quantisation(model.directory)
+        if entry is not None:
+            return Formats.of({key: value for key, value in entry.items() if key != "quant_method"})
+    return Formats.of(formats)
+
+
 def compile_generation(
     model: Checkpoint | str | Path,
     description: dict[str, Any],
@@ -175,7 +192,8 @@ def compile_generation(
         prompt_length: P.
         batch: B.
         padding: Which prompt tokens are seen, (B, P); None: all.
-        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: those that a
+            quantised checkpoint names, else BF16.
         cores: How many of the platform's cores share the work; None: all.
         host_driven: The host launches every forward call (`npuvp.compiler.host_driven`).
 
@@ -191,7 +209,7 @@ def compile_generation(
         faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
     if length - causal > spec.max_length:
         faults.append(f"{length - causal} positions, the model has {spec.max_length}")
-    numbers = Formats.of(formats)
+    numbers = formats_of(checkpoint, formats)
     present = len(description["cores"])
     if cores is None:
         cores = present
