@@ -7,6 +7,7 @@ from typing import Any
 from npuvp.analytical import GenerationEstimate, estimate, hardware_of, roofline
 from npuvp.cli.common import Subparsers, add_command, add_platform, load_platform, print_json
 from npuvp.cli.generate import add_plan, plan_of
+from npuvp.compiler.compile import formats_of
 from npuvp.model.checkpoint import load_model
 from npuvp.replay import GenerationTiming, time_generation
 
@@ -115,7 +116,7 @@ def _estimate(options: argparse.Namespace) -> None:
     sizes: dict[str, Any] = {
         "prompt_length": options.prompt_length,
         "batch": options.batch,
-        "formats": options.formats,
+        "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
     }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
