@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npuvp.call_kinds import CallKind, call_kinds, one_core
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.frame import Frame
+from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Geometry, Shape
 from npuvp.compiler.state import PHASES, State
@@ -199,7 +199,9 @@ def _compile_call(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
     at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
-    taken = [(at["decide_quota"], plan.block_length)] * shape.samples
+    taken = []
+    if control.by_quota:
+        taken += [(at["decide_quota"], plan.block_length)] * shape.samples
     if call.kind == "full":
         pieces = -(-call.start // memory.earlier_positions)
         taken += [(at["decide_earlier"], 0)] * pieces
@@ -353,6 +355,7 @@ def time_generation(
     batch: int = 1,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    calls_per_block: CallsPerBlock | None = None,
     replay: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> GenerationTiming:
@@ -361,11 +364,13 @@ def time_generation(
     Args:
         model: A checkpoint, its directory, or the name of a random model.
         platform: Runs it.
-        plan: What to generate; with quotas.
+        plan: What to generate; of LLaDA's revisions.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many share the work: 1, or None on a platform with one.
+        calls_per_block: With a threshold, which leaves the number of forward calls to the data: so
+            many in every block, or ``"worst"``, the most that there can be. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -374,40 +379,65 @@ def time_generation(
     """
     begin = time.perf_counter()
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
+    spec = checkpoint.spec
     description = platform.description()
-    tokens = batch * plan.gen_length
     numbers = Formats.of(formats)
-    if faults := one_core(len(description["cores"]), cores):
+    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
+    faults += one_core(len(description["cores"]), cores)
+    if plan.revision in ("dream", "fast-dllm-v2"):
+        faults.append(f"revision: {plan.revision!r}, allowed here: llada, fast-dllm-2025, -2026")
+    if plan.factor is not None:
+        faults.append(f"factor: {plan.factor}, its work depends on the data; allowed here: None")
+    if faults:
         raise CompileError(faults)
+    if not replay:
+        return _time_everything(platform, checkpoint, plan, prompt_length, batch, numbers, begin)
+    frame = Frame.of(
+        spec, plan, Geometry.of(description), numbers, prompt_length=prompt_length, batch=batch
+    )
+    earlier = frame.memory.earlier_positions
+    kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
+    calls, quota = _time_calls(platform, checkpoint, plan, frame.shape, kinds, numbers, progress)
+    cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
+    return GenerationTiming(
+        cycles,
+        cycles * description["period_ps"] * 1e-12,
+        sum(call.times * sum(call.energy.values()) for call in calls),
+        calls,
+        batch * plan.gen_length,
+        time.perf_counter() - begin,
+    )
+
+
+def _time_everything(
+    platform: "Platform",
+    checkpoint: Checkpoint,
+    plan: GenerationPlan,
+    prompt_length: int,
+    batch: int,
+    formats: Formats,
+    begin: float,
+) -> GenerationTiming:
+    """All calls of a generation with quotas, one after the other."""
     whole = compile_generation(
         checkpoint,
-        description,
+        platform.description(),
         plan,
         prompt_length=prompt_length,
         batch=batch,
-        formats=numbers,
+        formats=formats,
         cores=1,
     )
-    decisions = whole.decisions()
     shape = whole.shape
-    period = description["period_ps"]
-    if not replay:
-        canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)
-        canvas[: shape.prompt] = 0
-        result = platform.run(
-            whole.firmware,
-            inputs={"tokens": canvas},
-            mode="timing",
-            decisions=decisions,
-            progress=False,
-        )
-        return GenerationTiming(
-            result.cycles, result.time, result.energy.total, [], tokens, time.perf_counter() - begin
-        )
-    kinds = call_kinds(plan, prompt_length, whole.earlier_positions)
-    calls, quota = _time_calls(platform, checkpoint, plan, shape, kinds, numbers, progress)
-    cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
-    energy = sum(call.times * sum(call.energy.values()) for call in calls)
-    return GenerationTiming(
-        cycles, cycles * period * 1e-12, energy, calls, tokens, time.perf_counter() - begin
+    canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)
+    canvas[: shape.prompt, : shape.samples] = 0
+    result = platform.run(
+        whole.firmware,
+        inputs={"tokens": canvas},
+        mode="timing",
+        decisions=whole.decisions(),
+        progress=False,
     )
+    seconds = time.perf_counter() - begin
+    tokens = batch * plan.gen_length
+    return GenerationTiming(result.cycles, result.time, result.energy.total, [], tokens, seconds)

@@ -11,7 +11,7 @@ from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
-from npuvp.call_kinds import CallKind, call_kinds, one_core
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -152,9 +152,10 @@ def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats
             ("biases of q, k and v", spec.qkv_bias),
             ("norms of heads", spec.qk_norm),
             ("logit shift", spec.logit_shift),
-            (f"temperature {plan.temperature}", plan.temperature != 0),
-            (f"cfg_scale {plan.cfg_scale}", plan.cfg_scale != 0),
-            (f"remasking {plan.remasking!r}", plan.remasking != "low_confidence"),
+            (f"revision {plan.revision!r}", plan.revision in ("dream", "fast-dllm-v2")),
+            (f"factor {plan.factor}", plan.factor is not None),
+            ("logits_eos_inf", plan.logits_eos_inf),
+            ("confidence_eos_eot_inf", plan.confidence_eos_eot_inf),
             (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
             (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
         )
@@ -203,17 +204,20 @@ def estimate(
     batch: int = 1,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    calls_per_block: CallsPerBlock | None = None,
 ) -> GenerationEstimate:
     """Estimates a generation on one core without simulating anything.
 
     Args:
         spec: The model.
         platform: `Platform.description()`, or what `hardware_of` makes of it.
-        plan: What to generate; with quotas.
+        plan: What to generate.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many share the work: 1, or None on a platform with one.
+        calls_per_block: With a threshold or factor, which leave the number of forward calls to the
+            data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
         CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
@@ -236,7 +240,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
-    for kind, times in call_kinds(plan, prompt_length, earlier).items():
+    for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
             samples=shape.samples,
@@ -250,12 +254,16 @@ def estimate(
         )
         behind = alike.get((kind.kind, kind.count))
         if behind is None:
-            works = phases_of(ForwardCall(hardware, spec, call, memory.tokens, layout))
+            works = phases_of(
+                ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
+            )
             behind = alike[kind.kind, kind.count] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        begin = ForwardCall(hardware, spec, call, memory.tokens, layout).begin()
+        begin = ForwardCall(
+            hardware, spec, call, memory.tokens, layout, frame.sampler, plan
+        ).begin()
         found = {"begin": _phase(begin, 1, hardware)} | behind
         for phase in found.values():
             cycles += times * phase.cycles

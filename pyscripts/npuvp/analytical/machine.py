@@ -67,7 +67,7 @@ class MemoryFigures:
     Attributes:
         bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
         peak_bytes_per_cycle: Peak of the data bus.
-        latency: Cycles from a request to its first data.
+        latency: Cycles from a request to its first data, on average.
         port_bytes: Bytes per cycle of all DMA ports.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
@@ -285,6 +285,9 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         if p["refresh"] != "none":
             tick = _tick(config) * clock
             refresh = (timing["rfc"] * tick, timing["refi"] * tick)
+            # A request that comes at any time meets a refresh with this probability, and waits for
+            # half of it on average.
+            latency_s += refresh[0] / refresh[1] * refresh[0] / 2 / clock
     return MemoryFigures(
         bytes_per_cycle=bandwidth * (1.0 - refresh[0] / refresh[1]) / clock,
         peak_bytes_per_cycle=bandwidth / clock,

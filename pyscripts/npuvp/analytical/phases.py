@@ -50,8 +50,9 @@ class Call:
 
 
 @lru_cache(maxsize=4096)
-def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> Work:
-    """An output tile of `products` products; see `Phases._tile_products`."""
+def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
+    """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
+    its period the last one of an even number of tiles ends."""
     tile = tile or h.blen
     instructions = body(h, extra)
     interval, latency = h.matrix
@@ -61,9 +62,17 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> Work:
         stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
     issue_per_product = instructions.cycles / products
     # Operands of a tile's products follow each other. With one set of accumulators the array
-    # drains before the next tile, with two behind the last one (`_drain`).
-    drains = not h.overlapping_tiles or h.matrix_table
-    period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
+    # drains before the next tile. With two the next tile follows at once, but the one behind it
+    # waits until this one has left its set; what is left is behind the last tile (`_drain`).
+    period = (products - 1) * max(stream, issue_per_product) + stream
+    drained = period + skew
+    early = 0.0
+    if not h.overlapping_tiles or h.matrix_table:
+        period = drained
+    elif drained / 2 > max(period, h.tile_rows, instructions.cycles):
+        # Two tiles follow each other at once, and then the next two.
+        early = drained - 2 * period
+        period = drained / 2
     rows = h.tile_rows
     port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
     e = h.energy
@@ -79,8 +88,9 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> Work:
         tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
         drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
         one.cycles = products * (stream + skew) + drain + instructions.cycles
+        early = 0.0
     one.beside(instructions)
-    return one
+    return one, early
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +101,7 @@ class Stream:
         panel: Of the compiler.
         chunks: (panels of a chunk of columns, how many such chunks).
         per_group: A panel's products with a group of rows.
+        early: How much earlier than its period the last one of an even number of tiles ends.
         overhead: A panel's instructions beside its products.
         load: Cycles from a panel's prefetch to its last byte.
         streaming: Of them those for which it keeps the memory.
@@ -100,6 +111,7 @@ class Stream:
     panel: Panels
     chunks: tuple[tuple[int, int], ...]
     per_group: Work
+    early: float
     overhead: Work
     load: float
     streaming: float
@@ -129,7 +141,8 @@ def _stream(
     loops = " ".join([loop] * -(-panel.blocks // per_row))
     text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
     per_group = Work()
-    per_group.add(_output_tile(h, panel.blocks, text, 0), per_panel)
+    one, early = _output_tile(h, panel.blocks, text, 0)
+    per_group.add(one, per_panel)
     overhead = body(h, "int int int im ctl", per_panel)
     prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
     prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
@@ -144,7 +157,7 @@ def _stream(
         )
     load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
     bytes_ = weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
-    return Stream(panel, tuple(chunks), per_group, overhead, load, streaming, bytes_)
+    return Stream(panel, tuple(chunks), per_group, early, overhead, load, streaming, bytes_)
 
 
 @dataclass
@@ -210,8 +223,11 @@ class Phases:
     ) -> Work:
         """`groups * columns` output tiles of `products` products each, with the instructions of a
         loop over them; a product reads `tile` rows of Matrix SRAM (0: BLEN)."""
+        one, early = _output_tile(self.hardware, products, extra, tile)
+        number = groups * columns
         total = Work()
-        total.add(_output_tile(self.hardware, products, extra, tile), groups * columns)
+        total.add(one, number)
+        total.cycles -= early / (1 + number % 2)
         return total
 
     def _drain(self) -> float:
@@ -249,7 +265,10 @@ class Phases:
         tiles = Work()
         tiles.add(stream.per_group, groups)
         tiles.add(stream.overhead)
-        first_tile = tiles.cycles / max(1, groups * (panel.rows // g.blen))
+        number = groups * (panel.rows // g.blen)
+        first_tile = tiles.cycles / number
+        # From the first product of a panel to the last results of its last one.
+        whole = tiles.cycles - stream.early / (1 + number % 2) + self._drain()
         loads, compute, stores = epilogue
         total = Work()
         if outputs % g.width:  # lanes that will not all be written, beside the load of a panel
@@ -270,7 +289,7 @@ class Phases:
             within = max(tiles.cycles, load)
 
             def chunk(load: float, streaming: float) -> float:
-                done = tiles.cycles + self._drain()
+                done = whole
                 if loads.cycles:
                     # Issued behind the last product, while the array still works on it.
                     issued = tiles.cycles - min(first_tile, 3.0 * h.blen)

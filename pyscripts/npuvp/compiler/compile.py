@@ -124,6 +124,8 @@ class Compilation:
                 dual = plan.cache == "dual" and plan.revision == "fast-dllm-2026"
                 if plan.revision != "llada" and not (last and dual):
                     taken.append((at["decide_left"], int(left)))
+                    if left == 0:
+                        break
         return taken
 
     def _embedded(self, core: int, low: int, high: int) -> int:

@@ -23,8 +23,8 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         job: ``model``, ``platform`` (a file), ``set`` (overrides by key), ``plan`` (fields),
-            ``formats``, ``cores``, ``prompt_length``, ``batch``, and ``mode``: ``analytical``, or ``timing`` for the
-            cycle-level path with replay.
+            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``, and ``mode``:
+            ``analytical``, or ``timing`` for the cycle-level path with replay.
 
     Returns:
         By the names of `npuvp.sweep.space.METRICS`.
@@ -33,7 +33,10 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     platform = Platform.load(job["platform"], set=settings)
     plan = GenerationPlan(**job["plan"])
     checkpoint = _model(job["model"])
-    sizes = {name: job[name] for name in ("prompt_length", "batch", "cores", "formats")}
+    sizes = {
+        name: job[name]
+        for name in ("prompt_length", "batch", "cores", "formats", "calls_per_block")
+    }
     hardware = hardware_of(platform.description())
     if job["mode"] == "timing":
         from npuvp.replay import time_generation
