@@ -25,7 +25,6 @@ from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, SafetensorsCheckpoint, load_model
 from npuvp.model.quantised import read_quantisation
-from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
