@@ -49,9 +49,115 @@ class Call:
     warm: bool
 
 
-@lru_cache(maxsize=65536)
-def _panels(geometry: Geometry, name: str, inputs: int, outputs: int, taken: int) -> Panels:
-    return Panels.plan(geometry, name, inputs, outputs, taken)
+@lru_cache(maxsize=4096)
+def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
+    """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
+    its period the last one of an even number of tiles ends."""
+    tile = tile or h.blen
+    instructions = body(h, extra)
+    interval, latency = h.matrix
+    if h.matrix_table:
+        stream, skew = interval, max(0, latency - interval)
+    else:
+        stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
+    issue_per_product = instructions.cycles / products
+    # Operands of a tile's products follow each other. With one set of accumulators the array
+    # drains before the next tile. With two the next tile follows at once, but the one behind it
+    # waits until this one has left its set; what is left is behind the last tile (`_drain`).
+    period = (products - 1) * max(stream, issue_per_product) + stream
+    drained = period + skew
+    early = 0.0
+    if not h.overlapping_tiles or h.matrix_table:
+        period = drained
+    elif drained / 2 > max(period, h.tile_rows, instructions.cycles):
+        # Two tiles follow each other at once, and then the next two.
+        early = drained - 2 * period
+        period = drained / 2
+    rows = h.tile_rows
+    port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
+    e = h.energy
+    one = Work(
+        cycles=max(period, float(port), instructions.cycles),
+        matrix=float(products * stream),
+        macs=float(products * h.tile_rows * h.blen * h.mlen),
+    )
+    row = e.instructions.vector_row
+    sram = products * (rows * row + tile * e.matrix_row) + rows * row
+    one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.instructions.issue
+    if h.classes.blocking:
+        tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
+        drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
+        one.cycles = products * (stream + skew) + drain + instructions.cycles
+        early = 0.0
+    one.beside(instructions)
+    return one, early
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """How a matrix passes through Matrix SRAM, whatever rows it is multiplied with.
+
+    Attributes:
+        panel: Of the compiler.
+        chunks: (panels of a chunk of columns, how many such chunks).
+        per_group: A panel's products with a group of rows.
+        early: How much earlier than its period the last one of an even number of tiles ends.
+        overhead: A panel's instructions beside its products.
+        load: Cycles from a panel's prefetch to its last byte.
+        streaming: Of them those for which it keeps the memory.
+        bytes_: Of the matrix, scales included.
+    """
+
+    panel: Panels
+    chunks: tuple[tuple[int, int], ...]
+    per_group: Work
+    early: float
+    overhead: Work
+    load: float
+    streaming: float
+    bytes_: float
+
+
+@lru_cache(maxsize=4096)
+def _stream(
+    h: Hardware, name: str, weights: Stored, outputs: int, pitch: int, taken: int
+) -> Stream:
+    assert isinstance(h.geometry, Geometry)
+    g, inputs = h.geometry, weights.columns
+    panel = Panels.plan(g, name, inputs, outputs, taken)
+    full, rest = divmod(outputs, g.width)
+    chunks = [(-(-g.width // panel.rows), full)] * bool(full)
+    chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
+    per_panel = panel.rows // g.blen
+    # Per output tile: moves, additions and the loop, and per product its additions. A row of
+    # Vector SRAM holds several operand rows where MLEN is less than VLEN.
+    per_row = g.width // g.mlen
+    loop = "ctl" if panel.blocks > per_row else ""
+    adds = 0
+    if panel.blocks > 1:
+        adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
+    inner = repeat("int", adds)
+    outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
+    loops = " ".join([loop] * -(-panel.blocks // per_row))
+    text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
+    per_group = Work()
+    one, early = _output_tile(h, panel.blocks, text, 0)
+    per_group.add(one, per_panel)
+    overhead = body(h, "int int int im ctl", per_panel)
+    prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
+    prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
+    overhead.add(prefetch)
+    row_bytes = weights.bytes_of(min(inputs, g.mlen))
+    pieces = panel.rows * panel.blocks
+    streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
+    if weights.scaled:
+        scales = min(inputs, g.mlen) / weights.block
+        streaming += h.memory.streaming(
+            pieces, scales, pitch=(weights.piece or inputs) // weights.block
+        )
+    load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
+    bytes_ = weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
+    return Stream(panel, tuple(chunks), per_group, early, overhead, load, streaming, bytes_)
 
 
 @dataclass
@@ -117,38 +223,11 @@ class Phases:
     ) -> Work:
         """`groups * columns` output tiles of `products` products each, with the instructions of a
         loop over them; a product reads `tile` rows of Matrix SRAM (0: BLEN)."""
-        h = self.hardware
-        tile = tile or h.blen
+        one, early = _output_tile(self.hardware, products, extra, tile)
         number = groups * columns
-        instructions = body(h, extra, number)
-        interval, latency = h.matrix
-        if h.matrix_table:
-            stream, skew = interval, max(0, latency - interval)
-        else:
-            stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
-        issue_per_product = instructions.cycles / number / products
-        # Operands of a tile's products follow each other. With one set of accumulators the array
-        # drains before the next tile, with two behind the last one (`_drain`).
-        drains = not h.overlapping_tiles or h.matrix_table
-        period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
-        rows = h.tile_rows
-        port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
-        e = h.energy
-        one = Work(
-            cycles=max(period, float(port), issue_per_product * products),
-            matrix=float(products * stream),
-            macs=float(products * h.tile_rows * h.blen * h.mlen),
-        )
-        sram = products * (rows * e.vector_row + tile * e.matrix_row) + rows * e.vector_row
-        one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.issue
-        one.instructions = products + 1.0
-        if h.classes.blocking:
-            tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
-            drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
-            one.cycles = products * (stream + skew) + drain + instructions.cycles / number
         total = Work()
         total.add(one, number)
-        total.beside(instructions)
+        total.cycles -= early / (1 + number % 2)
         return total
 
     def _drain(self) -> float:
@@ -180,44 +259,24 @@ class Phases:
             epilogue: Of a chunk: loads that it waits for, computation, stores.
         """
         g, h = self.geometry, self.hardware
-        inputs = weights.columns
-        panel = _panels(g, name, inputs, outputs, taken)
+        stream = _stream(h, name, weights, outputs, pitch, taken)
+        panel, load, streaming = stream.panel, stream.load, stream.streaming
         groups = -(-rows // g.group)
-        full, rest = divmod(outputs, g.width)
-        chunks = [(-(-g.width // panel.rows), full)] * bool(full)
-        chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
-        per_panel = panel.rows // g.blen
-        # Per output tile: moves, additions and the loop, and per product its additions. A row of
-        # Vector SRAM holds several operand rows where MLEN is less than VLEN.
-        per_row = g.width // g.mlen
-        loop = "ctl" if panel.blocks > per_row else ""
-        adds = 0
-        if panel.blocks > 1:
-            adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
-        inner = repeat("int", adds)
-        outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
-        loops = " ".join([loop] * -(-panel.blocks // per_row))
-        text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
-        tiles = self._tile_products(panel.blocks, text, groups, per_panel)
-        tiles.add(body(h, "int int int im ctl", per_panel))
-        prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
-        prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
-        tiles.add(prefetch)
-        row_bytes = weights.bytes_of(min(inputs, g.mlen))
-        pieces = panel.rows * panel.blocks
-        streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
-        if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
-            streaming += h.memory.streaming(pieces, scales, pitch=inputs // weights.block)
-        load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
+        tiles = Work()
+        tiles.add(stream.per_group, groups)
+        tiles.add(stream.overhead)
+        number = groups * (panel.rows // g.blen)
+        first_tile = tiles.cycles / number
+        # From the first product of a panel to the last results of its last one.
+        whole = tiles.cycles - stream.early / (1 + number % 2) + self._drain()
         loads, compute, stores = epilogue
         total = Work()
-        if rest:  # lanes that will not all be written, beside the load of a panel
+        if outputs % g.width:  # lanes that will not all be written, beside the load of a panel
             clear = self._rows_loop("vshft1.", 1, rows)
             total.beside(clear)
             total.cycles += clear.cycles if h.classes.blocking else max(0.0, clear.cycles - load)
         panels = 0
-        for count, times in chunks:
+        for count, times in stream.chunks:
             panels += count * times
             if h.classes.blocking:
                 total.add(tiles, count * times)
@@ -228,10 +287,9 @@ class Phases:
             # Per panel the greater of multiplying it and loading the next one. Behind the last one of
             # a chunk its results are worked on; transfers of that queue behind the panel's.
             within = max(tiles.cycles, load)
-            first_tile = tiles.cycles / max(1, groups * per_panel)
 
-            def chunk(load: float, streaming: float, first_tile: float = first_tile) -> float:
-                done = tiles.cycles + self._drain()
+            def chunk(load: float, streaming: float) -> float:
+                done = whole
                 if loads.cycles:
                     # Issued behind the last product, while the array still works on it.
                     issued = tiles.cycles - min(first_tile, 3.0 * h.blen)
@@ -248,9 +306,8 @@ class Phases:
                 total.beside(part, times)
         if not h.classes.blocking:
             total.cycles += load
-        weight_bytes = weights.pitch * outputs + weights.scale_bytes(outputs) * weights.scaled
-        total.read += weight_bytes
-        total.femtojoules += h.energy.dma_byte * weight_bytes
+        total.read += stream.bytes_
+        total.femtojoules += h.energy.dma_byte * stream.bytes_
         return total
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
@@ -504,83 +561,3 @@ class Phases:
                 tile.add(self._product(rows, weights, spec.mlp, name, pitch, 0, parts))
             total.add(tile, times)
         return self._fence(total)
-
-    def head(self) -> Work:
-        """Maximum, token and sum of exponentials over the vocabulary."""
-        spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
-        rows_in_all = call.span * call.batch
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(1, BF16_BYTES * g.width))
-        total.add(body(h, "fm fm im int int br", call.span * call.samples))
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        pitch = most * g.width
-        done = 0
-        for rows, times in self._tiles(most, rows_in_all):
-            tile = self._move(rows, spec.hidden)
-            tile.add(self._norm(rows, blocks, pitch))
-            text = "fm fm im fp vmaxi1. fp. fexp. fp. vadd2. vexp2. vsum1. fm. fm im int" + (
-                " int int br" if call.batch > 1 else ""
-            )
-            compute = self._rows_loop(text, 1, rows)
-            # The tile's first row is divided by the batch, by subtraction.
-            before = done + rows * (times - 1) / 2
-            if call.batch > 1:
-                compute.add(body(h, "br int int br", before / call.batch))
-            done += rows * times
-            tile.add(
-                self._product(
-                    rows,
-                    self.layout.stored["head"],
-                    spec.vocab,
-                    "head",
-                    pitch,
-                    0,
-                    (Work(), compute, Work()),
-                )
-            )
-            total.add(tile, times)
-        total.add(body(h, "fm freci. fm. int int br", call.span * call.samples))
-        return total
-
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        fj = h.energy.issue + h.energy.once[timing] + h.energy.element[timing] * elements
-        return Work(cycles, fj, 1.0, cycles)
-
-    def sampling(self) -> Work:
-        """What is committed, per row of the batch, and the record of the call."""
-        call, h = self.call, self.hardware
-        pieces = 1 if call.batch == 1 else call.span
-        row = self._load(pieces, 4 * call.span / pieces, 4 * call.batch)
-        row.add(body(h, repeat("int", 50) + " im im im im im br br br br"))
-        row.add(self._elements("vector_compare", call.span))
-        row.add(self._elements("vector_topk", call.span))
-        row.add(self._elements("vector_select_int", call.span))
-        row.add(self._elements("vector_compare", call.block))
-        row.add(self._elements("vector_count", -(-call.block // h.vlen)))
-        row.add(self._store(pieces, 4 * call.span / pieces, 4 * call.batch))
-        row.add(self._store(1, BF16_BYTES * call.span))
-        total = Work()
-        total.add(row, call.samples)
-        total.add(body(h, repeat("im int", 16) + repeat(" int", 16)))
-        total.add(self._load(1, 4 * call.batch * call.length))
-        total.add(self._store(1, 4 * call.batch * call.length))
-        return self._fence(total)
-
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
-        call, h = self.call, self.hardware
-        total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
-        if call.pieces:
-            count = call.earlier * call.samples
-            pieces = 1 if call.batch == call.samples else call.earlier
-            piece = self._load(pieces, 4 * count / pieces, 4 * call.batch)
-            piece.add(self._elements("vector_compare", count))
-            piece.add(self._elements("vector_count", -(-count // h.vlen)))
-            piece.add(body(h, repeat("int", 14)))
-            total.add(piece, call.pieces)
-        return total

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from npuvp.analytical import GenerationEstimate, estimate, hardware_of, roofline
+from npuvp.call_kinds import CallsPerBlock
 from npuvp.cli.common import Subparsers, add_command, add_platform, load_platform, print_json
 from npuvp.cli.generate import add_plan, plan_of
 from npuvp.compiler.compile import formats_of
@@ -12,6 +13,10 @@ from npuvp.model.checkpoint import load_model
 from npuvp.replay import GenerationTiming, time_generation
 
 __all__ = ["add_commands"]
+
+
+def _calls_per_block(text: str) -> CallsPerBlock:
+    return "worst" if text == "worst" else int(text)
 
 
 def _check_rows(closed: GenerationEstimate, timing: GenerationTiming) -> list[dict[str, Any]]:
@@ -118,6 +123,7 @@ def _estimate(options: argparse.Namespace) -> None:
         "batch": options.batch,
         "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
+        "calls_per_block": options.calls_per_block,
     }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
     timing = None
@@ -167,6 +173,12 @@ def add_commands(commands: Subparsers) -> None:
     add_platform(parser)
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
     parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
+    parser.add_argument(
+        "--calls-per-block",
+        type=_calls_per_block,
+        metavar="N",
+        help="with --threshold, where the data decide: forward calls of every block, or 'worst'",
+    )
     parser.add_argument(
         "--check", action="store_true", help="simulate as well, and print the error per phase"
     )

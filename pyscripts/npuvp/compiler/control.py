@@ -193,7 +193,7 @@ class Control(Selection):
         """Masks before the block compete where a call sees them: LOW moves to the piece of the
         canvas that holds the first one."""
         asm, batch, samples = self.asm, self.shape.batch, self.shape.samples
-        positions = self.earlier_positions
+        positions = self.memory.earlier_positions
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
         asm("S_ADDI_INT gp1, gp4, 0")
         again, done = asm.new_label("earlier"), asm.new_label("earlier_done")

@@ -109,7 +109,7 @@ class Experts(Phases):
             self._expert(x, gated, total, (y, other, logits, chosen), moe)
             asm.label(next_expert)
             asm.load(A, State.EXPERT_AT)
-            asm.add(A, A, moe.mlp * layout.stored["weights.expert_gate"].pitch)
+            asm.add(A, A, moe.mlp * layout.stored["weights.expert_gate"].row_bytes)
             asm.store(A, State.EXPERT_AT)
             asm.load(A, State.EXPERT)
             asm.add(A, A, 1)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -299,7 +300,7 @@ class Layout:
         yield Stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
         if not spec.tied_head:
             head = ELEMENTS[formats.head or formats.weights]
-            yield Stored("head", 0, spec.hidden, head, formats.block), spec.vocab
+            yield self._weights("head", spec.vocab, spec.hidden, head), spec.vocab
         elif formats.head not in (None, formats.embedding):
             raise CompileError(
                 [
@@ -339,7 +340,10 @@ class Layout:
             ("o", spec.hidden, q_columns),
             *self._mlp(),
         ):
-            yield Stored(f"weights.{role}", 0, inputs, weights, formats.block), outputs
+            each = outputs // (
+                1 if spec.moe is None or role in ("q", "k", "v", "o") else spec.moe.experts
+            )
+            yield self._weights(f"weights.{role}", each, inputs, weights), outputs
         for role in ("keys", "values"):
             cache = self.cache(role)
             block = kv_block(spec.head_dim) if cache.quantised else 32
@@ -348,6 +352,14 @@ class Layout:
             if cache.smoothed:
                 yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
                 yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+
+    def _weights(self, name: str, rows: int, columns: int, element: str) -> Stored:
+        """A streamed matrix: pieces of a row of Matrix SRAM for all outputs (of an expert)."""
+        table = Stored(name, 0, columns, element, self.formats.block)
+        mlen = self.geometry.mlen
+        if columns == mlen or columns % mlen or (table.scaled and mlen % table.block):
+            return table
+        return replace(table, piece=mlen, rows=rows)
 
     @property
     def inner(self) -> int:
@@ -373,12 +385,12 @@ class Layout:
         element = ELEMENTS[formats.activations]
         return Stored("activations", 0, columns, element, formats.block, scales=elements)
 
-    @property
+    @cached_property
     def quantised_cache(self) -> bool:
         """Whether keys or values are in an MX format."""
         return self.cache("keys").quantised or self.cache("values").quantised
 
-    @property
+    @cached_property
     def smoothed_cache(self) -> bool:
         """Whether BAOS normalises them."""
         return self.cache("keys").smoothed
@@ -396,7 +408,7 @@ class Layout:
             faults.append(fault)
             return
         align = math.lcm(_ALIGN, table.ratio) if layered else _ALIGN
-        at = memory.take(table.name, rows * table.pitch, align)
+        at = memory.take(table.name, rows * table.row_bytes, align)
         scales = at
         if table.scaled:
             scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))
@@ -412,7 +424,7 @@ class Layout:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
 
-    @property
+    @cached_property
     def heads_together(self) -> int:
         """Heads whose keys and values are moved as one row."""
         return heads_together(self.spec, self.geometry, self.shape.batch, self.cores)
@@ -539,15 +551,15 @@ class Layout:
             rows = expert * len(values)
             scales = table.scale_bytes(rows) if table.scaled else 0
             table = replace(
-                table, offset=table.offset + rows * table.pitch, scales=table.scales + scales
+                table, offset=table.offset + rows * table.row_bytes, scales=table.scales + scales
             )
         if not table.scaled:
-            yield base + table.offset, _bytes(values)
+            yield base + table.offset, _bytes(table.in_pieces(values))
             return
         bits = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
         elements, exponents = mx_encode_row(table.element, table.block, bits)
-        yield base + table.offset, np.ascontiguousarray(elements).reshape(-1)
-        yield base + table.scales, np.ascontiguousarray(exponents).reshape(-1)
+        for at, part in ((table.offset, elements), (table.scales, exponents)):
+            yield base + at, np.ascontiguousarray(table.in_pieces(part)).reshape(-1)
 
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())

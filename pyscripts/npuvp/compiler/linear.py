@@ -318,7 +318,7 @@ class Tiles:
                 with asm.loop(BLOCK, full):
                     asm(f"H_LD_M {W_BLOCK}, {A}, {weights.register}, {B}, 0")
                     asm.add(W_BLOCK, W_BLOCK, panels.rows * width)
-                    asm.add(A, A, stored.bytes_of(width))
+                    asm.add(A, A, stored.step(width))
             if weights.inputs % width:
                 self.memory_rows(stored, weights.inputs % width)
                 asm(f"H_LD_M {W_BLOCK}, {A}, {weights.register}, {B}, 0")

@@ -95,6 +95,9 @@ class Memory:
         self.bounds = words.take("bounds", (arrays - 1) * shape.samples * self.span)
         self.words = {name: index * shape.samples * self.span for index, name in enumerate(names)}
         self.mask_rows = -(-self.span // geometry.width)
+        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
+        elements = geometry.vector_rows * geometry.width
+        self.earlier_positions = max(1, min(self.span, shape.length, elements // shape.samples))
 
 
 class Selection:
@@ -123,9 +126,6 @@ class Selection:
         # Vector SRAM during sampling, in elements.
         rows = memory.mask_rows * self.width
         self.masks, self.transfer, self.above, self.ranked = 0, rows, 2 * rows, 3 * rows
-        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
-        elements = phases.geometry.vector_rows * self.width
-        self.earlier_positions = max(1, min(memory.span, shape.length, elements // shape.samples))
 
     @property
     def by_quota(self) -> bool:
