@@ -8,6 +8,7 @@ from npuvp.analytical import GenerationEstimate, estimate, hardware_of, roofline
 from npuvp.call_kinds import CallsPerBlock
 from npuvp.cli.common import Subparsers, add_command, add_platform, load_platform, print_json
 from npuvp.cli.generate import add_plan, plan_of
+from npuvp.compiler.compile import formats_of
 from npuvp.model.checkpoint import load_model
 from npuvp.replay import GenerationTiming, time_generation
 
@@ -120,7 +121,7 @@ def _estimate(options: argparse.Namespace) -> None:
     sizes: dict[str, Any] = {
         "prompt_length": options.prompt_length,
         "batch": options.batch,
-        "formats": options.formats,
+        "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
         "calls_per_block": options.calls_per_block,
     }

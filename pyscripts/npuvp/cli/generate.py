@@ -67,7 +67,8 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--formats",
         metavar="FILE.yaml",
-        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))})",
+        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))}); "
+        "as a quantised checkpoint's config.json says, else bf16",
     )
     parser.add_argument("--cores", type=int, help="cores that share the work (all)")
 

@@ -23,13 +23,14 @@ from npuvp.compiler.selection import Memory
 from npuvp.compiler.state import PHASES
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
-from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.model.checkpoint import Checkpoint, SafetensorsCheckpoint, load_model
+from npuvp.model.quantised import read_quantisation
 from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Compilation", "compile_generation", "compile_model"]
+__all__ = ["Compilation", "compile_generation", "compile_model", "formats_of"]
 
 
 _CONTROLS: dict[str, type[Control]] = {"dream": DreamControl, "fast-dllm-v2": BlockControl}
@@ -149,6 +150,22 @@ class Compilation:
         return image
 
 
+def formats_of(
+    model: Checkpoint, formats: Formats | Mapping[str, Any] | str | Path | None
+) -> Formats:
+    """Number formats of a generation: those given, else those for which `npuvp quantise` made the
+    checkpoint (its config.json names them), else BF16.
+
+    Raises:
+        CompileError, ModelError: They are malformed.
+    """
+    if formats is None and isinstance(model, SafetensorsCheckpoint):
+        entry = read_quantisation(model.directory)
+        if entry is not None:
+            return Formats.of({key: value for key, value in entry.items() if key != "quant_method"})
+    return Formats.of(formats)
+
+
 def compile_generation(
     model: Checkpoint | str | Path,
     description: dict[str, Any],
@@ -170,7 +187,8 @@ def compile_generation(
         prompt_length: P.
         batch: B.
         padding: Which prompt tokens are seen, (B, P); None: all.
-        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: those that a
+            quantised checkpoint names, else BF16.
         cores: How many of the platform's cores share the work; None: all.
         host_driven: The host launches every forward call (`npuvp.compiler.host_driven`).
 
@@ -179,7 +197,7 @@ def compile_generation(
     """
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     spec = checkpoint.spec
-    numbers = Formats.of(formats)
+    numbers = formats_of(checkpoint, formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     present = len(description["cores"])
     if cores is None:

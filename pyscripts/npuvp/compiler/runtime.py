@@ -115,7 +115,8 @@ def generate(
         platform: Runs it; may be left out with `golden`.
         attention_mask: (B, P), 0 for padding; None: no padding.
         golden: Run the NumPy golden machine in its place: the same firmware without a clock.
-        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: those that a
+            quantised checkpoint names, else BF16.
         cores: How many of the platform's cores share the work; None: all.
         host_driven: The host launches every forward call, as `HostDriven` does, which also shows
             what the machine holds between them.
