@@ -66,7 +66,8 @@ TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names,
                                process,
                                2 * process,
                                {},
-                               std::vector<std::int32_t>(mark_kinds, -1)});
+                               std::vector<std::int32_t>(mark_kinds, -1),
+                               std::vector<std::uint64_t>(mark_kinds, mark_ends)});
     }
     // Transactions of a memory and the transfers of its channels are the same bytes.
     for (Component& component : components_)
@@ -149,6 +150,9 @@ void TimelineSink::process(Time limit) {
 }
 
 void TimelineSink::write(const Event& event) {
+    // A mark where the window opens takes the place of those that it ends.
+    const bool opens = event.kind != Kind::mark || event.begin > window_.start;
+    if (!opened_ && opens && shown(event.begin)) open_held_marks();
     if (event.kind == Kind::mark) {
         write_mark(event);
         return;
@@ -204,22 +208,41 @@ void TimelineSink::write(const Event& event) {
 void TimelineSink::write_mark(const Event& event) {
     if (event.a >= mark_kinds)
         throw std::out_of_range("mark of unknown kind " + std::to_string(event.a));
-    Component& component = components_[event.source];
     const std::size_t depth = depth_of(static_cast<MarkKind>(event.a));
+    if (!opened_) {
+        std::vector<std::uint64_t>& held = components_[event.source].held_marks;
+        std::fill(held.begin() + static_cast<std::ptrdiff_t>(depth), held.end(), mark_ends);
+        held[depth] = event.b;
+        return;
+    }
     close_marks(event.source, depth, event.begin);
-    if (event.b == mark_ends) return;
-    if (!shown(event.begin)) return;
-    component.open_marks[depth] = static_cast<std::int32_t>(event.a);
-    const auto& words = names_.marks[event.a];
+    if (event.b != mark_ends && shown(event.begin))
+        open_mark(event.source, depth, event.b, event.begin);
+}
+
+void TimelineSink::open_held_marks() {
+    opened_ = true;
+    for (std::size_t source = 0; source < components_.size(); ++source)
+        for (std::size_t depth = 0; depth < mark_kinds; ++depth)
+            if (components_[source].held_marks[depth] != mark_ends)
+                open_mark(static_cast<std::uint16_t>(source), depth,
+                          components_[source].held_marks[depth], window_.start);
+}
+
+void TimelineSink::open_mark(std::uint16_t source, std::size_t depth, std::uint64_t value,
+                             Time time) {
+    Component& component = components_[source];
+    const auto kind = static_cast<std::size_t>(nesting[depth]);
+    component.open_marks[depth] = static_cast<std::int32_t>(kind);
+    const auto& words = names_.marks[kind];
     name_track(component.process, marks_track, "program");
-    begin_record("B", component.process, marks_track, event.begin);
+    begin_record("B", component.process, marks_track, time);
     std::string line = ",\"name\":";
-    append_json(line, event.b < words.size()
-                          ? words[event.b]
-                          : mark_names[event.a] + (" " + std::to_string(event.b)));
+    append_json(line, value < words.size() ? words[value]
+                                           : mark_names[kind] + (" " + std::to_string(value)));
     line += ",\"args\":{\"kind\":\"";
-    line += mark_names[event.a];
-    line += "\",\"value\":" + std::to_string(event.b) + "}}";
+    line += mark_names[kind];
+    line += "\",\"value\":" + std::to_string(value) + "}}";
     file_.append(line);
 }
 

@@ -59,10 +59,11 @@ class TimelineSink : public Sink, public PowerListener {
     struct Component {
         std::string name, leaf;
         std::uint32_t process;
-        std::size_t memory = 0;                ///< column of its process in bandwidth_
-        std::vector<Lane> lanes;               ///< parallel tracks
-        std::vector<std::int32_t> open_marks;  ///< values of the open slices by depth; -1: closed
-        bool counts = true;                    ///< its bytes count in bandwidth_
+        std::size_t memory = 0;                 ///< column of its process in bandwidth_
+        std::vector<Lane> lanes;                ///< parallel tracks
+        std::vector<std::int32_t> open_marks;   ///< values of the open slices by depth; -1: closed
+        std::vector<std::uint64_t> held_marks;  ///< by depth, before the window opens
+        bool counts = true;                     ///< its bytes count in bandwidth_
     };
     struct PowerRow {
         Time begin;
@@ -72,6 +73,10 @@ class TimelineSink : public Sink, public PowerListener {
     void process(Time limit);
     void write(const Event& event);
     void write_mark(const Event& event);
+    /// Begins the slice of a mark.
+    void open_mark(std::uint16_t source, std::size_t depth, std::uint64_t value, Time time);
+    /// Begins the slices of the marks that hold where the window opens.
+    void open_held_marks();
     /// A slice up to its arguments; `name` is a JSON string.
     void begin_slice(const Event& event, const std::string& name);
     template <std::size_t size>
@@ -106,7 +111,7 @@ class TimelineSink : public Sink, public PowerListener {
     std::vector<PowerRow> power_rows_;
     EventQueue queue_;
     std::uint64_t records_ = 0;
-    bool closed_ = false;
+    bool opened_ = false, closed_ = false;
 };
 
 }  // namespace npuvp::trace
