@@ -65,6 +65,7 @@ class MemoryFigures:
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
         start: Cycles from issue to the first request.
+        queue: Transfers that wait in the DMA engine.
         banks: Of a memory that is simulated command by command.
     """
 
@@ -75,6 +76,7 @@ class MemoryFigures:
     reads: int
     burst_bytes: int
     start: int
+    queue: int
     banks: Banks | None = None
 
     def streaming(
@@ -247,6 +249,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
+        queue=core["dma_queue_depth"],
         banks=banks,
     )
 

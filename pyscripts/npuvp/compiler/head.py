@@ -18,10 +18,11 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Layout
 from npuvp.compiler.linear import (
     BLOCK,
-    CHUNKS,
     GROUP,
     PANEL,
-    PANELS,
+    ROW1,
+    ROW2,
+    ROW3,
     W_BLOCK,
     W_PANEL,
     X_BLOCK,
@@ -30,9 +31,8 @@ from npuvp.compiler.linear import (
     Y_PANEL,
     A,
     B,
-    Panels,
-    Weights,
 )
+from npuvp.compiler.products import Panels, RowWork, Weights
 from npuvp.compiler.sampler import Sampler
 from npuvp.compiler.state import State
 
@@ -46,8 +46,8 @@ _LEAST = -1e30
 _MAXIMA = ("maxima", "best", "second")
 """Arrays that begin at `_LEAST`; all others begin at 0."""
 
-# Registers of a row's statistics, beside those of the product.
-WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
+# Registers of a row's statistics; a loop around them may use W_PANEL.
+WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = ROW1, ROW2, ROW3, W_BLOCK, Y_GROUP
 HIDDEN, SAMPLES, SPARE = PANEL, BLOCK, X_BLOCK
 
 
@@ -135,18 +135,13 @@ class Forward(Experts):
         panels = Panels.plan(geometry, "head", spec.hidden, tokens, 0)
 
         def tile() -> None:
-            self.tiles.move(
-                "H_LD_V", x, GLOBAL, layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
-            )
+            self.tiles.load_tile(x, GLOBAL, layout.stored["x"], State.ROW)
             self._norm(x, weight, square)
             self._quantise(x)
             if not layout.stores_logits:
                 self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
                 return
-            self.tiles.product(
-                x, self.logits, weights, panels, lambda columns: self._logits("H_ST_V", columns, 0),
-                width,
-            )  # fmt: skip
+            self.tiles.product(x, self.logits, weights, panels, self._store_logits, width)
             self._end()
             self._through_logits(rows)
             self.meet()
@@ -199,19 +194,40 @@ class Forward(Experts):
 
     # By way of memory: other formats, several cores
 
-    def _logits(self, operation: str, columns: int, row: int) -> None:
-        """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
-        into Vector SRAM: of as many as REMAINING says)."""
+    def _store_logits(self, columns: int) -> RowWork:
+        """A chunk on its way to memory, a group of the tile's rows at a time."""
         asm, stored = self.asm, self.layout.stored["logits"]
-        asm.load(A, State.COLUMN)
-        asm.scaled(A, A, stored.bits)
-        asm.li(B, 3)
-        asm(f"S_SHR_INT {A}, {A}, {B}")
+
+        def store() -> None:
+            self._column_of_logits()
+            asm.load(B, State.GROUP_FIRST)
+            asm.scaled(X_GROUP, B, self.width)
+            asm.add(X_GROUP, X_GROUP, self.logits)
+            asm.scaled(B, B, stored.pitch)
+            asm(f"S_ADD_INT {A}, {A}, {B}")
+            asm.load(B, State.GROUP_ROWS)
+            self.tiles.memory_rows(stored, columns)
+            asm(f"H_ST_V {X_GROUP}, {A}, a3, {B}, 2")
+
+        return RowWork(end=store)
+
+    def _load_logits(self, columns: int, row: int) -> None:
+        """A chunk of stored logits of as many of the tile's rows as REMAINING says, from `row` on."""
+        asm, stored = self.asm, self.layout.stored["logits"]
+        self._column_of_logits()
         asm.add(A, A, row * stored.pitch)
-        asm.load(B, State.TILE_ROWS if operation == "H_ST_V" else State.REMAINING)
+        asm.load(B, State.REMAINING)
         asm.li(X_BLOCK, self.logits)
         self.tiles.memory_rows(stored, columns)
-        asm(f"{operation} {X_BLOCK}, {A}, a3, {B}, 2")
+        asm(f"H_LD_V {X_BLOCK}, {A}, a3, {B}, 2")
+
+    def _column_of_logits(self) -> None:
+        """A <- bytes before COLUMN in a row of stored logits."""
+        asm = self.asm
+        asm.load(A, State.COLUMN)
+        asm.scaled(A, A, self.layout.stored["logits"].bits)
+        asm.li(B, 3)
+        asm(f"S_SHR_INT {A}, {A}, {B}")
 
     def _through_logits(self, rows: int) -> None:
         """The statistics of this core's positions of the tile, over the whole vocabulary."""
@@ -232,14 +248,19 @@ class Forward(Experts):
         asm.store("gp0", State.COLUMN)
 
         def chunk(columns: int) -> None:
-            self._logits("H_LD_V", columns, first)
-            self._statistics(columns)
+            self._load_logits(columns, first)
+            self._first_row(State.OFFSET)
+            self._constants_of_rows()
+            asm.li(X_GROUP, self.logits)
+            asm.load(GROUP, State.REMAINING)
+            with asm.repeat(GROUP):
+                self._statistics_row(columns)
             asm.load(A, State.COLUMN)
             asm.add(A, A, width)
             asm.store(A, State.COLUMN)
 
         if full:
-            with asm.loop(CHUNKS, full):
+            with asm.loop(W_PANEL, full):
                 chunk(width)
         if rest:
             chunk(rest)
@@ -269,7 +290,7 @@ class Forward(Experts):
         if not self.leads:
             return
         asm.li(B, slot)
-        with asm.loop(CHUNKS, layout.cores - 1):
+        with asm.loop(ROW1, layout.cores - 1):
             for index, name in enumerate(names):
                 asm.load(A, State.SPAN)
                 asm.scaled(A, A, samples)
@@ -291,7 +312,7 @@ class Forward(Experts):
             asm.li(GROUP, 1)
             asm.add(Y_GROUP, B, len(names) * array)
             asm.li(X_BLOCK, 0)
-            with asm.loop(PANELS, samples):
+            with asm.loop(ROW2, samples):
                 asm.li(W_BLOCK, self.tokens_at)
                 asm(f"H_LD_INT {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
                 asm.load(A, State.SPAN)
@@ -315,14 +336,29 @@ class Forward(Experts):
 
     # A chunk of the vocabulary
 
-    def _statistics(self, columns: int) -> None:
-        asm, shape, sampler = self.asm, self.layout.shape, self.sampler
-        # Word and batch row of the first row.
-        first, count = State.TILE, State.TILE_ROWS
-        if self.layout.stores_logits:
-            first, count = State.OFFSET, State.REMAINING
+    def _statistics(self, columns: int) -> RowWork:
+        """What becomes of a chunk."""
+        guided = self.sampler.guidance
+
+        def begin() -> None:
+            self._first_row(State.TILE)
+            self.asm.li(X_GROUP, self.logits)
+
+        spare = (SPARE,) if self.sampler.score in ("margin", "entropy") else ()
+        return RowWork(
+            lambda: self._statistics_row(columns),
+            (X_GROUP, WORD, ROW_OF_BATCH, *((HIDDEN,) if guided else ())),
+            begin,
+            self._constants_of_rows,
+            uses=(SPAN, *spare),
+            cycles=24,
+            whole=bool(guided),
+        )
+
+    def _first_row(self, first: State) -> None:
+        """Word and batch row of a row of the call's sampled positions."""
+        asm, shape = self.asm, self.layout.shape
         asm.load(A, first)
-        asm.load(SPAN, State.SPAN)
         asm.li(WORD, 0)
         if shape.batch > 1:
             asm.li(B, shape.batch)
@@ -333,47 +369,60 @@ class Forward(Experts):
             asm.add(WORD, WORD, 1)
             asm(f"C_JUMP {again}")
             asm.label(done)
-            asm(f"MV {ROW_OF_BATCH}, {A}", f"S_MUL_INT {A}, {A}, {SPAN}")
+            asm.load(B, State.SPAN)
+            asm(f"MV {ROW_OF_BATCH}, {A}", f"S_MUL_INT {A}, {A}, {B}")
             asm(f"S_ADD_INT {WORD}, {WORD}, {A}")
         else:
             asm(f"MV {WORD}, {A}")
             asm.li(ROW_OF_BATCH, 0)
-        asm.load(TOKEN, State.COLUMN)
-        if sampler.guidance:
-            asm.li(SAMPLES, shape.samples)
-            self._float("f4", sampler.guidance + 1)
+        if self.sampler.guidance:
             asm.li(HIDDEN, self.logits + shape.samples * self.width)
 
-        def row() -> None:
-            if sampler.guidance:
-                # u + (scale + 1) (c - u), in the rows with the prompt.
-                with asm.skip_if("C_BGEU", ROW_OF_BATCH, SAMPLES):
-                    asm(
-                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
-                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
-                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
-                    )
-                    self._row(columns)
-                asm.add(HIDDEN, HIDDEN, self.width)
-            else:
-                self._row(columns)
-            self._next_row()
+    def _constants_of_rows(self) -> None:
+        asm, sampler = self.asm, self.sampler
+        asm.load(SPAN, State.SPAN)
+        asm.load(TOKEN, State.COLUMN)
+        if sampler.guidance:
+            asm.li(SAMPLES, self.layout.shape.samples)
+            self._float("f4", sampler.guidance + 1)
 
-        self.tiles.for_rows({X_GROUP: self.logits}, row, count)
+    def _statistics_row(self, columns: int) -> None:
+        """The row of logits at X_GROUP, of a chunk; then the next one."""
+        asm, sampler = self.asm, self.sampler
+        if sampler.guidance:
+            # u + (scale + 1) (c - u), in the rows with the prompt.
+            with asm.skip_if("C_BGEU", ROW_OF_BATCH, SAMPLES):
+                asm(
+                    f"V_SUB_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
+                    f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
+                    f"V_ADD_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
+                )
+                self._row(columns)
+            asm.add(HIDDEN, HIDDEN, self.width)
+        else:
+            self._row(columns)
+        self._next_row()
 
     def _next_row(self) -> None:
         """The next row is the same position of the next row of the batch."""
         asm, batch = self.asm, self.layout.shape.batch
+        if self.sampler.guidance:
+            self._count_row()
         if batch == 1:
             asm.add(WORD, WORD, 1)
             return
         asm(f"S_ADD_INT {WORD}, {WORD}, {SPAN}")
-        asm.add(ROW_OF_BATCH, ROW_OF_BATCH, 1)
         asm.li(A, batch)
         with asm.skip_if("C_BNE", ROW_OF_BATCH, A):
             asm.li(ROW_OF_BATCH, 0)
             asm(f"S_MUL_INT {A}, {A}, {SPAN}", f"S_SUB_INT {WORD}, {WORD}, {A}")
             asm.add(WORD, WORD, 1)
+
+    def _count_row(self) -> None:
+        asm = self.asm
+        asm.add(X_GROUP, X_GROUP, self.width)
+        if self.layout.shape.batch > 1:
+            asm.add(ROW_OF_BATCH, ROW_OF_BATCH, 1)
 
     def _get(self, register: str, name: str) -> None:
         self.asm(f"S_LD_FP {register}, {WORD}, {self.words[name]}")
@@ -391,7 +440,8 @@ class Forward(Experts):
             asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
 
     def _row(self, columns: int) -> None:
-        """One row of logits of a chunk, at X_GROUP."""
+        """One row of logits of a chunk, at X_GROUP. What waits for a result stands behind what does
+        not."""
         asm, sampler = self.asm, self.sampler
         if columns < self.width:
             asm.li(A, self.seen)
@@ -407,14 +457,15 @@ class Forward(Experts):
             asm(f"V_RED_MAX f1, {X_GROUP}, 0")
         else:
             asm(f"V_RED_MAX_IDX {INDEX}, {X_GROUP}, {TOKEN}, f1")
-        asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
-        self._put("f1", "maxima")
+        if sampler.score in ("uniform", "margin"):
+            self._keep_maximum()
         if sampler.score == "uniform":
+            self._behind_row()
             return
         if sampler.score == "margin":
             self._second()
         self._get("f2", "sums")
-        asm("S_SUB_FP f3, f3, f1", f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0")
+        asm(f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0", "S_SUB_FP f3, f3, f1")
         if sampler.sharpness != 1:
             self._float("f6", sampler.sharpness)
             asm("S_MUL_FP f3, f3, f6", f"V_MUL_VF {X_GROUP}, {X_GROUP}, f6")
@@ -426,7 +477,19 @@ class Forward(Experts):
             f"V_EXP_V {X_GROUP}, {X_GROUP}, 0",
             f"V_RED_SUM f2, {X_GROUP}",
         )
+        if sampler.score != "margin":
+            self._keep_maximum()
+        self._behind_row()
         self._put("f2", "sums")
+
+    def _keep_maximum(self) -> None:
+        self.asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
+        self._put("f1", "maxima")
+
+    def _behind_row(self) -> None:
+        """Under guidance the row behind is another one's."""
+        if not self.sampler.guidance:
+            self._count_row()
 
     def _choose(self) -> None:
         """The token, where it is not that of the largest logit of which probabilities are made."""
@@ -461,7 +524,7 @@ class Forward(Experts):
         asm.li(A, self.ones)
         asm.li(B, 1)
         asm.li(SPARE, self.spare)
-        self._float("f7", _LEAST, SAMPLES)
+        self._float("f7", _LEAST, INDEX)
         asm(
             f"V_RED_MAX f7, {X_GROUP}, 0",
             "S_MIN_FP f7, f7, f3",
