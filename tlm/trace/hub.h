@@ -11,6 +11,14 @@
 
 namespace npuvp::trace {
 
+/// Bit per Kind that a sink wants, by source.
+struct Wanted {
+    std::vector<std::uint32_t> kinds;
+    bool has(const Event& event) const {
+        return (kinds[event.source] >> static_cast<unsigned>(event.kind)) & 1u;
+    }
+};
+
 /// Receives events. Events of one source and kind arrive in order of `begin`; events of different
 /// sources interleave freely, because cores run ahead of the kernel. After `advance(t)` no event
 /// with begin < t will come any more, so a sink that writes in order of time sorts up to there.
@@ -18,6 +26,11 @@ class Sink {
   public:
     virtual ~Sink() = default;
     virtual void on_event(const Event& event) = 0;
+    /// Those of [first, last) whose kind is wanted from their source.
+    virtual void on_events(const Event* first, const Event* last, const Wanted& wanted) {
+        for (; first != last; ++first)
+            if (wanted.has(*first)) on_event(*first);
+    }
     virtual void advance(Time safe) = 0;
     /// The run ended (normally, by a trap or by a Python exception) at `end`: complete the file.
     virtual void finish(Time end) = 0;
@@ -85,7 +98,7 @@ class Hub {
   private:
     struct Attachment {
         Sink* sink;
-        std::vector<std::uint32_t> kinds;  ///< per source
+        Wanted wanted;
     };
     void dispatch(const Event& event) {
         if (worker_)
@@ -94,6 +107,7 @@ class Hub {
             deliver(event);
     }
     void deliver(const Event& event);
+    void deliver(const Event* first, const Event* last);
     void stop_worker();
 
     std::vector<Source> sources_;

@@ -23,7 +23,7 @@ BF16_BYTES = 2
 #: Instructions between two stages of a product.
 _BETWEEN_STAGES = 36
 #: Instructions around the store of a finished group.
-_GROUP_DONE = 30
+_GROUP_DONE = 42
 #: Instructions from the first transfer of weights to the first product.
 _BEFORE_STAGES = 82
 
@@ -55,6 +55,50 @@ class Call:
     warm: bool
 
 
+@lru_cache(maxsize=4096)
+def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
+    """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
+    its period the last one of an even number of tiles ends."""
+    tile = tile or h.blen
+    instructions = body(h, extra)
+    interval, latency = h.matrix
+    if h.matrix_table:
+        stream, skew = interval, max(0, latency - interval)
+    else:
+        stream, skew = h.blen + interval, 2 * (h.blen - 1) + latency
+    issue_per_product = instructions.cycles / products
+    # Operands of a tile's products follow each other. With one set of accumulators the array
+    # drains before the next tile. With two the next tile follows at once, but the one behind it
+    # waits until this one has left its set; what is left is behind the last tile (`_drain`).
+    period = (products - 1) * max(stream, issue_per_product) + stream
+    drained = period + skew
+    early = 0.0
+    if not h.overlapping_tiles or h.matrix_table:
+        period = drained
+    elif drained / 2 > max(period, h.tile_rows, instructions.cycles):
+        # Two tiles follow each other at once, and then the next two.
+        early = drained - 2 * period
+        period = drained / 2
+    rows = h.tile_rows
+    port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
+    e = h.energy
+    one = Work(
+        cycles=max(period, float(port), instructions.cycles),
+        matrix=float(products * stream),
+        macs=float(products * h.tile_rows * h.blen * h.mlen),
+    )
+    row = e.instructions.vector_row
+    sram = products * (rows * row + tile * e.matrix_row) + rows * row
+    one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.instructions.issue
+    if h.classes.blocking:
+        tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
+        drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
+        one.cycles = products * (stream + skew) + drain + instructions.cycles
+        early = 0.0
+    one.beside(instructions)
+    return one, early
+
+
 @dataclass(frozen=True)
 class Results:
     """What becomes of a chunk of results.
@@ -65,6 +109,7 @@ class Results:
         entry: Instructions around the rows that are worked on at a time.
         about: What the compiler takes for `row_cycles`.
         loads, stores: Transfers.
+        whole: Whether they are worked on behind a chunk only.
     """
 
     work: Work
@@ -73,6 +118,7 @@ class Results:
     about: int
     loads: Work
     stores: Work
+    whole: bool = False
 
 
 @lru_cache(maxsize=65536)
@@ -145,44 +191,12 @@ class Phases:
     ) -> Work:
         """`groups * columns` output tiles of `products` products each, with the instructions of a
         loop over them; a product reads `tile` rows of Matrix SRAM (0: BLEN)."""
-        h = self.hardware
-        tile = tile or h.blen
+        one, early = _output_tile(self.hardware, products, extra, tile)
         number = groups * columns
-        instructions = body(h, extra, number)
-        stream, skew = self._stream
-        issue_per_product = instructions.cycles / number / products
-        # Operands of a tile's products follow each other. With one set of accumulators the array
-        # drains before the next tile, with two behind the last one (`_drain`).
-        drains = not h.overlapping_tiles or h.matrix_table
-        period = (products - 1) * max(stream, issue_per_product) + stream + (skew if drains else 0)
-        rows = h.tile_rows
-        port = h.writeout[0] if h.matrix_table else max(h.writeout[0], rows)
-        e = h.energy
-        one = Work(
-            cycles=max(period, float(port), issue_per_product * products),
-            matrix=float(products * stream),
-            macs=float(products * h.tile_rows * h.blen * h.mlen),
-        )
-        sram = products * (rows * e.vector_row + tile * e.matrix_row) + rows * e.vector_row
-        one.femtojoules = one.macs * e.mac + sram + (products + 1) * e.issue
-        one.instructions = products + 1.0
-        if h.classes.blocking:
-            tree = 0 if h.matrix_table else max(0, (h.mlen // h.blen).bit_length() - 1)
-            drain = h.writeout[1] + (0 if h.matrix_table else tree + rows)
-            one.cycles = products * (stream + skew) + drain + instructions.cycles / number
         total = Work()
         total.add(one, number)
-        total.beside(instructions)
+        total.cycles -= early / (1 + number % 2)
         return total
-
-    @property
-    def _stream(self) -> tuple[int, int]:
-        """Cycles for which the operands of a product stream, and until its sums are there."""
-        h = self.hardware
-        interval, latency = h.matrix
-        if h.matrix_table:
-            return interval, max(0, latency - interval)
-        return h.blen + interval, 2 * (h.blen - 1) + latency
 
     def _drain(self) -> float:
         """Cycles from the last product of a tile to its rows in Vector SRAM."""
@@ -238,17 +252,18 @@ class Phases:
         groups = -(-rows // g.group)
         tiles = panel.rows // g.blen
         # A panel and all groups of rows, without work on results.
-        stage = self._tile_products(panel.blocks * ways, self._tile_text(panel, pitch), 1, tiles)
+        text = self._tile_text(panel, pitch)
+        stage = self._tile_products(panel.blocks * ways, text, 1, tiles)
         if ways > 1:  # as many tiles, of half the products
             one = self._tile_products(panel.blocks, "int", 1, tiles * ways)
             stage.cycles = max(stage.cycles, one.cycles)
-            stage.femtojoules += one.instructions * h.energy.issue / 2
         stage.add(body(h, repeat("int", _BETWEEN_STAGES)))
         piece = body(
             h,
             "im br int br int int im " + repeat("im int im int ctl ", ways) + "im int im im int im",
         )
         piece.add(body(h, "dma int int int ctl", panel.blocks * ways))
+        issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
         panel_bytes = weights.bytes_of(min(inputs, g.mlen))
@@ -270,7 +285,9 @@ class Phases:
             moved -= min(loads.cycles, latency)
         multiplied = 0.0
         for columns, times in chunks:
-            once, again, end = self._chunk_cycles(stage, panel, columns, rows, results)
+            once, again, end = self._chunk_cycles(
+                stage.cycles, issued, panel, columns, rows, results
+            )
             multiplied += once + (times - 1) * again + end
             total.beside(results.work, times)
             total.beside(results.loads, times)
@@ -303,23 +320,34 @@ class Phases:
         return total
 
     def _chunk_cycles(
-        self, stage: Work, panel: Panels, columns: int, rows: int, results: "Results"
+        self,
+        stage: float,
+        issued: float,
+        panel: Panels,
+        columns: int,
+        rows: int,
+        results: Results,
     ) -> tuple[float, float, float]:
-        """Cycles of the first chunk, of one behind others, and what is left to do behind the last."""
+        """Cycles of the first chunk, of one behind others, and what is left to do behind the last; of
+        a stage there are `stage` cycles in which `issued` instructions issue, all without work on
+        results."""
         g, h = self.geometry, self.hardware
         number = -(-columns // panel.rows)
         groups = -(-rows // g.group)
         cost = results.row_cycles
-        plain = number * groups * stage.cycles
+        plain = number * groups * stage
         if h.classes.blocking:
             return plain, plain, 0.0
         if not cost:
             return plain, plain, self._drain()
+        if results.whole:
+            behind = plain + self._drain() + rows * cost
+            return behind, behind, 0.0
         at_once = rows_at_once(g, panel, columns, results.about)
         slices = panel.slices(g)
         hidden = hidden_tiles(g, panel) * panel.ways * max(1, panel.blocks * g.mlen // g.width)
-        issue = stage.instructions / slices
-        window = max(stage.cycles / slices, issue)
+        issue = issued / slices
+        window = max(stage / slices, issue)
         entry = body(h, results.entry).cycles + _GROUP_DONE * at_once / g.group
         waiting = 0.0
         cycles = before = 0.0
@@ -327,7 +355,7 @@ class Phases:
             before = cycles
             for n in range(number):
                 if 0 < n < number - 1:
-                    cycles += groups * stage.cycles
+                    cycles += groups * stage
                     continue
                 for group in range(groups):
                     if n == 0:
@@ -339,7 +367,7 @@ class Phases:
                     new = min(waiting, (slices - (hidden if waiting else 0)) * at_once)
                     turns = -(-new // at_once)
                     extra = max(0.0, entry + at_once * cost + issue - window)
-                    cycles += stage.cycles + turns * extra
+                    cycles += stage + turns * extra
                     waiting -= new
                     if n == number - 1:
                         waiting += min(g.group, rows - group * g.group)
@@ -625,82 +653,3 @@ class Phases:
             tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
             total.add(tile, times)
         return self._fence(total)
-
-    def head(self) -> Work:
-        """Maximum, token and sum of exponentials over the vocabulary."""
-        spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
-        rows_in_all = call.span * call.batch
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(1, BF16_BYTES * g.width))
-        total.add(body(h, "fm fm im int int br", call.span * call.samples))
-        total.add(body(h, repeat("int", 40)))
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        pitch = most * g.width
-        done = 0
-        for rows, times in self._tiles(most, rows_in_all):
-            tile = self._normalised(rows, spec.hidden, pitch)
-            # Lanes behind a vocabulary of less than a row are masked.
-            masked = "int int vsel4. " if spec.vocab < g.width else ""
-            text = (
-                masked
-                + "im fm fp vmaxi1. fm vadd2. fp fexp fp vexp2. vsum1. im fm int int fm. int"
-                + (" int br" if call.batch > 1 else "")
-            )
-            results = self._results(text, 4, 24, rows, Work())
-            # The tile's first row is divided by the batch, by subtraction, for every chunk.
-            before = done + rows * (times - 1) / 2
-            if call.batch > 1:
-                divide = body(h, "br int int br", before / call.batch)
-                results.work.add(divide)
-            done += rows * times
-            weights = self.layout.stored["head"]
-            product = self._product(rows, weights, spec.vocab, "head", pitch, results)
-            if call.batch > 1:
-                product.cycles += divide.cycles * -(-spec.vocab // g.width)
-            tile.add(product)
-            total.add(tile, times)
-        total.add(body(h, "fm freci. fm. int int br", call.span * call.samples))
-        return total
-
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        fj = h.energy.issue + h.energy.once[timing] + h.energy.element[timing] * elements
-        return Work(cycles, fj, 1.0, cycles)
-
-    def sampling(self) -> Work:
-        """What is committed, per row of the batch, and the record of the call."""
-        call, h = self.call, self.hardware
-        pieces = 1 if call.batch == 1 else call.span
-        row = self._load(pieces, 4 * call.span / pieces, 4 * call.batch)
-        row.add(body(h, repeat("int", 50) + " im im im im im br br br br"))
-        row.add(self._elements("vector_compare", call.span))
-        row.add(self._elements("vector_topk", call.span))
-        row.add(self._elements("vector_select_int", call.span))
-        row.add(self._elements("vector_compare", call.block))
-        row.add(self._elements("vector_count", -(-call.block // h.vlen)))
-        row.add(self._store(pieces, 4 * call.span / pieces, 4 * call.batch))
-        row.add(self._store(1, BF16_BYTES * call.span))
-        total = Work()
-        total.add(row, call.samples)
-        total.add(body(h, repeat("im int", 16) + repeat(" int", 16)))
-        total.add(self._load(1, 4 * call.batch * call.length))
-        total.add(self._store(1, 4 * call.batch * call.length))
-        return self._fence(total)
-
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
-        call, h = self.call, self.hardware
-        total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
-        if call.pieces:
-            count = call.earlier * call.samples
-            pieces = 1 if call.batch == call.samples else call.earlier
-            piece = self._load(pieces, 4 * count / pieces, 4 * call.batch)
-            piece.add(self._elements("vector_compare", count))
-            piece.add(self._elements("vector_count", -(-count // h.vlen)))
-            piece.add(body(h, repeat("int", 14)))
-            total.add(piece, call.pieces)
-        return total

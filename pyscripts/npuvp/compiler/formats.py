@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from npuvp.baos import CacheFormat
 from npuvp.compiler.errors import CompileError
 from npuvp.golden.dma import FORMATS
-from npuvp.golden.mx import mx_element_bytes, mx_scale_bytes, mx_traits
+from npuvp.golden.mx import mx_scale_bytes, mx_traits
 
 __all__ = ["ELEMENTS", "Formats", "Stored"]
 
@@ -129,12 +130,12 @@ class Stored:
     piece: int = 0
     rows: int = 0
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Of an element."""
         return mx_traits(self.element).element_bits
 
-    @property
+    @cached_property
     def scaled(self) -> bool:
         """Whether there are scales."""
         return mx_traits(self.element).scaled
@@ -144,7 +145,7 @@ class Stored:
         """Bytes of elements that share a scale byte; 1 without scales."""
         return self.bits * self.block // 8 if self.scaled else 1
 
-    @property
+    @cached_property
     def pitch(self) -> int:
         """Bytes from row to row, scales not counted."""
         return self.bytes_of(self.piece or self.columns)
@@ -171,7 +172,7 @@ class Stored:
 
     def bytes_of(self, columns: int) -> int:
         """Bytes of elements of a part of a row."""
-        return mx_element_bytes(self.element, columns)
+        return (columns * self.bits + 7) // 8
 
     def scale_bytes(self, rows: int) -> int:
         """Bytes of all scales of so many rows."""

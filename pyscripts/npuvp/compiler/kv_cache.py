@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from npuvp.baos import TINY
+from npuvp.baos import TINY, CacheFormat, headroom
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
@@ -275,7 +275,7 @@ class KeysAndValues(Projections):
                 if begin:
                     asm.li(b, largest)
                     asm(f"V_MAX_VV {b}, {b}, {a}")
-            self._factors(layout.cache(role).factors, largest, factor, inverse, other, mask, ones)
+            self._factors(layout.cache(role), largest, factor, inverse, other, mask, ones)
             for name, place in (("factors", factor), ("inverse", inverse)):
                 table = layout.stored[f"{role}.{name}"]
                 asm.add(address, offset, table.offset)
@@ -311,7 +311,7 @@ class KeysAndValues(Projections):
 
     def _factors(
         self,
-        rounding: str,
+        format: CacheFormat,
         largest: int,
         factor: int,
         inverse: int,
@@ -325,7 +325,7 @@ class KeysAndValues(Projections):
         for register, place in ((m, largest), (f, factor), (twice, other), (chosen, mask)):
             asm.li(register, place)
         asm.li(one, ones)
-        if rounding == "pow2":
+        if format.rounding == "pow2":
             asm(
                 f"V_POW2_V {f}, {m}",
                 f"V_ADD_VV {twice}, {f}, {f}",
@@ -335,9 +335,14 @@ class KeysAndValues(Projections):
                 f"V_SELECT_VVM {f}, {one}, {f}, {chosen}",
             )
         else:
+            wide = m
+            if (stretch := headroom(format.element)) != 1:
+                self._float("f3", stretch)
+                asm(f"V_MUL_VF {f}, {m}, f3")
+                wide = f
             asm(
                 f"V_CMP_VF {chosen}, {m}, f2, lt",
-                f"V_SELECT_VVM {f}, {one}, {m}, {chosen}",
+                f"V_SELECT_VVM {f}, {one}, {wide}, {chosen}",
             )
         asm.li(chosen, inverse)
         asm(f"V_RECI_V {chosen}, {f}, 0")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,11 @@ __all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape", "heads_together
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 _ALIGN = 64
+_ALIKE = (
+    "vlen", "mlen", "blen", "matrix_rows", "vector_sram_bytes", "matrix_sram_bytes",
+    "int_sram_words", "fp_sram_words", "vector_format", "matrix_format", "fp_format",
+)  # fmt: skip
+"""Parameters that the programs of all cores are made for."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,12 @@ class Geometry:
     hbm_bytes: int
 
     @classmethod
-    def of(cls, description: dict[str, object]) -> "Geometry":
-        """The geometry of the first core of a platform's description.
+    def of(cls, description: dict[str, object], count: int = 1) -> "Geometry":
+        """The geometry of the first cores of a platform's description.
+
+        Args:
+            description: `Platform.description()`.
+            count: How many cores share the work.
 
         Raises:
             CompileError: What the compiler does not support.
@@ -58,7 +68,13 @@ class Geometry:
         assert isinstance(cores, list)
         assert isinstance(memories, list)
         p = cores[0]["parameters"]
-        faults = []
+        faults = [
+            f"{other['name']}.{name}: {other['parameters'][name]}, allowed: {p[name]}, as "
+            f"{cores[0]['name']} has (cores that share a generation are alike)"
+            for other in cores[1:count]
+            for name in _ALIKE
+            if other["parameters"][name] != p[name]
+        ]
         if p["vlen"] % p["mlen"]:
             faults.append(f"core.mlen: {p['mlen']}, allowed: a divisor of vlen = {p['vlen']}")
         for name in ("vector_format", "matrix_format"):
@@ -201,6 +217,7 @@ class Layout:
         formats: Of classes of tensors.
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
+        restricted: Whether logits are gone through more than once, to find out which tokens remain.
         regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
         stored: Matrices and tables of numbers by name; those of a layer from its base, all others
@@ -218,6 +235,7 @@ class Layout:
     formats: Formats = field(default_factory=Formats)
     kv_format: str = "bf16"
     cores: int = 1
+    restricted: bool = False
     regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -367,12 +385,12 @@ class Layout:
         element = ELEMENTS[formats.activations]
         return Stored("activations", 0, columns, element, formats.block, scales=elements)
 
-    @property
+    @cached_property
     def quantised_cache(self) -> bool:
         """Whether keys or values are in an MX format."""
         return self.cache("keys").quantised or self.cache("values").quantised
 
-    @property
+    @cached_property
     def smoothed_cache(self) -> bool:
         """Whether BAOS normalises them."""
         return self.cache("keys").smoothed
@@ -438,7 +456,7 @@ class Layout:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
 
-    @property
+    @cached_property
     def heads_together(self) -> int:
         """Heads whose keys and values are moved as one row."""
         return heads_together(self.spec, self.geometry, self.shape.batch, self.cores)
@@ -451,7 +469,7 @@ class Layout:
     @property
     def stores_logits(self) -> bool:
         """Whether logits go through memory on their way to sampling."""
-        return self.cores > 1 or self.formats.logits != "bf16"
+        return self.cores > 1 or self.formats.logits != "bf16" or self.restricted
 
     @property
     def logits(self) -> Stored:
@@ -483,7 +501,7 @@ class Layout:
     @property
     def head_rows(self) -> int:
         """Rows of Vector SRAM that the head takes beside tiles and the weights of the norm."""
-        return 5 + len(self.edited)
+        return 5 + len(self.edited) + 2 * int(self.restricted)
 
     @property
     def statistics_bytes(self) -> int:

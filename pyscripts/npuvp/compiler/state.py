@@ -62,6 +62,8 @@ class State(IntEnum):
     """Block diffusion: position from which the block is searched for the end token."""
     LIMIT = 38
     """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
+    BIT = 39
+    """top_p and top_k: the bit of all levels that is being found."""
     CHUNKS = 40
     """Chunks of columns of a product that are left, and so on down to groups of rows."""
     PANELS = 41

@@ -70,8 +70,6 @@ def test_phases_hold_every_operation_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"revision": "dream", "top_p": 0.9, "temperature": 1.0}, "top_p: 0.9"),
-        ({"revision": "dream", "top_k": 5}, "top_k: 5"),
         ({"kv_format": "mxint8", "cache": "none"}, "keys in mxint8 with cache 'none'"),
     ],
 )
