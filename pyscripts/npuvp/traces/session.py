@@ -27,7 +27,6 @@ _VERBOSE = {
     "unit": {"active", "pc"},
     "memory": {"outstanding", "command", "command_name", "bank", "row"},
     "link": {"network"},
-    "sram": {"busy", "write", "row"},
 }
 #: Types whose sources get a power column of their own; the others share that of their top level.
 _OWN_COLUMN = {"core", "unit", "dma", "sram"}
