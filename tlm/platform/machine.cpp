@@ -302,12 +302,14 @@ Outcome Machine::run() {
     run_ = &run;
     running_ = cores_.size();
     hub_.start_worker();
+    host_->launch(0);
     for (auto& c : cores_) c->start();
     const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
     end_ps_ = std::max<std::uint64_t>(end_ps_,
                                       trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
     for (auto& m : memories_) m->finish(end_ps_);
+    if (!trapped_ && running_ == 0) host_->done(end_ps_);
     hub_.finish(end_ps_);
     run_ = nullptr;
     for (auto& f : foreign_)
