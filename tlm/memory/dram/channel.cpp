@@ -90,7 +90,7 @@ inline bool Channel::read_hit(int pc, int bank, Tick t, std::vector<Completion>&
     ++counts_.reads;
     counts_.row_hits += !entry.counted;
     counts_.bytes_read += entry.bytes;
-    completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+    completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
     state.column = align(t + table_.column_gap);
@@ -233,7 +233,7 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
         if (close) timing_.close_after_read(pc, bank, t);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
-        completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+        completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
     } else {
         record(t, close ? Command::write_precharge : Command::write, pc, bank, row);
         timing_.write(pc, bank, t, close);

@@ -55,7 +55,7 @@ bool DramBackend::send(const Request& request) {
     if (accepted == Channel::Accepted::no) return false;
     channel.taken(tick_);
     if (accepted == Channel::Accepted::forwarded)
-        decided_.push_back({request.tag, clock_.time(tick_ + 1)});
+        decided_.push_back({request.tag, clock_.time(tick_ + 1), 0});
     if (channel.next() != next_[number] || wake_[number] == kNeverTick) note(number);
     return true;
 }
@@ -80,7 +80,7 @@ Sent DramBackend::send_run(const Request& first, std::uint64_t end, std::uint32_
         const Channel::Accepted accepted = channel.take(walk.where(), access, tick_);
         if (accepted == Channel::Accepted::no) break;
         if (accepted == Channel::Accepted::forwarded)
-            decided_.push_back({first.tag, clock_.time(tick_ + 1)});
+            decided_.push_back({first.tag, clock_.time(tick_ + 1), 0});
         ++sent.accepted;
     }
     if (sent.accepted > 0) {
