@@ -351,8 +351,8 @@ class Core : public sc_core::sc_module {
     std::uint16_t core_source_;
     std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
     std::uint16_t sram_source_;
-    bool traced_ = false;
-    bool results_ = false;  ///< a sink wants what instructions write
+    trace::Flag traced_;
+    trace::Flag results_;  ///< a sink wants what instructions write
     struct Change {
         trace::Place place;
         std::uint64_t first, count;
