@@ -37,6 +37,7 @@ where `attend` is that of BF16 caches, its output rounded to BF16 before the las
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -85,8 +86,9 @@ class CacheFormat:
     smoothed: bool = False
     factors: Factors | None = None
 
-    @classmethod
-    def parse(cls, kv_format: str) -> "CacheFormat":
+    @staticmethod
+    @cache
+    def parse(kv_format: str) -> "CacheFormat":
         """From ``bf16``, ``mxint4``, ``baos-mxint4``, ``baos-mxint4-pow2``, ``baos-mxfp4-bf16``, ...
 
         Raises:
@@ -104,7 +106,7 @@ class CacheFormat:
             smoothed and name == "bf16"
         ):
             raise ValueError(f"kv_format {kv_format!r}: not a format of a cache")
-        return cls(element, smoothed, rounding)
+        return CacheFormat(element, smoothed, rounding)
 
     @property
     def rounding(self) -> Factors:
