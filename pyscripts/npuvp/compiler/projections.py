@@ -62,7 +62,7 @@ class Projections(Emitter):
         self.tiles.memory_rows(self.layout.stored["q_norm"], width)
         asm(f"H_LD_V {X_BLOCK}, {A}, {LAYER}, {B}, 1")
         asm.csr("head_len", spec.head_dim)
-        self._float("f3", 1.0 / spec.head_dim)
+        self._float("f3", 1.0 / spec.head_channels)
         self._float("f4", spec.norm_eps)
         asm.li(Y_PANEL, at + width)
 
