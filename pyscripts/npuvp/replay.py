@@ -26,6 +26,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
+from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.layout import Geometry, Shape
 from npuvp.compiler.state import PHASES, State
 from npuvp.firmware import Firmware, Tensor
@@ -422,8 +423,9 @@ def time_generation(
     """
     begin = time.perf_counter()
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
-    spec = checkpoint.spec
     description = platform.description()
+    checkpoint = with_filled_heads(checkpoint, description["cores"][0]["parameters"]["mlen"])
+    spec = checkpoint.spec
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(len(description["cores"]), cores)
