@@ -62,4 +62,6 @@ class State(IntEnum):
     """Block diffusion: position from which the block is searched for the end token."""
     LIMIT = 38
     """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
-    FREE = 40
+    ATTENTION = 40
+    """Units of attention that are under way, and what comes next."""
+    FREE = 173

@@ -84,9 +84,12 @@ def test_unsupported_plans_are_named(changes: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("core", "message"),
     [
-        ({"matrix_sram_bytes": 2 * 64 * 64}, "weights q .64, 64."),
-        ({"vector_sram_bytes": 64 * 64 * 2}, "phase qkv: 5 rows per token"),
-        ({"int_sram_words": 48}, r"INT SRAM has 48 words(.|\n)*room for 1 x 3"),
+        ({"matrix_sram_bytes": 2 * 64 * 64}, "a tile of 16 keys takes 2 tiles of Matrix SRAM"),
+        (
+            {"vector_sram_bytes": 64 * 64 * 2},
+            "136 rows of Vector SRAM (.|\n)*which have 16, 64 and",
+        ),
+        ({"int_sram_words": 181}, r"INT SRAM has 181 words(.|\n)*room for 1 x 3"),
         ({"fp_sram_words": 8}, "sampling state of 1 x 8 positions"),
         ({"vector_format": "fp32", "vector_sram_bytes": "8MiB"}, "core.vector_format: fp32"),
     ],
