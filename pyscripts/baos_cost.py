@@ -19,7 +19,7 @@ parser.add_argument("--batch", type=int, default=4)
 parser.add_argument("--prompt-length", type=int, default=480)
 parser.add_argument("--block-length", type=int, default=32)
 parser.add_argument("--weights", default="mxint4", help="format of the weights")
-parser.add_argument("--schemes", default="bf16,mxint8,mxint4,baos-mxint4,baos-mxint4-bf16")
+parser.add_argument("--schemes", default="bf16,mxint8,mxint4,baos-mxint4,baos-mxint4-pow2")
 options = parser.parse_args()
 
 platform = vp.Platform.load(options.platform)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from npuvp.compiler import CompileError
 from npuvp.compiler import compile_model as compile
+from npuvp.compiler.host_driven import HostDriven
 from npuvp.compiler.runtime import generate
 from npuvp.components import Target
 from npuvp.energy import full_activity_power
@@ -29,6 +30,7 @@ __all__ = [
     "Firmware",
     "FirmwareError",
     "GenerationPlan",
+    "HostDriven",
     "InputError",
     "MemoryStream",
     "Platform",

@@ -11,9 +11,13 @@ refine passes fold the factors into Q and into the output. What no public text s
 
 * Factors belong to (layer, row of the batch, KV head, channel): the largest magnitude over *all*
   positions of the canvas, prompt and padding included, in the warm pass. K is taken after RoPE.
-* ``pow2`` (default): rounded up to a power of two by its exponent, so that normalising and folding
-  are exact; ``bf16``: the maximum itself, which costs a rounding where it divides and where it
-  multiplies.
+* ``pow2``: rounded up to a power of two by its exponent, so that normalising and folding are exact;
+  ``bf16``: the maximum itself, which costs a rounding where it divides and where it multiplies. For
+  integer elements the maximum is stretched by `headroom` (8/7 for MXINT4) first: MX takes its scale
+  from the exponent alone, so a magnitude of exactly 1 would be kept with half the levels, and one
+  just below would saturate; 7/8 is the largest that an integer of four bits holds.
+* Without a choice (`DEFAULT_ROUNDING`) integer elements get ``bf16``, floating-point elements
+  ``pow2``: what was measured best (docs/baos.md).
 * A channel whose maximum is below 2^-100 (zero included) has the factor 1.
 * MX blocks run along the channels of one head and one token, of K and of V: 32 channels, or the head
   if it is shorter.
@@ -33,7 +37,8 @@ where `attend` is that of BF16 caches, its output rounded to BF16 before the las
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import cache
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,12 +47,14 @@ from npuvp.golden.formats import bf16_to_float, float_to_bf16
 from npuvp.golden.mx import mx_decode_row, mx_encode_row, mx_traits
 
 __all__ = [
+    "DEFAULT_ROUNDING",
     "TINY",
     "CacheFormat",
     "Factors",
     "cached",
     "factors",
     "fold",
+    "headroom",
     "kv_block",
     "normalise",
     "round_trip",
@@ -61,6 +68,9 @@ TINY = 2.0**-100
 
 _ELEMENTS = {"mxfp4": "mxfp4_e2m1"}
 
+DEFAULT_ROUNDING: dict[str, Factors] = {"ocp_int": "bf16", "ocp_float": "pow2"}
+"""How factors are rounded where a name does not say, by kind of element."""
+
 
 @dataclass(frozen=True)
 class CacheFormat:
@@ -69,32 +79,39 @@ class CacheFormat:
     Attributes:
         element: MX format of the cache, or "bf16".
         smoothed: Whether BAOS normalises what is quantised.
-        factors: How its factors are rounded.
+        factors: How its factors are rounded; None: as suits the element.
     """
 
     element: str
     smoothed: bool = False
-    factors: Factors = "pow2"
+    factors: Factors | None = None
 
-    @classmethod
-    def parse(cls, kv_format: str) -> "CacheFormat":
-        """From ``bf16``, ``mxint4``, ``baos-mxint4``, ``baos-mxint4-bf16`` (BF16 factors), ...
+    @staticmethod
+    @cache
+    def parse(kv_format: str) -> "CacheFormat":
+        """From ``bf16``, ``mxint4``, ``baos-mxint4``, ``baos-mxint4-pow2``, ``baos-mxfp4-bf16``, ...
 
         Raises:
             ValueError: No such format.
         """
         name = kv_format.removeprefix("baos-")
         smoothed = name != kv_format
-        rounding = "pow2"
-        if smoothed and name.endswith("-bf16"):
-            name, rounding = name.removesuffix("-bf16"), "bf16"
+        rounding: Factors | None = None
+        for known in get_args(Factors):
+            if smoothed and name.endswith(f"-{known}"):
+                name, rounding = name.removesuffix(f"-{known}"), known
         element = _ELEMENTS.get(name, name)
         traits = mx_traits(element)
         if (element != "bf16" and not traits.name.startswith("mx")) or (
             smoothed and name == "bf16"
         ):
             raise ValueError(f"kv_format {kv_format!r}: not a format of a cache")
-        return cls(element, smoothed, cast(Factors, rounding))
+        return CacheFormat(element, smoothed, rounding)
+
+    @property
+    def rounding(self) -> Factors:
+        """How factors are rounded."""
+        return self.factors or DEFAULT_ROUNDING[mx_traits(self.element).kind]
 
     @property
     def quantised(self) -> bool:
@@ -118,21 +135,35 @@ def _bf16(x: ArrayLike) -> Floats:
     return bf16_to_float(float_to_bf16(np.asarray(x, np.float32)))
 
 
-def factors(x: ArrayLike, rounding: Factors = "pow2") -> Floats:
+def headroom(element: str) -> float:
+    """How much larger than a channel's maximum its BF16 factor is: a BF16 number.
+
+    The next power of two over the largest element for integers (MXINT4: 8/7), so that the maximum
+    becomes the largest element. For floating-point elements 1: their steps at the top are as wide as
+    what would be won, and no such number was measured better in all models.
+    """
+    traits = mx_traits(element)
+    if traits.kind != "ocp_int":
+        return 1.0
+    return float(_bf16(2.0 ** (traits.emax + 1) / traits.max))
+
+
+def factors(x: ArrayLike, format: CacheFormat) -> Floats:
     """Factors of the warm pass.
 
     Args:
         x: K after RoPE, or V, BF16 values, shape (..., L, channels), all positions of the canvas.
-        rounding: ``pow2`` or ``bf16``.
+        format: Of the cache.
 
     Returns:
         BF16 values, shape (..., channels).
     """
     largest: Floats = np.abs(np.asarray(x, np.float32)).max(axis=-2)
-    factor = largest
-    if rounding == "pow2":
+    if format.rounding == "pow2":
         mantissa, exponent = np.frexp(largest)  # in [0.5, 1)
         factor = np.ldexp(np.float32(1), exponent - (mantissa == 0.5)).astype(np.float32)
+    else:
+        factor = _bf16(largest * np.float32(headroom(format.element)))
     return np.where(largest < np.float32(TINY), np.float32(1), factor)
 
 

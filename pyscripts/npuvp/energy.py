@@ -54,6 +54,7 @@ _COEFFICIENTS = {
     "lane_exp": "pJ",
     "lane_reciprocal": "pJ",
     "lane_log": "pJ",
+    "lane_silu": "pJ",
     "lane_compare": "pJ",
     "lane_select": "pJ",
     "lane_count": "pJ",
@@ -204,6 +205,9 @@ class EnergyTable:
     timing_classes: Mapping[str, Mapping[str, str]]
     memories: Mapping[str, Mapping[str, Coefficient]] = field(repr=False)
     supply: float = 0.0
+    _cores: dict[tuple[Any, ...], "CoreEnergy"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def at(self, voltage: float) -> "EnergyTable":
         """The same table for another supply of the logic.
@@ -284,7 +288,12 @@ class EnergyTable:
         Raises:
             EnergyError: A missing or impossible parameter.
         """
-        s = _CoreSettings(settings)
+        key = (*(settings.get(name) for name in _CORE_SETTINGS), clock_hz, clock_gating)
+        if key not in self._cores:
+            self._cores[key] = self._core(_CoreSettings(settings), clock_hz, clock_gating)
+        return self._cores[key]
+
+    def _core(self, s: "_CoreSettings", clock_hz: float, clock_gating: bool) -> "CoreEnergy":
         lanes, log_lanes = s.vlen, s.vlen.bit_length() - 1
         scale = {
             "once": (1, 0),
@@ -406,27 +415,31 @@ _ARRAY_OF = {
 }
 
 
+_WIDTHS = ("vlen", "mlen", "blen", "matrix_rows")
+_SIZES = (
+    "imem_words",
+    "vector_sram_bytes",
+    "matrix_sram_bytes",
+    "fp_sram_words",
+    "int_sram_words",
+)
+_FORMATS = ("vector_format", "matrix_format", "fp_format")
+_CORE_SETTINGS = (*_WIDTHS, *_SIZES, *_FORMATS, "weight_format")
+
+
 class _CoreSettings:
     """The parameters of a core that energy depends on, checked together."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         faults = []
-        widths = ("vlen", "mlen", "blen", "matrix_rows")
-        sizes = (
-            "imem_words",
-            "vector_sram_bytes",
-            "matrix_sram_bytes",
-            "fp_sram_words",
-            "int_sram_words",
-        )
-        for name in widths + sizes:
+        for name in _WIDTHS + _SIZES:
             value = settings.get(name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 faults.append(f"core.{name} = {value!r}: a positive integer is needed")
-            elif name in widths and value & (value - 1):
+            elif name in _WIDTHS and value & (value - 1):
                 faults.append(f"core.{name} = {value}: a power of two is needed")
             setattr(self, name, value)
-        for name in ("vector_format", "matrix_format", "fp_format"):
+        for name in _FORMATS:
             value = settings.get(name)
             if value not in _FORMAT_BYTES:
                 faults.append(f"core.{name} = {value!r}: one of {', '.join(_FORMAT_BYTES)} needed")

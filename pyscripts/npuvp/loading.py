@@ -19,6 +19,50 @@ _SLOTS = {"vector": 1, "matrix": 2, "fp": 3, "int": 4}
 _BYTES = {"bf16": 2, "fp32": 4}
 
 
+def place_of(description: Mapping[str, Any], space: str) -> tuple[int, int, str, int]:
+    """Where a space of a platform lies.
+
+    Args:
+        description: `Platform.description()`.
+        space: "hbm", or "core0.vector", "core0.matrix", "core0.fp", "core0.int" and so on.
+
+    Returns:
+        Base address, bytes per address unit, storage format and size in units.
+
+    Raises:
+        InputError: The platform has no such space.
+    """
+    if space == "hbm":
+        memories = description["hbms"]
+        if not memories:
+            raise InputError("this platform has no memory")
+        return memories[0]["parameters"]["base"], 1, "", memories[0]["parameters"]["size"]
+    name, _, sram = space.partition(".")
+    if sram not in _SLOTS:
+        choices = ", ".join(f"{name}.{s}" for s in _SLOTS)
+        raise InputError(f"no space {space!r} (spaces: hbm, {choices})")
+    core = next((core for core in description["cores"] if core["name"] == name), None)
+    if core is None:
+        names = ", ".join(core["name"] for core in description["cores"])
+        raise InputError(f"no core {name!r} on this platform (cores: {names})")
+    p = core["parameters"]
+    window = description["platform"]["core_window"]
+    storage = {
+        "vector": p["vector_format"],
+        "matrix": p["matrix_format"],
+        "fp": p["fp_format"],
+        "int": "raw32",
+    }[sram]
+    unit = _BYTES.get(storage, 4)
+    size = {
+        "vector": p["vector_sram_bytes"] // unit,
+        "matrix": p["matrix_sram_bytes"] // unit,
+        "fp": p["fp_sram_words"],
+        "int": p["int_sram_words"],
+    }[sram]
+    return core["base"] + _SLOTS[sram] * (window // 8), unit, storage, size
+
+
 class LoadedMachine(ABC):
     """A machine that holds a firmware.
 
@@ -52,46 +96,13 @@ class LoadedMachine(ABC):
 
     # Memories by name
 
-    def _core(self, name: str) -> dict[str, Any]:
-        for core in self.description["cores"]:
-            if core["name"] == name:
-                found: dict[str, Any] = core
-                return found
-        names = ", ".join(core["name"] for core in self.description["cores"])
-        raise InputError(f"no core {name!r} on this platform (cores: {names})")
-
     def place(self, space: str) -> tuple[int, int, str, int]:
         """Base address, bytes per address unit, storage format and size in units of a space.
 
         Raises:
             InputError: The platform has no such space.
         """
-        if space == "hbm":
-            memories = self.description["hbms"]
-            if not memories:
-                raise InputError("this platform has no memory")
-            return memories[0]["parameters"]["base"], 1, "", memories[0]["parameters"]["size"]
-        name, _, sram = space.partition(".")
-        if sram not in _SLOTS:
-            choices = ", ".join(f"{name}.{s}" for s in _SLOTS)
-            raise InputError(f"no space {space!r} (spaces: hbm, {choices})")
-        core = self._core(name)
-        p = core["parameters"]
-        window = self.description["platform"]["core_window"]
-        storage = {
-            "vector": p["vector_format"],
-            "matrix": p["matrix_format"],
-            "fp": p["fp_format"],
-            "int": "raw32",
-        }[sram]
-        unit = _BYTES.get(storage, 4)
-        size = {
-            "vector": p["vector_sram_bytes"] // unit,
-            "matrix": p["matrix_sram_bytes"] // unit,
-            "fp": p["fp_sram_words"],
-            "int": p["int_sram_words"],
-        }[sram]
-        return core["base"] + _SLOTS[sram] * (window // 8), unit, storage, size
+        return place_of(self.description, space)
 
     def read_bytes(self, space: str, offset: int, count: int) -> NDArray[np.uint8]:
         """Bytes of a space from a byte offset on, without time passing."""

@@ -1,6 +1,5 @@
 """Platform parameters: the declaration in `parameters.yaml`, and checking values against it."""
 
-import copy
 import difflib
 import functools
 import math
@@ -375,6 +374,15 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return "unknown key; known are " + ", ".join(names)
 
 
+def _defaults(component: str) -> dict[str, Any]:
+    """Values of every declared parameter, which the caller may change."""
+    parameters = declaration().components[component].parameters
+    return {
+        name: p.default if p.table is None else {c: dict(row) for c, row in p.default.items()}
+        for name, p in parameters.items()
+    }
+
+
 def check_settings(component: str, settings: Settings, faults: list[Fault]) -> Values:
     """Checks what was given for one component against the declaration.
 
@@ -384,8 +392,7 @@ def check_settings(component: str, settings: Settings, faults: list[Fault]) -> V
         faults: receives what is wrong.
     """
     parameters = declaration().components[component].parameters
-    defaults = {name: copy.deepcopy(p.default) for name, p in parameters.items()}
-    result = Values(defaults, entries=dict(settings))
+    result = Values(_defaults(component), entries=dict(settings))
     for name, entry in settings.items():
         parameter = parameters.get(name)
         if parameter is None:

@@ -33,7 +33,11 @@ CACHES: tuple[Cache, ...] = ("none", "prefix", "dual", "block")
 REVISIONS = tuple(_CACHES)
 _PLAIN_KV = ("bf16", "mxint8", "mxfp8_e4m3", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp4", "mxint4")
 _SMOOTHED_KV = tuple(f"baos-{name}" for name in _PLAIN_KV if name != "bf16")
-KV_FORMATS = (*_PLAIN_KV, *_SMOOTHED_KV, *(f"{name}-bf16" for name in _SMOOTHED_KV))
+KV_FORMATS = (
+    *_PLAIN_KV,
+    *_SMOOTHED_KV,
+    *(f"{name}-{rounding}" for name in _SMOOTHED_KV for rounding in ("pow2", "bf16")),
+)
 ALGORITHMS = ("origin", "maskgit_plus", "topk_margin", "entropy", "confidence_threshold")
 _DREAM_BLOCKS = ("entropy", "confidence_threshold")
 
@@ -87,8 +91,8 @@ class GenerationPlan:
         cfg_scale: Weight w of classifier-free guidance: u + (w + 1) (c - u); 0: none.
         remasking: What positions are ranked by: ``low_confidence`` or ``random``.
         seed: Of all random draws, 0..2^64 - 1.
-        kv_format: Format of cached keys and values; ``baos-mxint4`` etc. smoothed by factors that
-            are powers of two, ``baos-mxint4-bf16`` etc. by factors in BF16 (`npuvp.baos`).
+        kv_format: Format of cached keys and values; ``baos-mxint4`` etc. smoothed by factors
+            (`npuvp.baos`), which are powers of two with ``-pow2`` behind, BF16 with ``-bf16``.
         revision: See above.
         algorithm: Dream's: ``origin``, ``maskgit_plus``, ``topk_margin``, ``entropy`` or
             ``confidence_threshold``, with a cache one of the last two. None: ``origin``; with a

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ _INTEGER_TAG = "tag:yaml.org,2002:int"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
+@lru_cache(maxsize=4096)
+def _scalar(tag: str, text: str) -> Any:
     # YAML 1.1 reads 1:30 as the sexagesimal 90.
-    if node.tag == _INTEGER_TAG and ":" in node.value:
-        return node.value
-    return yaml.SafeLoader("").construct_object(node)
+    if tag == _INTEGER_TAG and ":" in text:
+        return text
+    return yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, text))
 
 
 def _entry(node: yaml.Node, file: str, key: str, faults: list[Fault]) -> Entry:
@@ -44,7 +46,7 @@ def _entry(node: yaml.Node, file: str, key: str, faults: list[Fault]) -> Entry:
     else:
         assert isinstance(node, yaml.ScalarNode)
         try:
-            value = _scalar(node)
+            value = _scalar(node.tag, node.value)
         except (yaml.YAMLError, ValueError):
             value = node.value
     return Entry(value, place, key)
@@ -57,10 +59,18 @@ def read_file(path: Path, faults: list[Fault]) -> Settings:
         OSError: the file cannot be read.
         PlatformError: it is no YAML mapping; nothing more can be said of it.
     """
-    file = str(path)
+    tree, found = _tree(str(path), path.read_bytes())
+    faults += found
+    return dict(tree)
+
+
+@lru_cache(maxsize=64)
+def _tree(file: str, text: bytes) -> tuple[Settings, tuple[Fault, ...]]:
+    """What a file of that name and content says. Sweeps read one file thousands of times."""
     place, message = file, "must be a mapping of parameters"
+    faults: list[Fault] = []
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
     except UnicodeDecodeError as error:
         root, message = None, f"is no UTF-8 text ({error.reason})"
     except yaml.MarkedYAMLError as error:
@@ -69,10 +79,10 @@ def read_file(path: Path, faults: list[Fault]) -> Settings:
     except yaml.YAMLError as error:
         root, message = None, f"is no YAML: {error}"
     if not isinstance(root, yaml.MappingNode):
-        raise PlatformError(path.stem, [Fault(place, "file", None, message)])
+        raise PlatformError(Path(file).stem, [Fault(place, "file", None, message)])
     result = _entry(root, file, "", faults).value
     assert isinstance(result, dict)
-    return result
+    return result, tuple(faults)
 
 
 def python_place() -> str:
@@ -113,10 +123,7 @@ def set_entries(texts: Iterable[str], faults: list[Fault]) -> Settings:
         if not equals or not all(_KEY.fullmatch(part) for part in parts):
             faults.append(Fault(place, "option", None, "must be KEY=VALUE, such as core.vlen=512"))
             continue
-        try:
-            node = yaml.compose(value_text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            node = None
+        node = _node(value_text)
         if node is None:
             message = "must be KEY=VALUE, such as core.vlen=512"
             faults.append(Fault(place, path, repr(value_text), message))
@@ -126,6 +133,16 @@ def set_entries(texts: Iterable[str], faults: list[Fault]) -> Settings:
             entry = Entry({parts[depth]: entry}, place, ".".join(parts[:depth]))
         result = merge(result, {parts[0]: entry})
     return result
+
+
+@lru_cache(maxsize=4096)
+def _node(text: str) -> yaml.Node | None:
+    """The value of an option; None where it is none."""
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    return node
 
 
 def _replace(entry: Entry, place: str) -> Entry:

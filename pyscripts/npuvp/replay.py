@@ -11,21 +11,21 @@ addresses, which matter to banks and rows of a command-level memory model alone.
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
+from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
-from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.sampler import Sampler
-from npuvp.compiler.selection import Memory
+from npuvp.compiler.layout import Geometry, Shape
 from npuvp.compiler.state import PHASES, State
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
@@ -37,41 +37,11 @@ if TYPE_CHECKING:
     from npuvp.platform import Platform
     from npuvp.run import Result
 
-__all__ = [
-    "CallKind",
-    "CallTiming",
-    "GenerationTiming",
-    "call_kinds",
-    "one_core",
-    "time_generation",
-]
+__all__ = ["CallTiming", "GenerationTiming", "time_generation"]
 
 _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
-
-
-@dataclass(frozen=True)
-class CallKind:
-    """What a forward call's time depends on.
-
-    Attributes:
-        kind: As in `CallRecord`.
-        count: Positions that it computes.
-        first: Whether it is the first call of a block (it searches the canvas for earlier masks).
-        start: First position of the block, of the first such call; later ones stand for it where
-            only addresses differ.
-        step: Step within the block, likewise.
-        block: Block, likewise.
-        pieces: Pieces of the canvas that are searched for earlier masks.
-    """
-
-    kind: Kind
-    count: int
-    pieces: int
-    block: int = field(compare=False)
-    step: int = field(compare=False)
-    start: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -157,49 +127,6 @@ class GenerationTiming:
         }
 
 
-def one_core(present: int, cores: int | None) -> list[str]:
-    """Why a generation that several cores share is not served here, if it is one."""
-    if cores == 1 or (cores is None and present == 1):
-        return []
-    wanted = present if cores is None else cores
-    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
-
-
-def call_kinds(
-    plan: GenerationPlan, prompt_length: int, earlier_positions: int = 1 << 30
-) -> dict[CallKind, int]:
-    """The kinds of forward calls of a generation, in order of their first occurrence, and how often
-    each occurs: a plan with quotas makes every call; every call commits its whole quota.
-
-    Args:
-        plan: What to generate.
-        prompt_length: P.
-        earlier_positions: Positions before a block that are searched for masks at once.
-
-    Raises:
-        CompileError: A plan whose number of calls depends on data.
-    """
-    if plan.threshold is not None or plan.factor is not None:
-        raise CompileError(["threshold or factor: the number of calls depends on the data"])
-    length = prompt_length + plan.gen_length
-    found: dict[CallKind, int] = {}
-    for block in range(plan.blocks):
-        start = prompt_length + block * plan.block_length
-        steps = plan.steps_per_block
-        if plan.cache == "none":
-            steps_of = [("full", length, 0, steps)]
-        else:
-            refine = plan.block_length if plan.cache == "dual" else length - start
-            steps_of = [("full", length, 0, 1)]
-            if steps > 1:
-                steps_of.append((f"refine_{plan.cache}", refine, 1, steps - 1))
-        for kind, count, step, times in steps_of:
-            pieces = -(-start // earlier_positions) if kind == "full" else 0
-            call = CallKind(kind, count, pieces, block, step, start)  # type: ignore[arg-type]
-            found[call] = found.get(call, 0) + times
-    return found
-
-
 class _OneCall(Control):
     """A single forward call with its sampling, from a state as if the calls before it had run."""
 
@@ -258,17 +185,8 @@ def _compile_call(
     formats: Formats,
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
-    sampler = Sampler.of(plan, spec)
-    layout = Layout(
-        spec,
-        shape,
-        geometry,
-        edited=sampler.edited,
-        statistics=len(sampler.words) + 1,
-        formats=formats,
-        kv_format=plan.kv_format,
-    )
-    memory = Memory(geometry, shape, plan, sampler)
+    frame = Frame.of(spec, plan, geometry, formats, prompt_length=shape.prompt, batch=shape.samples)
+    layout, memory, sampler = frame.layout, frame.memory, frame.sampler
     asm = Assembly()
     asm.lines.append(".core 0")
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
@@ -281,9 +199,11 @@ def _compile_call(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
     at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
-    taken = [(at["decide_quota"], plan.block_length)] * shape.samples
+    taken = []
+    if control.by_quota:
+        taken += [(at["decide_quota"], plan.block_length)] * shape.samples
     if call.kind == "full":
-        pieces = -(-call.start // control.earlier_positions)
+        pieces = -(-call.start // memory.earlier_positions)
         taken += [(at["decide_earlier"], 0)] * pieces
     return _OneFirmware(firmware, {0: taken})
 
@@ -435,6 +355,7 @@ def time_generation(
     batch: int = 1,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    calls_per_block: CallsPerBlock | None = None,
     replay: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> GenerationTiming:
@@ -443,11 +364,13 @@ def time_generation(
     Args:
         model: A checkpoint, its directory, or the name of a random model.
         platform: Runs it.
-        plan: What to generate; with quotas.
+        plan: What to generate; of LLaDA's revisions.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many share the work: 1, or None on a platform with one.
+        calls_per_block: With a threshold, which leaves the number of forward calls to the data: so
+            many in every block, or ``"worst"``, the most that there can be. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -456,40 +379,65 @@ def time_generation(
     """
     begin = time.perf_counter()
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
+    spec = checkpoint.spec
     description = platform.description()
-    tokens = batch * plan.gen_length
     numbers = Formats.of(formats)
-    if faults := one_core(len(description["cores"]), cores):
+    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
+    faults += one_core(len(description["cores"]), cores)
+    if plan.revision in ("dream", "fast-dllm-v2"):
+        faults.append(f"revision: {plan.revision!r}, allowed here: llada, fast-dllm-2025, -2026")
+    if plan.factor is not None:
+        faults.append(f"factor: {plan.factor}, its work depends on the data; allowed here: None")
+    if faults:
         raise CompileError(faults)
+    if not replay:
+        return _time_everything(platform, checkpoint, plan, prompt_length, batch, numbers, begin)
+    frame = Frame.of(
+        spec, plan, Geometry.of(description), numbers, prompt_length=prompt_length, batch=batch
+    )
+    earlier = frame.memory.earlier_positions
+    kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
+    calls, quota = _time_calls(platform, checkpoint, plan, frame.shape, kinds, numbers, progress)
+    cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
+    return GenerationTiming(
+        cycles,
+        cycles * description["period_ps"] * 1e-12,
+        sum(call.times * sum(call.energy.values()) for call in calls),
+        calls,
+        batch * plan.gen_length,
+        time.perf_counter() - begin,
+    )
+
+
+def _time_everything(
+    platform: "Platform",
+    checkpoint: Checkpoint,
+    plan: GenerationPlan,
+    prompt_length: int,
+    batch: int,
+    formats: Formats,
+    begin: float,
+) -> GenerationTiming:
+    """All calls of a generation with quotas, one after the other."""
     whole = compile_generation(
         checkpoint,
-        description,
+        platform.description(),
         plan,
         prompt_length=prompt_length,
         batch=batch,
-        formats=numbers,
+        formats=formats,
         cores=1,
     )
-    decisions = whole.decisions()
     shape = whole.shape
-    period = description["period_ps"]
-    if not replay:
-        canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)
-        canvas[: shape.prompt] = 0
-        result = platform.run(
-            whole.firmware,
-            inputs={"tokens": canvas},
-            mode="timing",
-            decisions=decisions,
-            progress=False,
-        )
-        return GenerationTiming(
-            result.cycles, result.time, result.energy.total, [], tokens, time.perf_counter() - begin
-        )
-    kinds = call_kinds(plan, prompt_length, whole.earlier_positions)
-    calls, quota = _time_calls(platform, checkpoint, plan, shape, kinds, numbers, progress)
-    cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
-    energy = sum(call.times * sum(call.energy.values()) for call in calls)
-    return GenerationTiming(
-        cycles, cycles * period * 1e-12, energy, calls, tokens, time.perf_counter() - begin
+    canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)
+    canvas[: shape.prompt, : shape.samples] = 0
+    result = platform.run(
+        whole.firmware,
+        inputs={"tokens": canvas},
+        mode="timing",
+        decisions=whole.decisions(),
+        progress=False,
     )
+    seconds = time.perf_counter() - begin
+    tokens = batch * plan.gen_length
+    return GenerationTiming(result.cycles, result.time, result.energy.total, [], tokens, seconds)

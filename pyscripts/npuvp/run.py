@@ -1,7 +1,7 @@
 """Runs: a platform and a firmware in, a result out."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -294,10 +294,12 @@ def run_firmware(
     progress: bool | None = None,
     prepare: Any = None,
     finish: Any = None,
+    loaded: Collection[str] = (),
 ) -> Result:
     """Runs a firmware on a platform; see `Platform.run`.
 
-    `prepare(machine)` and `finish(machine)` are called before the run and after it.
+    `prepare(machine)` and `finish(machine)` are called before the run and after it; inputs that
+    `prepare` fills are named by `loaded`.
     """
     prepared = prepare_run(
         platform,
@@ -307,6 +309,7 @@ def run_firmware(
         mode=mode,
         decisions=decisions,
         prepare=prepare,
+        loaded=loaded,
     )
     begin = time.perf_counter()
     try:
@@ -356,6 +359,7 @@ def prepare_run(
     mode: str = "functional",
     decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
     prepare: Any = None,
+    loaded: Collection[str] = (),
 ) -> PreparedRun:
     """Checks everything and loads a fresh machine; see `Platform.run` for arguments and errors."""
     if mode not in ("functional", "timing"):
@@ -366,7 +370,7 @@ def prepare_run(
     request = platform.tracing
     if request is not None and request.used:
         raise InputError("this trace already holds a run: open another one with Platform.trace")
-    values = checked_inputs(firmware, inputs or {}, integers_only=not functional)
+    values = checked_inputs(firmware, inputs or {}, integers_only=not functional, loaded=loaded)
     fetch = checked_outputs(firmware, outputs) if functional else []
     description = platform.description()
     targets = {target.name: target for target in platform.targets}

@@ -1,6 +1,6 @@
 """Tensors of a firmware: NumPy values to bytes in the machine's memories and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,7 +72,11 @@ def _check(tensor: Tensor, value: ArrayLike) -> tuple[NDArray[Any] | None, list[
 
 
 def checked_inputs(
-    firmware: Firmware, inputs: Mapping[str, ArrayLike], *, integers_only: bool
+    firmware: Firmware,
+    inputs: Mapping[str, ArrayLike],
+    *,
+    integers_only: bool,
+    loaded: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Holds the inputs against the tensors that the firmware declares.
 
@@ -80,6 +84,7 @@ def checked_inputs(
         firmware: Declares the tensors.
         inputs: Values by name.
         integers_only: Timing mode: inputs of floats may be left out.
+        loaded: Names of inputs whose memory is filled otherwise: they may be left out.
 
     Raises:
         InputError: Unknown or missing names, wrong shapes, types or ranges: all of them.
@@ -100,6 +105,7 @@ def checked_inputs(
     for name, tensor in wanted.items():
         if (
             name not in inputs
+            and name not in loaded
             and tensor.direction == "in"
             and not (integers_only and not is_integer(tensor))
         ):
@@ -142,7 +148,9 @@ def to_pieces(
     scales = np.zeros(0, np.uint8)
     if is_integer(tensor):
         width = np.uint32 if tensor.format == "raw32" else np.uint8
-        data = rows.astype(np.int64).astype(width).view(np.uint8).reshape(-1)
+        # What has the width already is taken as it is: large inputs are.
+        wide = rows if rows.dtype.itemsize == width(0).itemsize else rows.astype(np.int64)
+        data = wide.astype(width, copy=False).view(np.uint8).reshape(-1)
     else:
         data, scales = codec.encode_rows(
             np.ascontiguousarray(rows, np.float32), storage, tensor.block

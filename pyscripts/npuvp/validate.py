@@ -51,6 +51,7 @@ class Case:
         prompt, batch: P and B.
         form: Of a sampling step.
         formats: Number formats by class of tensors.
+        calls_per_block: With a threshold.
     """
 
     platform: str
@@ -61,6 +62,7 @@ class Case:
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     form: str | None = None
     formats: dict[str, str] | None = None
+    calls_per_block: int | None = None
 
     def load(self) -> Platform:
         """The platform."""
@@ -78,10 +80,16 @@ class Case:
         plan = self.plan
         model = (self.model or "").removeprefix("models/")
         formats = "".join(f" {key}={value}" for key, value in (self.formats or {}).items())
-        kept = "" if plan.kv_format == "bf16" else f" kv={plan.kv_format}"
+        chosen = {
+            "kv": plan.kv_format if plan.kv_format != "bf16" else None,
+            "temperature": plan.temperature or None,
+            "cfg_scale": plan.cfg_scale or None,
+            "threshold": plan.threshold,
+        }
+        how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
         return (
             f"{model} {where} B={self.batch} P={self.prompt} "
-            f"G={plan.gen_length}/{plan.block_length} {plan.cache}{kept}{formats}"
+            f"G={plan.gen_length}/{plan.block_length} {plan.cache}{how}{formats}"
         )
 
 
@@ -118,10 +126,10 @@ class Row:
 
 
 def _plan(
-    gen: int, block: int, steps: int, cache: Cache = "dual", kv_format: str = "bf16"
+    gen: int, block: int, steps: int, cache: Cache = "dual", kv_format: str = "bf16", **more: Any
 ) -> GenerationPlan:
     return GenerationPlan(
-        gen_length=gen, block_length=block, steps=steps, cache=cache, kv_format=kv_format
+        gen_length=gen, block_length=block, steps=steps, cache=cache, kv_format=kv_format, **more
     )
 
 
@@ -136,6 +144,8 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8), batch=2),
     Case("v80", _MINI, _plan(16, 8, 8, "prefix"), batch=1),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
+    Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
+    Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
 )
 CASES = (
     *QUICK,
@@ -148,7 +158,14 @@ CASES = (
     Case("paper", "llada-8b:layers=2", _plan(32, 32, 16), prompt=64, overrides=_BLOCKING),
     Case("v80", "llada-8b:layers=2", _plan(64, 32, 16), prompt=128, batch=4),
     Case("edge", _MINI, _plan(16, 8, 8, "dual", "mxint4"), batch=2),
-    Case("quad", "llada-8b:layers=2", _plan(64, 32, 16), prompt=64, batch=2),
+    Case(
+        "quad",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16),
+        prompt=64,
+        batch=2,
+        overrides={"core": {"matrix_sram_bytes": "4MiB"}},
+    ),
     Case(
         "v80",
         "llada-8b:layers=2",
@@ -192,6 +209,7 @@ def check_case(case: Case) -> Iterator[Row]:
         "batch": case.batch,
         "formats": case.formats,
         "cores": 1,
+        "calls_per_block": case.calls_per_block,
     }
     timing = time_generation(checkpoint, platform, case.plan, **sizes)
     closed = estimate(checkpoint.spec, hardware, case.plan, **sizes)

@@ -194,3 +194,42 @@ def test_help_has_an_example(command):
         check=True,
     )
     assert f"example:\n  npuvp {command}" in done.stdout
+
+
+INPUT = """
+    .tensor x, core0.vector, 0, bf16, 64, in
+    .tensor n, core0.int, 3, int32, 2, in
+    V_RED_SUM f1, gp0
+    S_ST_FP f1, gp0, 0
+    S_LD_INT gp1, gp0, 4
+    C_HOST_PUSH gp1
+    C_HALT gp0
+"""
+
+
+def test_loaded_memory_is_an_input(capsys, tmp_path):
+    program = tmp_path / "input.s"
+    program.write_text(INPUT)
+    np.save(tmp_path / "x.npy", np.ones(64, np.float32))
+    np.save(tmp_path / "half.npy", np.ones(32, np.float32))
+    np.save(tmp_path / "n.npy", np.array([8, 9], np.uint32))
+    run = ("run", program, "--platform", "platform/edge.yaml")
+    numbers = ("--input", f"n={tmp_path / 'n.npy'}")
+    status, out, err = npuvp(
+        capsys,
+        *run,
+        *("--load", f"core0.vector={tmp_path / 'x.npy'}"),
+        *("--load", f"core0.int@3={tmp_path / 'n.npy'}"),
+        *("--dump", f"core0.fp:0:1={tmp_path / 'sum.npy'}"),
+    )
+    assert (status, err) == (0, "")
+    assert "0x00000009 (9)" in out
+    assert np.load(tmp_path / "sum.npy").tolist() == [64.0]
+    # Two halves are the whole, one is not, nor is all but the first element.
+    half = ("--load", f"core0.vector={tmp_path / 'half.npy'}")
+    other = ("--load", f"core0.vector@32={tmp_path / 'half.npy'}")
+    assert npuvp(capsys, *run, *numbers, *half, *other)[0] == 0
+    for partial in (half, other, ("--load", f"core0.vector@1={tmp_path / 'x.npy'}"), ()):
+        status, _, err = npuvp(capsys, *run, *numbers, *partial)
+        assert status == 1
+        assert "x: missing, bf16 of shape (64,)" in err

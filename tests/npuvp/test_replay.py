@@ -3,8 +3,9 @@
 import pytest
 
 import npuvp as vp
+from npuvp.call_kinds import call_kinds, most_calls
 from npuvp.plan import GenerationPlan
-from npuvp.replay import call_kinds, time_generation
+from npuvp.replay import time_generation
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,42 @@ def test_kinds_of_calls_count_every_call():
     assert [(k.pieces, n) for k, n in kinds.items()] == [(1, 8), (2, 8), (3, 16)]
 
 
-def test_calls_that_depend_on_data_are_refused():
-    plan = GenerationPlan(gen_length=16, block_length=8, steps=8, threshold=0.9)
-    with pytest.raises(vp.CompileError, match="the number of calls depends on the data"):
-        time_generation("llada-tiny", vp.Platform.load("platform/edge.yaml"), plan)
+@pytest.mark.parametrize(
+    ("changes", "stated", "message"),
+    [
+        ({"threshold": 0.9}, None, "the number of calls depends on the data; state it"),
+        ({"threshold": 0.9}, 9, r"calls_per_block: 9, allowed: 1..8 or 'worst'"),
+        ({"threshold": 0.9}, "most", r"calls_per_block: 'most', allowed: 1..8 or 'worst'"),
+        ({}, 4, "only with threshold or factor; this plan makes 4 calls in every block"),
+        ({"factor": 1.0}, "worst", "factor: 1.0, its work depends on the data"),
+    ],
+)
+def test_calls_that_depend_on_data_are_stated(changes, stated, message):
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=8, **changes)
+    machine = vp.Platform.load("platform/edge.yaml")
+    with pytest.raises(vp.CompileError, match=message):
+        time_generation("llada-tiny", machine, plan, calls_per_block=stated)
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"),
+    [
+        ({"steps": 32}, 8),  # no quota is left behind the eighth step
+        ({"steps": 32, "revision": "llada"}, 16),
+        ({"steps": 8}, 4),
+        ({"steps": 8, "threshold": 0.9}, 8),
+        ({"steps": 8, "threshold": 0.9, "cache": "dual"}, 4),
+        ({"steps": 8, "threshold": 0.9, "cache": "dual", "revision": "fast-dllm-2025"}, 8),
+    ],
+)
+def test_most_calls_of_a_block(changes, most):
+    assert most_calls(GenerationPlan(gen_length=16, block_length=8, **changes)) == most
+
+
+def test_steps_without_a_quota_make_no_calls():
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=4, steps=12, cache="dual")
+    replayed = time_generation("llada-tiny", machine, plan, prompt_length=8)
+    whole = time_generation("llada-tiny", machine, plan, prompt_length=8, replay=False)
+    assert sum(call.times for call in replayed.calls) == 8
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)

@@ -1,6 +1,7 @@
 #include "trace/hub.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace npuvp::trace {
 
@@ -20,9 +21,10 @@ void Hub::attach(Sink& sink, std::uint32_t kinds, const std::vector<std::uint16_
 }
 
 void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
+    if (!hooks) throw std::logic_error("this build has no trace hooks");
     kinds.resize(sources_.size(), 0);
     for (std::size_t i = 0; i < kinds.size(); ++i) sources_[i].wanted |= kinds[i];
-    attachments_.push_back({&sink, std::move(kinds)});
+    attachments_.push_back({&sink, {std::move(kinds)}});
 }
 
 void Hub::detach(Sink& sink) {
@@ -32,8 +34,8 @@ void Hub::detach(Sink& sink) {
                        attachments_.end());
     for (Source& source : sources_) source.wanted = 0;
     for (const Attachment& attachment : attachments_)
-        for (std::size_t i = 0; i < attachment.kinds.size(); ++i)
-            sources_[i].wanted |= attachment.kinds[i];
+        for (std::size_t i = 0; i < attachment.wanted.kinds.size(); ++i)
+            sources_[i].wanted |= attachment.wanted.kinds[i];
 }
 
 void Hub::detach_all() {
@@ -44,12 +46,8 @@ void Hub::detach_all() {
 
 void Hub::start_worker() {
     if (!active() || worker_) return;
-    worker_ = std::make_unique<Worker>([this](const Event& event) {
-        if (event.kind != Kind::count_)
-            deliver(event);
-        else
-            for (Attachment& attachment : attachments_) attachment.sink->advance(event.begin);
-    });
+    worker_ = std::make_unique<Worker>(
+        [this](const Event* first, const Event* last) { deliver(first, last); });
 }
 
 void Hub::stop_worker() {
@@ -58,8 +56,20 @@ void Hub::stop_worker() {
 
 void Hub::deliver(const Event& event) {
     for (Attachment& attachment : attachments_)
-        if ((attachment.kinds[event.source] >> static_cast<unsigned>(event.kind)) & 1u)
-            attachment.sink->on_event(event);
+        if (attachment.wanted.has(event)) attachment.sink->on_event(event);
+}
+
+/// Sinks need not see events in turns: between two calls of advance() none looks at another.
+void Hub::deliver(const Event* first, const Event* last) {
+    while (first != last) {
+        const Event* const mark = std::find_if(
+            first, last, [](const Event& event) { return event.kind == Kind::count_; });
+        for (Attachment& attachment : attachments_)
+            attachment.sink->on_events(first, mark, attachment.wanted);
+        if (mark == last) return;
+        for (Attachment& attachment : attachments_) attachment.sink->advance(mark->begin);
+        first = mark + 1;
+    }
 }
 
 void Hub::hold(std::uint16_t source, Time begin) {

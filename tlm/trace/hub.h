@@ -11,6 +11,35 @@
 
 namespace npuvp::trace {
 
+/// Whether modules report at all. Every build does, but for the one that
+/// `python -m benchmarks tracing_off` counts instructions against.
+#ifdef NPUVP_NO_TRACE
+constexpr bool hooks = false;
+#else
+constexpr bool hooks = true;
+#endif
+
+/// What a module remembers of whether somebody listens.
+class Flag {
+  public:
+    Flag& operator=(bool on) {
+        on_ = on;
+        return *this;
+    }
+    operator bool() const { return hooks && on_; }
+
+  private:
+    bool on_ = false;
+};
+
+/// Bit per Kind that a sink wants, by source.
+struct Wanted {
+    std::vector<std::uint32_t> kinds;
+    bool has(const Event& event) const {
+        return (kinds[event.source] >> static_cast<unsigned>(event.kind)) & 1u;
+    }
+};
+
 /// Receives events. Events of one source and kind arrive in order of `begin`; events of different
 /// sources interleave freely, because cores run ahead of the kernel. After `advance(t)` no event
 /// with begin < t will come any more, so a sink that writes in order of time sorts up to there.
@@ -18,6 +47,11 @@ class Sink {
   public:
     virtual ~Sink() = default;
     virtual void on_event(const Event& event) = 0;
+    /// Those of [first, last) whose kind is wanted from their source.
+    virtual void on_events(const Event* first, const Event* last, const Wanted& wanted) {
+        for (; first != last; ++first)
+            if (wanted.has(*first)) on_event(*first);
+    }
     virtual void advance(Time safe) = 0;
     /// The run ended (normally, by a trap or by a Python exception) at `end`: complete the file.
     virtual void finish(Time end) = 0;
@@ -53,7 +87,7 @@ class Hub {
     void detach_all();
 
     bool wants(std::uint16_t source, Kind kind) const {
-        return (sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u;
+        return hooks && ((sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u);
     }
     void emit(const Event& event) {
         if (wants(event.source, event.kind)) dispatch(event);
@@ -80,12 +114,12 @@ class Hub {
     void start_worker();
     void finish(Time end);
     void reset_energy();
-    bool active() const { return !attachments_.empty(); }
+    bool active() const { return hooks && !attachments_.empty(); }
 
   private:
     struct Attachment {
         Sink* sink;
-        std::vector<std::uint32_t> kinds;  ///< per source
+        Wanted wanted;
     };
     void dispatch(const Event& event) {
         if (worker_)
@@ -94,6 +128,7 @@ class Hub {
             deliver(event);
     }
     void deliver(const Event& event);
+    void deliver(const Event* first, const Event* last);
     void stop_worker();
 
     std::vector<Source> sources_;

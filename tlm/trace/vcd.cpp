@@ -1,6 +1,7 @@
 #include "trace/vcd.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <map>
 #include <numeric>
@@ -13,7 +14,9 @@ namespace {
 
 constexpr std::size_t state_count = static_cast<std::size_t>(State::count_);
 constexpr std::size_t batch = 1 << 13;
+constexpr Time alignment = 4096;  // keys stay multiples of the powers of two that times are
 constexpr std::uint64_t limit_reserve = 256;
+constexpr std::size_t stamp_bytes = DecimalDigits::most + 2;
 constexpr Time longest_slice = Time{1} << 30;                      // keys of 32 bits order it
 constexpr std::size_t most_signals = 94 + 94 * 94 + 94 * 94 * 94;  // identifiers of 1 to 3 letters
 constexpr Time second = 1'000'000'000'000;
@@ -127,15 +130,6 @@ void check(const VcdOptions& options, const Names& names, const std::vector<Sign
     }
 }
 
-/// The eight binary digits of each byte.
-struct BinaryDigits {
-    char text[256][8];
-    BinaryDigits() {
-        for (int value = 0; value < 256; ++value)
-            for (int i = 0; i < 8; ++i) text[value][i] = (value >> (7 - i)) & 1 ? '1' : '0';
-    }
-};
-
 struct Scope {
     std::map<std::string, std::size_t> children;
     std::vector<std::size_t> order, signals;
@@ -179,6 +173,7 @@ VcdSink::VcdSink(const Hub& hub, VcdOptions options, Names names, std::vector<Si
         if (*slot < 0) {
             *slot = static_cast<std::int32_t>(tracks_.size());
             tracks_.emplace_back();
+            joined_of_.push_back(-1);
             tracks_.back().known = tracks_.back().written_known = !starts_unknown(signal.state);
         }
         Track& track = tracks_[static_cast<std::size_t>(*slot)];
@@ -191,6 +186,18 @@ VcdSink::VcdSink(const Hub& hub, VcdOptions options, Names names, std::vector<Si
         if (signal.view == View::string) line.names = words_of(signal.state, names_);
         track.line[track.lines++] = line;
     }
+    touched_.assign((tracks_.size() + 63) / 64, 0);
+    for (Track& track : tracks_) prepare_words(track);
+    for (std::size_t source = 0; source < kinds_.size(); ++source)
+        for (const State state : {State::active, State::bytes, State::bursts}) {
+            const std::int32_t at = track_of(static_cast<std::uint16_t>(source), state);
+            if (at < 0) continue;
+            const Track& track = tracks_[static_cast<std::size_t>(at)];
+            const bool bit = std::all_of(track.line, track.line + track.lines,
+                                         [](const Line& line) { return line.view == View::bit; });
+            joined_of_[static_cast<std::size_t>(at)] = static_cast<std::int32_t>(joined_.size());
+            joined_.emplace_back(at, Joined(bit));
+        }
     window_.arm(kinds_);
     write_header(signals);
     if (power_) power_->listen(*this);
@@ -243,21 +250,64 @@ void VcdSink::write_header(const std::vector<Signal>& signals) {
     file_.flush();
 }
 
-void VcdSink::set(const Event& event, State state, std::uint64_t value, Time time, bool begins) {
-    const std::int32_t track =
-        track_of_[event.source * state_count + static_cast<std::size_t>(state)];
-    if (track >= 0)
-        pending_.push_back(
-            {2 * time + begins, value, static_cast<std::uint32_t>(track), Action::set});
+/// Room for the lines of a track, and those of a track of words for every value.
+void VcdSink::prepare_words(Track& track) {
+    std::size_t bytes = sizeof(Ready);
+    const std::vector<std::string>* names = nullptr;
+    for (int i = 0; i < track.lines; ++i) {
+        bytes += 1 + BinaryDigits::most + sizeof(Line::id);
+        if (track.line[i].view != View::string) continue;
+        names = track.line[i].names;
+        for (const std::string& name : *names)
+            bytes = std::max(bytes, sizeof(Ready) + 2 * BinaryDigits::most + name.size());
+    }
+    most_track_bytes_ = std::max(most_track_bytes_, bytes);
+    if (!names) return;
+    std::vector<char> text(bytes);
+    Track shown = track;
+    track.ready.resize(names->size());
+    for (Ready& ready : track.ready) {
+        shown.value = static_cast<std::uint64_t>(&ready - track.ready.data());
+        shown.known = true;
+        char* out = text.data();
+        for (int i = 0; i < track.lines; ++i) out = write_line(out, shown, track.line[i]);
+        const auto length = static_cast<std::size_t>(out - text.data());
+        ready.length = 0;
+        if (length > sizeof ready.text) continue;
+        std::memcpy(ready.text, text.data(), length);
+        ready.length = static_cast<std::uint8_t>(length);
+    }
+}
+
+void VcdSink::set(const Event& event, State state, std::uint64_t value) {
+    const std::int32_t track = track_of(event.source, state);
+    if (track >= 0) push(event.begin, Action::set, track, value);
+}
+
+/// What issues most often takes one change for two tracks that stand beside each other.
+void VcdSink::issue(const Event& event) {
+    const std::int32_t operation = track_of(event.source, State::operation);
+    const std::int32_t pc = track_of(event.source, State::pc);
+    if (pc >= 0 && operation == pc + 1 && event.b >> 32 == 0) {
+        push(event.begin, Action::issue, pc, event.b << 32 | event.a);
+        return;
+    }
+    set(event, State::pc, event.a);
+    set(event, State::operation, event.b);
 }
 
 void VcdSink::span(const Event& event, State state, std::uint64_t amount) {
-    const std::int32_t track =
-        track_of_[event.source * state_count + static_cast<std::size_t>(state)];
+    const std::int32_t track = track_of(event.source, state);
     if (track < 0 || event.end <= event.begin) return;
-    const auto at = static_cast<std::uint32_t>(track);
-    pending_.push_back({2 * event.begin + 1, amount, at, Action::add});
-    pending_.push_back({2 * event.end, 0 - amount, at, Action::add});
+    const auto joined = static_cast<std::size_t>(joined_of_[static_cast<std::size_t>(track)]);
+    joined_[joined].second.add(
+        event.begin, event.end, amount,
+        [&](Time time, std::uint64_t difference) { push(time, Action::add, track, difference); });
+}
+
+void VcdSink::on_events(const Event* first, const Event* last, const Wanted& wanted) {
+    for (; first != last; ++first)
+        if (wanted.has(*first)) on_event(*first);
 }
 
 void VcdSink::on_event(const Event& event) {
@@ -268,59 +318,54 @@ void VcdSink::on_event(const Event& event) {
     window_.observe(event, options_.tick);
     switch (event.kind) {
         case Kind::instruction:
-            set(event, State::pc, event.a, event.begin);
-            set(event, State::operation, event.b, event.begin);
+            issue(event);
             break;
         case Kind::unit_busy:
             span(event, State::active, 1);
-            set(event, State::unit_pc, event.a, event.begin);
+            set(event, State::unit_pc, event.a);
             break;
         case Kind::stall:
             if (event.end <= event.begin) break;
-            set(event, State::stall, event.b + 1, event.begin);
-            set(event, State::stall, 0, event.end, false);
+            set(event, State::stall, event.b + 1);
+            if (const std::int32_t track = track_of(event.source, State::stall); track >= 0)
+                push(event.end, Action::end, track, 0);
             break;
         case Kind::dma:
             span(event, State::active, 1);
             span(event, State::bytes, event.b);
-            set(event, State::write, event.c, event.begin);
+            set(event, State::write, event.c);
             break;
         case Kind::burst:
             span(event, State::bursts, 1);
             break;
         case Kind::memory:
             span(event, State::active, 1);
-            set(event, State::write, event.c, event.begin);
+            set(event, State::write, event.c);
             break;
         case Kind::link:
             span(event, State::active, 1);
-            set(event, State::network, event.c, event.begin);
+            set(event, State::network, event.c);
             break;
         case Kind::command:
-            set(event, State::command, event.b, event.begin);
-            set(event, State::bank, event.a, event.begin);
-            set(event, State::row, event.c, event.begin);
-            break;
-        case Kind::sram:
-            span(event, State::active, 1);
-            set(event, State::row, event.a, event.begin);
-            set(event, State::write, event.c, event.begin);
+            set(event, State::command, event.b);
+            set(event, State::bank, event.a);
+            set(event, State::row, event.c);
             break;
         case Kind::semaphore:
-            set(event, State::index, event.a, event.begin);
-            set(event, State::value, event.b, event.begin);
+            set(event, State::index, event.a);
+            set(event, State::value, event.b);
             break;
         case Kind::mark:
             if (event.a >= static_cast<std::uint32_t>(MarkKind::count_))
                 throw std::out_of_range("mark of unknown kind " + std::to_string(event.a));
             set(event, static_cast<State>(static_cast<std::uint32_t>(State::layer) + event.a),
-                event.b, event.begin);
+                event.b);
             break;
         case Kind::host:
             on_host(event);
             break;
         case Kind::trap:
-            set(event, State::trap, 1, event.begin);
+            set(event, State::trap, 1);
             break;
         case Kind::energy:
         case Kind::result:
@@ -333,21 +378,21 @@ void VcdSink::on_event(const Event& event) {
 void VcdSink::on_host(const Event& event) {
     switch (static_cast<HostEvent>(event.a)) {
         case HostEvent::doorbell:
-            set(event, State::doorbell, 1, event.begin);
-            set(event, State::irq, 0, event.begin);
+            set(event, State::doorbell, 1);
+            set(event, State::irq, 0);
             break;
         case HostEvent::word:
-            set(event, State::word, event.b, event.begin);
-            set(event, State::words, ++words_of_[event.source], event.begin);
+            set(event, State::word, event.b);
+            set(event, State::words, ++words_of_[event.source]);
             break;
         case HostEvent::launch:
-            set(event, State::doorbell, 0, event.begin);
-            set(event, State::irq, 0, event.begin);
-            set(event, State::running, 1, event.begin);
+            set(event, State::doorbell, 0);
+            set(event, State::irq, 0);
+            set(event, State::running, 1);
             break;
         case HostEvent::done:
-            set(event, State::running, 0, event.begin);
-            set(event, State::irq, 1, event.begin);
+            set(event, State::running, 0);
+            set(event, State::irq, 1);
             break;
         default:
             throw std::out_of_range("host event of unknown kind " + std::to_string(event.a));
@@ -357,9 +402,7 @@ void VcdSink::on_host(const Event& event) {
 void VcdSink::on_window(Time begin, const std::vector<std::uint64_t>& units) {
     if (closed_) return;
     for (std::size_t i = 0; i < units.size(); ++i)
-        if (power_track_of_[i] >= 0)
-            pending_.push_back({2 * begin + 1, units[i],
-                                static_cast<std::uint32_t>(power_track_of_[i]), Action::set});
+        if (power_track_of_[i] >= 0) push(begin, Action::set, power_track_of_[i], units[i]);
 }
 
 void VcdSink::advance(Time safe) {
@@ -370,25 +413,30 @@ void VcdSink::advance(Time safe) {
 }
 
 void VcdSink::process(Time limit) {
+    for (auto& [track, joined] : joined_)
+        joined.settle(limit, [&, to = track](Time time, std::uint64_t difference) {
+            push(time, Action::add, to, difference);
+        });
     if (pending_.empty()) done_ = std::max(done_, limit);
     while (limit > done_ && !closed_) process_slice(std::min(limit, done_ + longest_slice));
     if (!closed_) file_.flush();
 }
 
 void VcdSink::process_slice(Time limit) {
-    // Intervals that end after `limit` stay behind.
+    // What lies behind `limit` stays behind.
     order_.clear();
     later_.clear();
+    const Time base = done_ - done_ % alignment;
     for (std::size_t i = 0; i < pending_.size(); ++i) {
-        if (pending_[i].key < 2 * limit)
-            order_.push(static_cast<std::uint32_t>(pending_[i].key - 2 * done_),
+        if (pending_[i].time < limit)
+            order_.push(static_cast<std::uint32_t>(pending_[i].time - base),
                         static_cast<std::uint32_t>(i));
         else
             later_.push_back(pending_[i]);
     }
     order_.sort();
     for (std::size_t at = 0; at < order_.size() && !closed_;) {
-        const Time time = pending_[order_[at]].key / 2;
+        const Time time = pending_[order_[at]].time;
         if (!dumped_ && time > window_.start) dump(window_.start);
         if (time > window_.stop) {
             end_file(window_.stop);
@@ -396,14 +444,8 @@ void VcdSink::process_slice(Time limit) {
         }
         for (; at < order_.size(); ++at) {
             const Change& change = pending_[order_[at]];
-            if (change.key / 2 != time) break;
-            Track& track = tracks_[change.track];
-            track.value = change.action == Action::set ? change.value : track.value + change.value;
-            track.known = true;
-            if (!track.touched) {
-                track.touched = true;
-                touched_.push_back(change.track);
-            }
+            if (change.time != time) break;
+            apply(change);
         }
         write_instant(time);
     }
@@ -411,28 +453,77 @@ void VcdSink::process_slice(Time limit) {
     done_ = limit;
 }
 
+void VcdSink::touch(std::uint32_t track) {
+    const std::size_t word = track / 64;
+    touched_[word] |= std::uint64_t{1} << (track % 64);
+    touched_first_ = std::min(touched_first_, word);
+    touched_end_ = std::max(touched_end_, word + 1);
+}
+
+void VcdSink::apply(const Change& change) {
+    Track& track = tracks_[change.track];
+    touch(change.track);
+    track.known = true;
+    switch (change.action) {
+        case Action::set:
+            track.value = change.value;
+            track.set_at = change.time;
+            break;
+        case Action::end:
+            if (track.set_at != change.time) track.value = change.value;
+            break;
+        case Action::add:
+            track.value += change.value;
+            break;
+        case Action::issue: {
+            track.value = change.value & 0xffffffffu;
+            Track& operation = tracks_[change.track + 1];
+            operation.value = change.value >> 32;
+            operation.known = true;
+            touch(change.track + 1);
+            break;
+        }
+    }
+}
+
 void VcdSink::write_instant(Time time) {
-    if (dumped_) {
-        std::sort(touched_.begin(), touched_.end());
-        bool stamped = false;
-        for (std::uint32_t index : touched_) {
-            Track& track = tracks_[index];
+    bool stamped = !dumped_;
+    for (std::size_t word = touched_first_; word < touched_end_; ++word) {
+        std::uint64_t tracks = touched_[word];
+        touched_[word] = 0;
+        if (!dumped_) continue;
+        char* const begin = file_.room(stamp_bytes + 64 * most_track_bytes_);
+        char* out = begin;
+        for (; tracks; tracks &= tracks - 1) {
+            Track& track = tracks_[word * 64 + static_cast<std::size_t>(__builtin_ctzll(tracks))];
             const bool same = track.known == track.written_known && track.value == track.written;
             if (same) continue;
-            for (int i = 0; i < track.lines; ++i) {
-                const Line& line = track.line[i];
-                if (line.view == View::bit && (track.value != 0) == (track.written != 0)) continue;
-                if (!stamped) stamp(time);
+            const Ready* const ready =
+                track.value < track.ready.size() ? &track.ready[track.value] : nullptr;
+            if (ready && ready->length > 0) {
+                if (!stamped) out = stamp(out, time);
                 stamped = true;
-                write_line(track, line);
-                ++changes_;
+                std::memcpy(out, ready->text, sizeof ready->text);
+                out += ready->length;
+                changes_ += track.lines;
+            } else {
+                for (int i = 0; i < track.lines; ++i) {
+                    const Line& line = track.line[i];
+                    if (line.view == View::bit && (track.value != 0) == (track.written != 0))
+                        continue;
+                    if (!stamped) out = stamp(out, time);
+                    stamped = true;
+                    out = write_line(out, track, line);
+                    ++changes_;
+                }
             }
             track.written = track.value;
             track.written_known = track.known;
         }
+        file_.advance(static_cast<std::size_t>(out - begin));
     }
-    for (std::uint32_t index : touched_) tracks_[index].touched = false;
-    touched_.clear();
+    touched_first_ = touched_.size();
+    touched_end_ = 0;
     if (options_.limit_bytes && file_.size() + limit_reserve > options_.limit_bytes) {
         file_.append("$comment the size limit of ");
         file_.append_number(options_.limit_bytes);
@@ -443,23 +534,31 @@ void VcdSink::write_instant(Time time) {
         closed_ = limit_reached_ = true;
     }
 }
-
-void VcdSink::stamp(Time time) {
+char* VcdSink::stamp(char* out, Time time) {
     if (time % options_.tick != 0)
         throw std::logic_error("an event at " + std::to_string(time) +
                                " ps does not stand on the VCD's time unit, " +
                                tick_name(options_.tick) + ": choose a finer one");
     last_stamp_ = time;
-    file_.append('#');
-    file_.append_number(time / options_.tick);
-    file_.append('\n');
+    *out++ = '#';
+    out = ticks_.append(out, time / options_.tick);
+    *out++ = '\n';
+    return out;
+}
+
+void VcdSink::stamp(Time time) {
+    char* const begin = file_.room(stamp_bytes);
+    file_.advance(static_cast<std::size_t>(stamp(begin, time) - begin));
 }
 
 void VcdSink::dump(Time time) {
     stamp(time);
     file_.append("$dumpvars\n");
     for (Track& track : tracks_) {
-        for (int i = 0; i < track.lines; ++i) write_line(track, track.line[i]);
+        char* const begin = file_.room(most_track_bytes_);
+        char* out = begin;
+        for (int i = 0; i < track.lines; ++i) out = write_line(out, track, track.line[i]);
+        file_.advance(static_cast<std::size_t>(out - begin));
         track.written = track.value;
         track.written_known = track.known;
     }
@@ -467,59 +566,45 @@ void VcdSink::dump(Time time) {
     dumped_ = true;
 }
 
-void VcdSink::write_line(const Track& track, const Line& line) {
-    static const BinaryDigits binary;
-    char* const begin = file_.room(1 + 64 + sizeof line.id);
-    char* out = begin;
+char* VcdSink::write_line(char* out, const Track& track, const Line& line) const {
     switch (line.view) {
         case View::bit:
             *out++ = !track.known ? 'x' : track.value ? '1' : '0';
             break;
-        case View::vector: {
+        case View::vector:
             *out++ = 'b';
             if (!track.known) {
                 *out++ = 'x';
                 break;
             }
-            const int bits = track.value ? 64 - __builtin_clzll(track.value) : 1;
-            if (bits > line.width)
+            if (line.width < 64 && track.value >> line.width)
                 throw std::out_of_range("VCD value " + std::to_string(track.value) +
                                         " does not fit a signal of " + std::to_string(line.width) +
                                         " bits");
-            const int bytes = bits / 8, rest = bits % 8;
-            if (rest) {
-                const char* digits = binary.text[(track.value >> (8 * bytes)) & 0xff];
-                std::memcpy(out, digits + 8 - rest, static_cast<std::size_t>(rest));
-                out += rest;
-            }
-            for (int i = bytes - 1; i >= 0; --i, out += 8)
-                std::memcpy(out, binary.text[(track.value >> (8 * i)) & 0xff], 8);
+            out = BinaryDigits::append(out, track.value);
             break;
-        }
-        case View::string: {
+        case View::string:
+            *out++ = 's';
             if (!track.known) {
-                *out++ = 's';
                 *out++ = '-';
-                break;
+            } else if (track.value < line.names->size()) {
+                const std::string& name = (*line.names)[track.value];
+                std::memcpy(out, name.data(), name.size());
+                out += name.size();
+            } else {
+                out = std::to_chars(out, out + DecimalDigits::most, track.value).ptr;
             }
-            file_.append('s');
-            if (track.value < line.names->size())
-                file_.append((*line.names)[track.value]);
-            else
-                file_.append_number(track.value);  // a mark without a name
-            file_.append({line.id, line.id_length});
-            return;
-        }
+            break;
         case View::real: {
             std::string value = "r";
             append_decimal(value, track.value, power_->decimals());
-            file_.append(value);
-            file_.append({line.id, line.id_length});
-            return;
+            std::memcpy(out, value.data(), value.size());
+            out += value.size();
+            break;
         }
     }
     std::memcpy(out, line.id, sizeof line.id);
-    file_.advance(static_cast<std::size_t>(out - begin) + line.id_length);
+    return out + line.id_length;
 }
 
 void VcdSink::end_file(Time time) {

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "trace/digits.h"
 #include "trace/file_writer.h"
+#include "trace/joined.h"
 #include "trace/power.h"
 #include "trace/radix_order.h"
 #include "trace/signals.h"
@@ -29,7 +31,7 @@ Time coarsest_tick(const std::vector<Time>& periods);
 /// Writes a value change dump while the run goes on. What is on disk is valid at any time, up to
 /// the last instant flushed. Within one instant only the net change counts, in the order of the
 /// declarations, so the bytes do not depend on how far cores run ahead of each other.
-class VcdSink : public Sink, public PowerListener {
+class VcdSink final : public Sink, public PowerListener {
   public:
     /// `signals` are those that the file shall hold, chosen from signal_catalog(hub, names, ..).
     /// `power`: where power signals come from, null if there are none; outlives the sink.
@@ -40,6 +42,7 @@ class VcdSink : public Sink, public PowerListener {
     const std::vector<std::uint32_t>& kinds() const { return kinds_; }
 
     void on_event(const Event& event) override;
+    void on_events(const Event* first, const Event* last, const Wanted& wanted) override;
     void on_window(Time begin, const std::vector<std::uint64_t>& units) override;
     void advance(Time safe) override;
     void finish(Time end) override;
@@ -60,30 +63,54 @@ class VcdSink : public Sink, public PowerListener {
         char id[5];  ///< what ends the line: space (not for a bit), identifier, newline
         const std::vector<std::string>* names;
     };
+    /// All lines of a track for one value, ready to be written.
+    struct Ready {
+        char text[63];
+        std::uint8_t length;  ///< 0: too long
+    };
     struct Track {
         std::uint64_t value = 0, written = 0;
-        bool known = true, written_known = true, touched = false;
+        Time set_at = 0;  ///< when something that began set it last
+        bool known = true, written_known = true;
         std::uint8_t lines = 0;
         Line line[3];
+        std::vector<Ready> ready;  ///< by value, for tracks of words
     };
-    enum class Action : std::uint32_t { set, add };
+    enum class Action : std::uint32_t {
+        set,
+        end,    ///< a set that loses against one of the same instant
+        add,    ///< to a count
+        issue,  ///< sets operation (upper half of the value) and, of the next track, pc
+    };
     struct Change {
-        std::uint64_t key;  ///< 2 * time, + 1 for what begins: it wins over what ends there
+        Time time;
         std::uint64_t value;
         std::uint32_t track;
         Action action;
     };
 
     void write_header(const std::vector<Signal>& signals);
-    void set(const Event& event, State state, std::uint64_t value, Time time, bool begins = true);
+    void prepare_words(Track& track);
+    std::int32_t track_of(std::uint16_t source, State state) const {
+        return track_of_[source * static_cast<std::size_t>(State::count_) +
+                         static_cast<std::size_t>(state)];
+    }
+    void push(Time time, Action action, std::int32_t track, std::uint64_t value) {
+        pending_.push_back({time, value, static_cast<std::uint32_t>(track), action});
+    }
+    void set(const Event& event, State state, std::uint64_t value);
+    void issue(const Event& event);
     void span(const Event& event, State state, std::uint64_t amount);
     void on_host(const Event& event);
     void process(Time limit);
     void process_slice(Time limit);
+    void apply(const Change& change);
+    void touch(std::uint32_t track);
     void write_instant(Time time);
     void dump(Time time);
     void stamp(Time time);
-    void write_line(const Track& track, const Line& line);
+    char* stamp(char* out, Time time);
+    char* write_line(char* out, const Track& track, const Line& line) const;
     void end_file(Time time);
 
     VcdOptions options_;
@@ -95,10 +122,15 @@ class VcdSink : public Sink, public PowerListener {
     std::vector<Track> tracks_;
     std::vector<std::int32_t> track_of_;  ///< per source and State; -1: not shown
     std::vector<std::int32_t> power_track_of_;
-    std::vector<std::uint64_t> words_of_;  ///< FIFO words per source
+    std::vector<std::uint64_t> words_of_;                  ///< FIFO words per source
+    std::vector<std::pair<std::int32_t, Joined>> joined_;  ///< of the tracks that count: track
+    std::vector<std::int32_t> joined_of_;                  ///< per track; -1: none
     std::vector<Change> pending_, later_;
     RadixOrder order_;
-    std::vector<std::uint32_t> touched_;
+    std::vector<std::uint64_t> touched_;               ///< bit per track
+    std::size_t touched_first_ = 0, touched_end_ = 0;  ///< words of it that are not 0
+    std::size_t most_track_bytes_ = 0;
+    DecimalDigits ticks_;
     std::size_t process_at_;
     Time done_ = 0;  ///< all instants before are written
     Time last_stamp_ = 0;

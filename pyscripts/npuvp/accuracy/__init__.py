@@ -95,11 +95,11 @@ def evaluator_of(
     wanted = Scheme.parse_all(schemes)
     if limit is not None and limit < 1:
         raise TaskError(f"limit: {limit}, allowed: 1 or more")
-    if tasks is None or isinstance(tasks, str | Path):
-        tasks = read_tasks(find_tasks(model) if tasks is None else tasks)
     checkpoint = load_model(model)
     if isinstance(checkpoint, RandomCheckpoint):
         raise ModelError(str(model), ["random weights have no accuracy, allowed: a directory"])
+    if tasks is None or isinstance(tasks, str | Path):
+        tasks = read_tasks(find_tasks(model) if tasks is None else tasks)
     faults = [f for scheme in wanted for f in scheme.faults(checkpoint.spec, plan, block)]
     if faults:
         raise SchemeError(faults)

@@ -52,8 +52,7 @@ class Treatment:
     def warm(self, layer: int, k: Tensor, v: Tensor) -> None:
         """Takes the factors of a warm pass from all its rows."""
         if self.scheme.method == "baos":
-            rounding = self.scheme.factors
-            self.taken[layer] = factors(k, rounding), factors(v, rounding)
+            self.taken[layer] = factors(k, self.scheme.cache), factors(v, self.scheme.cache)
 
     def _factors(self, layer: int) -> Pair | None:
         if self.scheme.method == "baos":

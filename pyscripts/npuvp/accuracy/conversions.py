@@ -7,7 +7,7 @@ the machine). Values are float32 throughout.
 import torch
 from torch import Tensor
 
-from npuvp.baos import TINY
+from npuvp.baos import TINY, CacheFormat, headroom
 from npuvp.golden.mx import mx_traits
 
 __all__ = ["bf16", "factors", "fold", "normalise", "round_trip"]
@@ -77,14 +77,15 @@ def round_trip(x: Tensor, element: str, block: int) -> Tensor:
     return result.reshape(x.shape)
 
 
-def factors(x: Tensor, rounding: str) -> Tensor:
+def factors(x: Tensor, format: CacheFormat) -> Tensor:
     """`npuvp.baos.factors`: (B, L, heads, channels) to (B, 1, heads, channels)."""
     largest = x.abs().amax(dim=1, keepdim=True)
-    factor = largest
-    if rounding == "pow2":
+    if format.rounding == "pow2":
         bits = largest.contiguous().view(torch.int32)
         fraction = ((bits & 0x7FFFFF) != 0).to(torch.int32)
         factor = ((bits & 0x7F800000) + (fraction << 23)).view(torch.float32)
+    else:
+        factor = bf16(largest * headroom(format.element))
     return torch.where(largest < TINY, 1.0, factor)
 
 

@@ -146,7 +146,7 @@ class Evaluator:
         self.prompts = len(tasks)
         self.rows = 1 if self._one_row() else BATCH
         self.weights = Weights(checkpoint, *read_activations(checkpoint.name))
-        self._fixed: dict[str, list[Pair]] = {}
+        self._largest: list[Pair] = []
         self._reference: tuple[NDArray[np.bool_], dict[int, Tokens]] | None = None
 
     def _one_row(self) -> bool:
@@ -194,7 +194,7 @@ class Evaluator:
 
     def model(self, scheme: Scheme, observer: Observer | None = None) -> TorchModel:
         """The model under a scheme."""
-        fixed = self._static(scheme.factors) if scheme.method == "static" else []
+        fixed = self._static(scheme) if scheme.method == "static" else []
         block = scheme.block(self.spec, self.block) if scheme.quantised else 0
         treatment = Treatment(scheme, block, self.spec.head_dim, fixed)
         return TorchModel(self.weights, treatment, scheme.sampling, observer)
@@ -233,28 +233,22 @@ class Evaluator:
         while (call := generation.next_call()) is not None:
             generation.commit(model(call))
 
-    def _static(self, rounding: str) -> list[Pair]:
+    def _static(self, scheme: Scheme) -> list[Pair]:
         """Factors found offline: each channel's largest magnitude in any pass of a BF16 run."""
-        if rounding not in self._fixed:
-            largest: dict[int, Pair] = {}
+        if not self._largest:
+            found: dict[int, Pair] = {}
 
             def observe(call: ForwardCall, layer: int, k: Tensor, v: Tensor) -> None:
-                found = k.abs().amax(dim=(0, 1)), v.abs().amax(dim=(0, 1))
-                if layer in largest:
-                    old = largest[layer]
-                    found = torch.maximum(found[0], old[0]), torch.maximum(found[1], old[1])
-                largest[layer] = found
+                pair = k.abs().amax(dim=(0, 1)), v.abs().amax(dim=(0, 1))
+                if layer in found:
+                    old = found[layer]
+                    pair = torch.maximum(pair[0], old[0]), torch.maximum(pair[1], old[1])
+                found[layer] = pair
 
             for batch in self._batches(min(CALIBRATION, self.prompts)):
                 self.generate(Scheme("bf16"), batch.prompts, observer=observe)
-            self._fixed[rounding] = [
-                (
-                    factors(largest[layer][0][None, None], rounding),
-                    factors(largest[layer][1][None, None], rounding),
-                )
-                for layer in range(self.spec.layers)
-            ]
-        return self._fixed[rounding]
+            self._largest = [(k[None, None], v[None, None]) for _, (k, v) in sorted(found.items())]
+        return [(factors(k, scheme.cache), factors(v, scheme.cache)) for k, v in self._largest]
 
     def _right(self, tokens: NDArray[np.int32], answer: tuple[int, ...]) -> bool:
         """Whether what was generated, up to the end token, is the answer."""

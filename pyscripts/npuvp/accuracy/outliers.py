@@ -93,7 +93,7 @@ def table_of_outliers(loudness: Loudness) -> str:
 
 
 def plot_outliers(loudness: Loudness, path: str | Path, title: str) -> Path:
-    """Every channel of K at every pass, layer by layer (PNG); heads side by side.
+    """Every channel of K at every pass, layer by layer; heads side by side.
 
     Returns:
         The path.

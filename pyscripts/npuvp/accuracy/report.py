@@ -39,7 +39,7 @@ def table(scores: Mapping[str, Score]) -> str:
 
 
 def plot(scores: Mapping[str, Score], path: str | Path, title: str) -> Path:
-    """Accuracy and agreement with their intervals over the bytes of the cache (PNG).
+    """Accuracy and agreement with their intervals over the bytes of the cache.
 
     Returns:
         The path.

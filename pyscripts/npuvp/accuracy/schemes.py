@@ -10,16 +10,16 @@
 ======================= ============================================================================
 
 FORMAT is mxint8, mxint4, mxfp8, mxfp8_e4m3, mxfp8_e5m2, mxfp6, mxfp6_e2m3, mxfp6_e3m2, mxfp4 or
-mxfp4_e2m1. With a format, factors are powers of two, or BF16 numbers where ``-bf16`` follows
-(``baos-mxfp4-bf16``): the names of a plan's `kv_format`. Without one, a method stands for what was
-found best: MXINT4 and BF16 factors, ``baos-mxint4-bf16``.
+mxfp4_e2m1; without one a method means MXINT4. Factors are rounded as suits the format, or to powers
+of two where ``-pow2`` follows a format, to BF16 numbers where ``-bf16`` follows (``baos-mxfp4-bf16``):
+the names of a plan's `kv_format`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from npuvp.baos import kv_block
+from npuvp.baos import CacheFormat, Factors, kv_block
 from npuvp.golden.mx import mx_element_bytes, mx_scale_bytes
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
@@ -44,7 +44,7 @@ FORMATS = {
     "mxfp4_e2m1": "mxfp4_e2m1",
 }
 """Microscaling formats that a cache can hold, by the names that are accepted."""
-DEFAULT_SCHEMES = "bf16,mxint8,mxfp6,mxint4,mxfp4,static,rotation,baos,baos-mxint4,baos-mxfp4"
+DEFAULT_SCHEMES = "bf16,mxint8,mxfp6,mxint4,mxfp4,static,rotation,baos,baos-mxint4-pow2,baos-mxfp4"
 
 
 class SchemeError(ValueError):
@@ -67,7 +67,7 @@ class Scheme:
         name: As it was given.
         element: MX format of the cache, or "bf16".
         method: What is done to keys and values before they are quantised.
-        factors: How factors are rounded: ``pow2`` or ``bf16``.
+        factors: How factors are rounded; None: as suits the element.
         sampling: ``machine``: BF16 logits and exponentials, float32 sums, as the firmware;
             ``fp64``, ``fp32``: logits and softmax in that precision; ``bf16``: BF16 logits and
             probabilities; ``mxfp8``: MXFP8 (E4M3) logits, then as the machine.
@@ -76,7 +76,7 @@ class Scheme:
     name: str
     element: str = "bf16"
     method: Method = "plain"
-    factors: Literal["pow2", "bf16"] = "pow2"
+    factors: Factors | None = None
     sampling: Precision = "machine"
 
     @classmethod
@@ -96,18 +96,18 @@ class Scheme:
         if head in METHODS:
             method = METHODS[METHODS.index(head)]
             if not rest:
-                return cls(name, "mxint4", method, "bf16")
-            rounded: Literal["pow2", "bf16"] = "pow2"
-            if method != "rotation" and rest[1:] == ["bf16"]:
-                rounded = "bf16"
-                rest = rest[:1]
+                return cls(name, "mxint4", method)
+            rounded: Factors | None = None
+            for known in get_args(Factors):
+                if method != "rotation" and rest[1:] == [known]:
+                    rounded, rest = known, rest[:1]
             if len(rest) == 1 and rest[0] in FORMATS:
                 return cls(name, FORMATS[rest[0]], method, rounded)
         raise SchemeError(
             [
                 f"{name!r}: no such scheme, allowed: bf16; a format ({', '.join(FORMATS)}); "
                 f"{', '.join(METHODS)}, alone, with '-' and a format, or (static, baos) with "
-                "'-bf16' behind that; "
+                "'-pow2' or '-bf16' behind that; "
                 f"{', '.join('sampling-' + p for p in PRECISIONS)}"
             ]
         )
@@ -138,6 +138,11 @@ class Scheme:
     def quantised(self) -> bool:
         """Whether the cache holds MX blocks."""
         return self.element != "bf16"
+
+    @property
+    def cache(self) -> CacheFormat:
+        """What its keys and values are kept in."""
+        return CacheFormat(self.element, self.method in ("static", "baos"), self.factors)
 
     def faults(self, spec: ModelSpec, plan: GenerationPlan, block: int | None = None) -> list[str]:
         """Why this scheme cannot serve a model under a plan, one line each.

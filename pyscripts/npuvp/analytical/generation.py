@@ -6,20 +6,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.analytical.head import ForwardCall
 from npuvp.analytical.machine import Hardware, hardware_of
-from npuvp.analytical.phases import Call, Phases
+from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.build import build
-from npuvp.compiler.control import plan_faults
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.layout import Layout, Shape
-from npuvp.compiler.sampler import Sampler
-from npuvp.compiler.selection import Memory, Schedule
+from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
-from npuvp.replay import CallKind, call_kinds, one_core
 
 __all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "phases_of"]
 
@@ -154,9 +152,10 @@ def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats
             ("biases of q, k and v", spec.qkv_bias),
             ("norms of heads", spec.qk_norm),
             ("logit shift", spec.logit_shift),
-            (f"temperature {plan.temperature}", plan.temperature != 0),
-            (f"cfg_scale {plan.cfg_scale}", plan.cfg_scale != 0),
-            (f"remasking {plan.remasking!r}", plan.remasking != "low_confidence"),
+            (f"revision {plan.revision!r}", plan.revision in ("dream", "fast-dllm-v2")),
+            (f"factor {plan.factor}", plan.factor is not None),
+            ("logits_eos_inf", plan.logits_eos_inf),
+            ("confidence_eos_eot_inf", plan.confidence_eos_eot_inf),
             (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
             (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
         )
@@ -168,7 +167,7 @@ def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats
     return faults
 
 
-def phases_of(phases: Phases) -> dict[str, Work]:
+def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
     return {
         "embed": phases.embed(),
@@ -205,17 +204,20 @@ def estimate(
     batch: int = 1,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    calls_per_block: CallsPerBlock | None = None,
 ) -> GenerationEstimate:
     """Estimates a generation on one core without simulating anything.
 
     Args:
         spec: The model.
         platform: `Platform.description()`, or what `hardware_of` makes of it.
-        plan: What to generate; with quotas.
+        plan: What to generate.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many share the work: 1, or None on a platform with one.
+        calls_per_block: With a threshold or factor, which leave the number of forward calls to the
+            data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
         CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
@@ -224,42 +226,25 @@ def estimate(
     geometry = hardware.geometry
     if isinstance(geometry, CompileError):
         raise geometry
-    faults = plan_faults(plan) + one_core(hardware.cores, cores)
-    length = prompt_length + plan.gen_length
-    if prompt_length < 1 or batch < 1:
-        faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
-    if length > spec.max_length:
-        faults.append(f"{length} positions, the model has {spec.max_length}")
     numbers = Formats.of(formats)
+    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
+    faults += one_core(hardware.cores, cores)
     faults += _without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
-    rows = 2 * batch if plan.cfg_scale else batch
-    schedule = Schedule.of(plan)
-    shape = Shape(rows, batch, prompt_length, length, schedule.calls, schedule.length)
-    sampler = Sampler.of(plan, spec)
     # It also says what does not fit.
-    layout = Layout(
-        spec,
-        shape,
-        geometry,
-        edited=sampler.edited,
-        statistics=len(sampler.words) + 1,
-        formats=numbers,
-        kv_format=plan.kv_format,
-    )
-    memory = Memory(geometry, shape, plan, sampler)
-    elements = geometry.vector_rows * geometry.width
-    earlier = max(1, min(memory.span, length, elements // batch))
+    frame = Frame.of(spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch)
+    shape, layout, memory = frame.shape, frame.layout, frame.memory
+    earlier = memory.earlier_positions
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
-    for kind, times in call_kinds(plan, prompt_length, earlier).items():
+    for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
-            batch=rows,
-            samples=batch,
-            length=length,
+            batch=shape.batch,
+            samples=shape.samples,
+            length=shape.length,
             count=kind.count,
             span=plan.block_length,
             pieces=kind.pieces,
@@ -269,12 +254,16 @@ def estimate(
         )
         behind = alike.get((kind.kind, kind.count))
         if behind is None:
-            works = phases_of(Phases(hardware, spec, call, memory.tokens, layout))
+            works = phases_of(
+                ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
+            )
             behind = alike[kind.kind, kind.count] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        begin = Phases(hardware, spec, call, memory.tokens, layout).begin()
+        begin = ForwardCall(
+            hardware, spec, call, memory.tokens, layout, frame.sampler, plan
+        ).begin()
         found = {"begin": _phase(begin, 1, hardware)} | behind
         for phase in found.values():
             cycles += times * phase.cycles

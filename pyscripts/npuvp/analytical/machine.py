@@ -9,7 +9,14 @@ from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 
-__all__ = ["Classes", "EnergyFigures", "Hardware", "MemoryFigures", "hardware_of"]
+__all__ = [
+    "Classes",
+    "EnergyFigures",
+    "Hardware",
+    "InstructionEnergy",
+    "MemoryFigures",
+    "hardware_of",
+]
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,15 @@ class MemoryFigures:
     Attributes:
         bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
         peak_bytes_per_cycle: Peak of the data bus.
-        latency: Cycles from a request to its first data.
+        latency: Cycles from a request to its first data, on average.
         port_bytes: Bytes per cycle of all DMA ports.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
         start: Cycles from issue to the first request.
+        queue: Transfers that wait in the DMA engine.
         banks: Of a memory that is simulated command by command.
+        flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
+        refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
     """
 
     bytes_per_cycle: float
@@ -75,7 +85,10 @@ class MemoryFigures:
     reads: int
     burst_bytes: int
     start: int
+    queue: int
     banks: Banks | None = None
+    flit_bytes: int = 0
+    refresh: tuple[float, float] = (0.0, 1.0)
 
     def streaming(
         self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
@@ -93,12 +106,20 @@ class MemoryFigures:
             rows, row_bytes = 1, rows * row_bytes
         elif self.banks is not None:
             bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
-        bytes_per_cycle = min(bytes_per_cycle, self.port_bytes)
-        cycles = rows * row_bytes / bytes_per_cycle
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+        burst_bytes = rows * row_bytes / bursts
+        cycles = rows * row_bytes / bytes_per_cycle
+        # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
+        behind = burst_bytes / self.port_bytes
+        if self.flit_bytes:
+            behind = max(behind, 1.0 - -burst_bytes // self.flit_bytes)
+        # What has been read covers a part of each refresh.
+        length, period = self.refresh
+        exposed = max(0.0, length - self.reads * behind)
+        cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
-            trip = self.latency + rows * row_bytes / bursts / bytes_per_cycle
+            trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
 
@@ -112,13 +133,24 @@ class MemoryFigures:
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyFigures:
-    """Coefficients in fJ, and static power in W; see `npuvp.energy`. All are estimates."""
+class InstructionEnergy:
+    """Coefficients in fJ of instructions, one object for all machines that have the same ones."""
 
     issue: int
     once: Mapping[str, int]
     element: Mapping[str, int]
     vector_row: int
+
+    def of(self, timing: str, elements: float = 0) -> float:
+        """fJ of an instruction of a timing class that streams so many elements, rows apart."""
+        return self.issue + self.once[timing] + self.element[timing] * elements
+
+
+@dataclass(frozen=True, eq=False)
+class EnergyFigures:
+    """Coefficients in fJ, and static power in W; see `npuvp.energy`. All are estimates."""
+
+    instructions: InstructionEnergy
     matrix_row: int
     mac: int
     dma_byte: int
@@ -129,13 +161,14 @@ class EnergyFigures:
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """(interval, latency, per element) of every timing class."""
+    """(interval, latency, per element) of every timing class, one object for all machines that have
+    the same ones."""
 
     costs: Mapping[str, tuple[int, int, int]]
     blocking: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hardware:
     """One core with its memory.
 
@@ -195,11 +228,25 @@ class Hardware:
         return replace(self, **changes)
 
 
-_UNITS = {"scalar": 0, "vector": 1, "control": 2, "dma": 3, "matrix": 4}
+@lru_cache(maxsize=1024)
+def _classes(costs: tuple[tuple[str, tuple[int, int, int]], ...], blocking: bool) -> Classes:
+    return Classes(dict(costs), blocking)
 
 
-def _unit(name: str) -> int:
-    return next((unit for prefix, unit in _UNITS.items() if name.startswith(prefix)), 2)
+@lru_cache(maxsize=1024)
+def _instruction_energy(
+    issue: int,
+    vector_row: int,
+    names: tuple[str, ...],
+    once: tuple[int, ...],
+    element: tuple[int, ...],
+) -> InstructionEnergy:
+    return InstructionEnergy(
+        issue,
+        dict(zip(names, once, strict=True)),
+        dict(zip(names, element, strict=True)),
+        vector_row,
+    )
 
 
 def _tick(config: Mapping[str, Any]) -> float:
@@ -213,17 +260,17 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     p, config = memory["parameters"], memory["config"]
     port_bits = core["dma_port_bits"] // 8
     port_bytes = float(core["dma_ports"] * port_bits)
-    hops = 0.0
+    hops, flit_bytes = 0.0, 0
     if description["noc"] is not None:
         # Request and response cross the mesh; a node's link carries a flit per cycle.
         p_noc = description["noc"]["parameters"]
         (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
         distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
         hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
-        port_bytes = min(port_bytes, float(p_noc["flit_bytes"]))
+        flit_bytes = p_noc["flit_bytes"]
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
-    efficiency = 1.0
+    refresh = (0.0, 1.0)
     banks = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
@@ -238,16 +285,23 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
         if p["refresh"] != "none":
-            efficiency = 1.0 - timing["rfc"] / timing["refi"]
+            tick = _tick(config) * clock
+            refresh = (timing["rfc"] * tick, timing["refi"] * tick)
+            # A request that comes at any time meets a refresh with this probability, and waits for
+            # half of it on average.
+            latency_s += refresh[0] / refresh[1] * refresh[0] / 2 / clock
     return MemoryFigures(
-        bytes_per_cycle=bandwidth * efficiency / clock,
+        bytes_per_cycle=bandwidth * (1.0 - refresh[0] / refresh[1]) / clock,
         peak_bytes_per_cycle=bandwidth / clock,
         latency=latency_s * clock + hops,
         port_bytes=port_bytes,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
+        queue=core["dma_queue_depth"],
         banks=banks,
+        flit_bytes=flit_bytes,
+        refresh=refresh,
     )
 
 
@@ -272,10 +326,13 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
             watts += channels * m["refresh_fj"] * 1e-15 / (timing["refi"] * _tick(config))
     cores = len(description["cores"])
     return EnergyFigures(
-        issue=e["issue_fj"],
-        once={name: c["once_fj"] for name, c in e["classes"].items()},
-        element={name: c["element_fj"] for name, c in e["classes"].items()},
-        vector_row=e["row_access_fj"],
+        instructions=_instruction_energy(
+            e["issue_fj"],
+            e["row_access_fj"],
+            tuple(e["classes"]),
+            tuple(c["once_fj"] for c in e["classes"].values()),
+            tuple(c["element_fj"] for c in e["classes"].values()),
+        ),
         matrix_row=e["matrix_row_fj"],
         mac=e["mac_fj"],
         dma_byte=e["dma_byte_fj"],
@@ -301,9 +358,10 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         geometry = error
     p = description["cores"][0]["parameters"]
     clock = 1e12 / description["period_ps"]
-    costs = {}
-    for name, cost in p["timing"].items():
-        costs[name] = (cost["interval"], cost["latency"], cost["per_element"])
+    costs = {
+        name: (cost["interval"], cost["latency"], cost["per_element"])
+        for name, cost in p["timing"].items()
+    }
     unit = 2 if p["vector_format"] == "bf16" else 4
     return Hardware(
         name=description["name"],
@@ -317,7 +375,7 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         writeout=costs["matrix_writeout"][:2],
         matrix_table=p["matrix_timing"] == "table",
         overlapping_tiles=p["accumulators"] > 1,
-        classes=Classes(costs, p["issue"] == "blocking"),
+        classes=_classes(tuple(costs.items()), p["issue"] == "blocking"),
         memory=_memory(description, clock),
         energy=_energy(description),
         area=area_of(description),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from npuvp.analytical.generation import GenerationEstimate
+from npuvp.call_kinds import call_kinds
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
-from npuvp.replay import call_kinds
 
 __all__ = ["DEVICES", "Device", "Point", "device_time", "roofline"]
 

@@ -49,9 +49,8 @@ class SamplingEstimate:
 def _elements(hardware: Hardware, timing: str, elements: float) -> Work:
     interval, latency, per = hardware.classes.costs[timing]
     cycles = max(interval, latency) + per * elements
-    energy = hardware.energy
-    spent = energy.issue + energy.once[timing] + energy.element[timing] * elements
-    return Work(cycles, spent, 1.0, cycles)
+    spent = hardware.energy.instructions.of(timing, elements)
+    return Work(cycles, spent, cycles)
 
 
 def _load(hardware: Hardware, bytes_: float) -> Work:

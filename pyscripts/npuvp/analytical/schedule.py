@@ -9,7 +9,7 @@ int ctl"`` is a product of two rows, its sum, an addition and the end of a hardw
 from dataclasses import dataclass
 from functools import lru_cache
 
-from npuvp.analytical.machine import Classes, EnergyFigures, Hardware
+from npuvp.analytical.machine import Classes, Hardware, InstructionEnergy
 
 __all__ = ["Work", "addition", "body", "repeat"]
 
@@ -22,6 +22,7 @@ _NAMES = {
     "fexp": ("scalar_fp_exp", 0),
     "freci": ("scalar_fp_reci", 0),
     "fsqrt": ("scalar_fp_sqrt", 0),
+    "frand": ("scalar_fp_log", 0),
     "ctl": ("control", 2),
     "br": ("branch", 2),
     "sync": ("sync", 2),
@@ -30,8 +31,10 @@ _NAMES = {
     "vmul": ("vector_mul", 1),
     "vexp": ("vector_exp", 1),
     "vreci": ("vector_reci", 1),
+    "vsilu": ("vector_silu", 1),
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
+    "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
     "vshft": ("vector_shift", 1),
@@ -45,7 +48,6 @@ class Work:
     Attributes:
         cycles: From its beginning to the beginning of what follows.
         femtojoules: Of its instructions and SRAM accesses; memory and static power apart.
-        instructions: Number.
         vector: Cycles for which the vector unit is taken.
         matrix: Cycles for which operands stream into the matrix unit.
         macs: Multiply-accumulates.
@@ -54,7 +56,6 @@ class Work:
 
     cycles: float = 0.0
     femtojoules: float = 0.0
-    instructions: float = 0.0
     vector: float = 0.0
     matrix: float = 0.0
     macs: float = 0.0
@@ -64,12 +65,16 @@ class Work:
     def add(self, other: "Work", times: float = 1.0) -> None:
         """Adds another piece, cycles included."""
         self.cycles += times * other.cycles
-        self.beside(other, times)
+        self.femtojoules += times * other.femtojoules
+        self.vector += times * other.vector
+        self.matrix += times * other.matrix
+        self.macs += times * other.macs
+        self.read += times * other.read
+        self.written += times * other.written
 
     def beside(self, other: "Work", times: float = 1.0) -> None:
         """Adds everything but the cycles of another piece."""
         self.femtojoules += times * other.femtojoules
-        self.instructions += times * other.instructions
         self.vector += times * other.vector
         self.matrix += times * other.matrix
         self.macs += times * other.macs
@@ -111,20 +116,20 @@ def _cycles(text: str, classes: Classes) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=65536)
-def _round(text: str, classes: Classes, energy: EnergyFigures) -> tuple[float, float, int, float]:
-    """Cycles, femtojoules, instructions and vector cycles of a round."""
+def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[float, float, float]:
+    """Cycles, femtojoules and vector cycles of a round."""
     cycles, vector = _cycles(text, classes)
     words = _parsed(text)
-    spent = 0
+    spent = 0.0
     for timing, _, rows, _ in words:
-        spent += energy.issue + energy.once[timing] + rows * energy.vector_row
-    return cycles, float(spent), len(words), vector
+        spent += energy.of(timing) + rows * energy.vector_row
+    return cycles, spent, vector
 
 
 def body(hardware: Hardware, text: str, times: float = 1.0) -> Work:
     """`times` rounds of a loop of these instructions."""
-    cycles, spent, instructions, vector = _round(text, hardware.classes, hardware.energy)
-    return Work(cycles * times, spent * times, instructions * times, vector * times)
+    cycles, spent, vector = _round(text, hardware.classes, hardware.energy.instructions)
+    return Work(cycles * times, spent * times, vector * times)
 
 
 def immediate(value: float) -> int:

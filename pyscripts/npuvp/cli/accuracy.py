@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from npuvp.accuracy import DEFAULT_PLAN, evaluator_of, need_torch
-from npuvp.accuracy.schemes import DEFAULT_SCHEMES, Scheme
-from npuvp.accuracy.tasks import find_tasks, read_tasks
+from npuvp.accuracy import DEFAULT_PLAN, evaluator_of
+from npuvp.accuracy.schemes import DEFAULT_SCHEMES
+from npuvp.accuracy.tasks import find_tasks
 from npuvp.cli.common import Subparsers, add_command, print_json
 from npuvp.plan import CACHES, REVISIONS, GenerationPlan
 
@@ -28,36 +28,46 @@ _PLAN = {
 }
 
 
+_PICTURES = (".png", ".svg", ".pdf")
+
+
 def _plan(options: argparse.Namespace) -> GenerationPlan:
     names = {field.name for field in fields(GenerationPlan)}
     given = {n: v for n, v in vars(options).items() if n in names and v is not None}
     return replace(DEFAULT_PLAN, **given)
 
 
+def _check(options: argparse.Namespace) -> None:
+    """What must not come to light only when all scores are there."""
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"threads: {options.threads}, allowed: 1 or more")
+    for name in ("plot", "outliers"):
+        path = getattr(options, name)
+        if path is not None and Path(path).suffix not in _PICTURES:
+            raise ValueError(
+                f"--{name} {path}: allowed: a file that ends in {', '.join(_PICTURES)}"
+            )
+
+
 def _accuracy(options: argparse.Namespace) -> None:
     plan = _plan(options)
-    schemes = Scheme.parse_all(options.schemes)
-    path = options.tasks or find_tasks(options.model)
-    tasks = read_tasks(path)
-    need_torch()
+    _check(options)
+    evaluator = evaluator_of(
+        options.model,
+        options.tasks,
+        options.schemes,
+        plan=plan,
+        limit=options.limit,
+        block=options.block,
+    )
     import torch
 
     from npuvp.accuracy.outliers import measure_outliers, plot_outliers, table_of_outliers
     from npuvp.accuracy.report import plot, table
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise ValueError(f"threads: {options.threads}, allowed: 1 or more")
         torch.set_num_threads(options.threads)
-    evaluator = evaluator_of(
-        options.model,
-        tasks,
-        [scheme.name for scheme in schemes],
-        plan=plan,
-        limit=options.limit,
-        block=options.block,
-    )
-    count = evaluator.prompts
+    schemes, count = evaluator.schemes, evaluator.prompts
     with tqdm(total=count * len(schemes), unit="prompt", leave=False, disable=None, delay=2) as bar:
 
         def progress(name: str, done: int) -> None:
@@ -66,7 +76,7 @@ def _accuracy(options: argparse.Namespace) -> None:
 
         scores = {s.name: evaluator.score(s, progress) for s in schemes}
     # A path below the working directory reads better, and the same on any machine.
-    path = Path(os.path.relpath(path))
+    path = Path(os.path.relpath(options.tasks or find_tasks(options.model)))
     title = (
         f"{options.model}: {count} prompts of {path}, {plan.gen_length} tokens in blocks of "
         f"{plan.block_length}, {plan.steps} steps, cache {plan.cache}"
@@ -112,11 +122,11 @@ def add_commands(commands: Subparsers) -> None:
     )
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N tasks")
     parser.add_argument("--block", type=int, help="channels that share a scale (32, or the head)")
-    parser.add_argument("--plot", metavar="FILE", help="picture of the scores (PNG)")
+    parser.add_argument("--plot", metavar="FILE", help="picture of the scores (PNG, SVG or PDF)")
     parser.add_argument(
         "--outliers",
         metavar="FILE",
-        help="measure how loud channels of K and V are over the steps, and draw K (PNG)",
+        help="measure how loud channels of K and V are over the steps, and draw K (PNG, SVG or PDF)",
     )
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")

@@ -75,7 +75,8 @@ def add_run_inputs(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="SPACE[@ADDR]=FILE",
         help="initial contents: SPACE is hbm or coreN.vector|matrix|fp|int; FILE is .npy of values "
-        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format",
+        "(float32; uint32 for int, uint8 for hbm) or raw bytes in the space's storage format; an "
+        "input tensor of which all is loaded needs no --input",
     )
     parser.add_argument(
         "--input", action="append", default=[], metavar="NAME=FILE", help="an input tensor (.npy)"

@@ -14,7 +14,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 
 from npuvp.cli.common import Subparsers, add_command, add_platform, add_run_inputs, load_platform
-from npuvp.cli.programs import load_contents, load_program, named_files
+from npuvp.cli.programs import load_contents, load_program, loaded_inputs, named_files
 from npuvp.debug import Debugger
 from npuvp.debug.shell import Shell
 from npuvp.errors import InputError, RunError
@@ -96,6 +96,7 @@ def _debug(options: argparse.Namespace) -> int | None:
         inputs=None if options.restore else inputs,
         mode=options.mode,
         prepare=prepare,
+        loaded=loaded_inputs(platform, firmware, options.load),
         checkpoint=options.restore,
     ) as debugger:
         shell = Shell(debugger)

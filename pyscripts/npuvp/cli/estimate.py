@@ -5,12 +5,18 @@ import sys
 from typing import Any
 
 from npuvp.analytical import GenerationEstimate, estimate, hardware_of, roofline
+from npuvp.call_kinds import CallsPerBlock
 from npuvp.cli.common import Subparsers, add_command, add_platform, load_platform, print_json
 from npuvp.cli.generate import add_plan, plan_of
+from npuvp.compiler.compile import formats_of
 from npuvp.model.checkpoint import load_model
 from npuvp.replay import GenerationTiming, time_generation
 
 __all__ = ["add_commands"]
+
+
+def _calls_per_block(text: str) -> CallsPerBlock:
+    return "worst" if text == "worst" else int(text)
 
 
 def _check_rows(closed: GenerationEstimate, timing: GenerationTiming) -> list[dict[str, Any]]:
@@ -115,8 +121,9 @@ def _estimate(options: argparse.Namespace) -> None:
     sizes: dict[str, Any] = {
         "prompt_length": options.prompt_length,
         "batch": options.batch,
-        "formats": options.formats,
+        "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
+        "calls_per_block": options.calls_per_block,
     }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
     timing = None
@@ -166,6 +173,12 @@ def add_commands(commands: Subparsers) -> None:
     add_platform(parser)
     parser.add_argument("--prompt-length", type=int, default=32, help="tokens of a prompt (32)")
     parser.add_argument("--batch", type=int, default=1, help="prompts (1)")
+    parser.add_argument(
+        "--calls-per-block",
+        type=_calls_per_block,
+        metavar="N",
+        help="with --threshold, where the data decide: forward calls of every block, or 'worst'",
+    )
     parser.add_argument(
         "--check", action="store_true", help="simulate as well, and print the error per phase"
     )

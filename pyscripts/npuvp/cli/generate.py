@@ -22,6 +22,7 @@ from npuvp.cli.common import (
 )
 from npuvp.compiler import compile_generation
 from npuvp.compiler.formats import Formats
+from npuvp.compiler.host_driven import HostDriven
 from npuvp.compiler.runtime import generate_and_run
 from npuvp.generation.calls import CallRecord, GenerationResult
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
@@ -40,6 +41,8 @@ _PLAN = {
     "cfg_scale": (float, "classifier-free guidance (0: none)"),
     "seed": (int, "seed of random draws (0)"),
     "alg_temp": (float, "Dream: draw positions from softmax(score / alg_temp)"),
+    "top_p": (float, "Dream, Fast-dLLM v2: keep the most probable tokens that reach this together"),
+    "top_k": (int, "Dream: keep tokens as probable as the k-th"),
     "sub_block": (int, "Fast-dLLM v2: positions denoised together (8)"),
 }
 
@@ -64,7 +67,8 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--formats",
         metavar="FILE.yaml",
-        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))})",
+        help=f"number formats by class of tensors ({', '.join(field.name for field in fields(Formats))}); "
+        "as a quantised checkpoint's config.json says, else bf16",
     )
     parser.add_argument("--cores", type=int, help="cores that share the work (all)")
 
@@ -138,22 +142,42 @@ def _generate(options: argparse.Namespace) -> None:
     elif tokenizer is not None:
         prompt = np.array(tokenizer.encode(prompt))
     platform = load_platform(options)
-    with tracing(platform, options):
-        generated, result = generate_and_run(
-            checkpoint,
-            prompt,
-            plan_of(options),
-            platform,
-            golden=options.golden,
-            formats=options.formats,
-            cores=options.cores,
-        )
-    mask, first = checkpoint.spec.mask_id, generated.prompt_length
     files = []
+    confidences: list[NDArray[np.float32]] = []
+    with tracing(platform, options):
+        if options.host_driven or options.state:
+            driven = HostDriven(
+                checkpoint,
+                prompt,
+                plan_of(options),
+                platform,
+                golden=options.golden,
+                formats=options.formats,
+                cores=options.cores,
+            )
+            with driven:
+                for call in driven:
+                    confidences.append(driven.confidences)
+                    if options.state:
+                        files.append(_save_state(driven, call, Path(options.state)))
+            generated, result = driven.result, driven.run
+        else:
+            generated, result = generate_and_run(
+                checkpoint,
+                prompt,
+                plan_of(options),
+                platform,
+                golden=options.golden,
+                formats=options.formats,
+                cores=options.cores,
+            )
+    mask, first = checkpoint.spec.mask_id, generated.prompt_length
     if result is not None:
-        files = write_reports(options, result, f"{checkpoint.name} on {platform.name}")
+        files += write_reports(options, result, f"{checkpoint.name} on {platform.name}")
     if options.json:
         calls = [_record(call) for call in generated.calls]
+        for record, scores in zip(calls, confidences, strict=False):
+            record["confidences"] = [_numbers(row) for row in scores]
         data: dict[str, Any] = {"tokens": generated.tokens.tolist(), "calls": calls}
         if result is not None:
             data["phases"] = {name: asdict(use) for name, use in generated.phases.items()}
@@ -162,13 +186,17 @@ def _generate(options: argparse.Namespace) -> None:
             data["run"] = result.summary()
         print_json(data)
         return
-    for call in generated.calls:
+    for index, call in enumerate(generated.calls):
         cycles = "" if call.cycles is None else f"{call.cycles:>13,} cycles"
         if call.energy is not None:
             cycles += f" {joules(call.energy):>12}"
         print(f"block {call.block} step {call.step:>3} {call.kind:<14}{cycles}")
-        for row in call.canvas_after:
+        for number, row in enumerate(call.canvas_after):
             print(f"    {_text(tokenizer, row[first:], mask)}")
+            if confidences:
+                print(f"    {_committed(call, confidences[index], number)}")
+    if options.state:
+        print(f"state after every call: {options.state}")
     print()
     for row in generated.tokens:
         end = "" if tokenizer is None else tokenizer.decode(row[first:])
@@ -181,6 +209,36 @@ def _generate(options: argparse.Namespace) -> None:
         )
         _print_phases(generated)
         print_result(result, files)
+
+
+def _save_state(driven: HostDriven, call: CallRecord, folder: Path) -> Path:
+    """What the machine holds after a call, in a file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layers = range(driven.job.compilation.checkpoint.spec.layers)
+    arrays: dict[str, Any] = {}
+    for layer in layers:
+        arrays[f"keys_{layer}"], arrays[f"values_{layer}"] = driven.cache(layer)
+    path = folder / f"call_{len(driven.calls) - 1:04}.npz"
+    np.savez(
+        path,
+        canvas=driven.canvas,
+        transfer=call.transfer,
+        confidences=driven.confidences,
+        candidates=driven.candidates,
+        **arrays,
+    )
+    return path
+
+
+def _committed(call: CallRecord, scores: NDArray[np.float32], row: int) -> str:
+    """Positions of a row that a call committed, with their scores."""
+    known = [f"{at} ({scores[row, at]:.4f})" for at in np.flatnonzero(call.transfer[row])]
+    return "committed " + (", ".join(known) or "nothing")
+
+
+def _numbers(row: NDArray[np.float32]) -> list[float | None]:
+    """For JSON, which has no NaN."""
+    return [None if np.isnan(value) else float(value) for value in row]
 
 
 def _print_phases(generated: GenerationResult) -> None:
@@ -238,5 +296,16 @@ def add_commands(commands: Subparsers) -> None:
     group.add_argument("--tokens", metavar="FILE.npy", help="token ids (B, P) or (P,)")
     add_platform(parser)
     parser.add_argument("--golden", action="store_true", help="the NumPy golden machine, no clock")
+    parser.add_argument(
+        "--host-driven",
+        action="store_true",
+        help="the host launches every forward call; confidences of what each committed are printed",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="FOLDER",
+        help="canvas, confidences, candidates, keys and values after every call, as .npz files "
+        "(host-driven)",
+    )
     add_plan(parser)
     add_traces(parser)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from npuvp.cli.common import Subparsers, add_command, load_platform, print_json
-from npuvp.cli.programs import load_contents, load_program
+from npuvp.cli.programs import load_contents, load_program, loaded_inputs
 from npuvp.errors import InputError, RunError
 from npuvp.firmware import Firmware
 from npuvp.golden.machine import GoldenMachine
@@ -136,6 +136,7 @@ def _golden(
 ) -> tuple[list[LogEntry], Divergence | None, int, list[str]]:
     platform = load_platform(options)
     inputs = _inputs(options.input)
+    loaded = loaded_inputs(platform, firmware, options.load)
 
     def prepare(machine: Any) -> None:
         for item in options.load:
@@ -148,12 +149,19 @@ def _golden(
             path = Path(folder) / "machine.bin"
             try:
                 with platform.trace(log=path):
-                    run_firmware(platform, firmware, inputs=inputs, outputs=[], prepare=prepare)
+                    run_firmware(
+                        platform,
+                        firmware,
+                        inputs=inputs,
+                        outputs=[],
+                        prepare=prepare,
+                        loaded=loaded,
+                    )
             except RunError as error:
                 print(f"the machine's run ended: {str(error).splitlines()[0]}")
             log = read_log(path)
     golden = GoldenMachine(platform.description(), firmware)
-    golden.load_inputs(checked_inputs(firmware, inputs, integers_only=False))
+    golden.load_inputs(checked_inputs(firmware, inputs, integers_only=False, loaded=loaded))
     prepare(golden)
     found, compared = diverges_from_golden(log, golden)
     return log, found, compared, [core["name"] for core in golden.description["cores"]]

@@ -1,17 +1,22 @@
 """Programs as files: ELF, assembly source or raw words; memory contents as files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from npuvp.errors import InputError
 from npuvp.firmware import Firmware, Tensor
 from npuvp.isa import assemble
+from npuvp.loading import place_of
 from npuvp.machine import Machine
+from npuvp.platform import Platform
 
-__all__ = ["defines", "dump", "load_contents", "load_program", "named_files"]
+__all__ = ["defines", "dump", "load_contents", "load_program", "loaded_inputs", "named_files"]
 
 _LOAD = re.compile(r"(?P<space>[\w.]+?)(?:@(?P<address>\w+))?=(?P<file>.+)")
 _DUMP = re.compile(r"(?P<space>[\w.]+?):(?P<address>\w+):(?P<count>\w+)=(?P<file>.+)")
@@ -89,40 +94,95 @@ def _tensor(space: str, address: int, count: int) -> Tensor:
     return Tensor("contents", space, address, form, (count,), "inout")
 
 
+@dataclass(frozen=True)
+class _Contents:
+    """Initial contents of a part of a memory.
+
+    Attributes:
+        space: Of the memory.
+        address: Of the first element.
+        values: Of a `.npy`; bytes in the space's storage format from any other file.
+        raw: Whether they are bytes.
+        count: Elements.
+    """
+
+    space: str
+    address: int
+    values: NDArray[Any]
+    raw: bool
+    count: int
+
+
+def _contents(description: Mapping[str, Any], item: str) -> _Contents:
+    """Reads and checks `SPACE[@ADDR]=FILE`."""
+    match = _LOAD.fullmatch(item)
+    if not match:
+        raise InputError(f"--load {item!r} (allowed: SPACE[@ADDR]=FILE)")
+    space, path = match["space"], Path(match["file"])
+    address = _number(match["address"] or "0", "address")
+    _, unit, _, size = place_of(description, space)
+    if path.suffix != ".npy":
+        data: NDArray[Any] = np.fromfile(path, np.uint8)
+        if len(data) % unit:
+            raise InputError(f"--load {item}: {len(data)} bytes are no whole elements of {unit}")
+        count = len(data) // unit
+    else:
+        data = np.load(path, allow_pickle=False)
+        want = _value_type(space)
+        if data.dtype != want:
+            raise InputError(
+                f"--load {item}: {path} holds {data.dtype}, {space} takes {np.dtype(want)}"
+            )
+        count = data.size
+    if address + count > size:
+        raise InputError(
+            f"--load {item}: {space} {address}..{address + count - 1} lies outside the space, "
+            f"which ends at {size - 1}"
+        )
+    return _Contents(space, address, data, path.suffix != ".npy", count)
+
+
 def load_contents(machine: Machine, item: str) -> None:
     """`SPACE[@ADDR]=FILE`: a `.npy` of values or raw bytes in the space's storage format.
 
     Raises:
         InputError: The item, the file's type or its size does not fit.
     """
-    match = _LOAD.fullmatch(item)
-    if not match:
-        raise InputError(f"--load {item!r} (allowed: SPACE[@ADDR]=FILE)")
-    space, path = match["space"], Path(match["file"])
-    address = _number(match["address"] or "0", "address")
-    _, unit, _, size = machine.place(space)
-    if path.suffix != ".npy":
-        data = np.fromfile(path, np.uint8)
-        if len(data) % unit:
-            raise InputError(f"--load {item}: {len(data)} bytes are no whole elements of {unit}")
-        count = len(data) // unit
-    else:
-        array = np.load(path, allow_pickle=False)
-        want = _value_type(space)
-        if array.dtype != want:
-            raise InputError(
-                f"--load {item}: {path} holds {array.dtype}, {space} takes {np.dtype(want)}"
-            )
-        count = array.size
-    if address + count > size:
-        raise InputError(
-            f"--load {item}: {space} {address}..{address + count - 1} lies outside the space, "
-            f"which ends at {size - 1}"
-        )
-    if path.suffix != ".npy":
-        machine.write_bytes(space, address * unit, data)
-    elif count:
-        machine.write_tensor(_tensor(space, address, count), array.reshape(-1))
+    found = _contents(machine.description, item)
+    if found.raw:
+        _, unit, _, _ = machine.place(found.space)
+        machine.write_bytes(found.space, found.address * unit, found.values)
+    elif found.count:
+        tensor = _tensor(found.space, found.address, found.count)
+        machine.write_tensor(tensor, found.values.reshape(-1))
+
+
+def loaded_inputs(platform: Platform, firmware: Firmware, items: Iterable[str]) -> set[str]:
+    """Input tensors of a firmware that `--load` gives: those of which it fills all, scales included.
+
+    Raises:
+        InputError: As `load_contents`.
+    """
+    description = platform.description()
+    filled: dict[str, list[tuple[int, int]]] = {}
+    for item in items:
+        found = _contents(description, item)
+        piece = (found.address, found.address + found.count)
+        filled.setdefault(found.space, []).append(piece)
+
+    def whole(space: str, first: int, size: int) -> bool:
+        at = first
+        for low, high in sorted(filled.get(space, ())):
+            if low <= at < high:
+                at = high
+        return at >= first + size
+
+    return {
+        name
+        for name, tensor in firmware.tensors.items()
+        if whole(tensor.space, tensor.address, tensor.size)
+        and whole(tensor.space, tensor.scales, tensor.scale_size)
+    }
 
 
 def parse_dump(machine: Machine, item: str) -> tuple[str, int, int, Path]:

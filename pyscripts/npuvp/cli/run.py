@@ -18,7 +18,14 @@ from npuvp.cli.common import (
     tracing,
     write_reports,
 )
-from npuvp.cli.programs import dump, load_contents, load_program, named_files, parse_dump
+from npuvp.cli.programs import (
+    dump,
+    load_contents,
+    load_program,
+    loaded_inputs,
+    named_files,
+    parse_dump,
+)
 from npuvp.machine import Machine
 from npuvp.run import run_firmware
 
@@ -53,6 +60,7 @@ def _run(options: argparse.Namespace) -> None:
             mode=options.mode,
             prepare=prepare,
             finish=finish,
+            loaded=loaded_inputs(platform, firmware, options.load),
         )
     for name, path in outputs.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)

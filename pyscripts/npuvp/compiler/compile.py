@@ -8,35 +8,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npuvp.baos import kv_block
 from npuvp.compiler.assembly import Assembly
-from npuvp.compiler.blocks import (
-    BlockControl,
-    block_positions,
-    canvas_length,
-    unseen_positions,
-)
+from npuvp.compiler.blocks import BlockControl
 from npuvp.compiler.build import build, fuse
-from npuvp.compiler.control import LOG_WORDS, Control, plan_faults
-from npuvp.compiler.dream import DreamControl, dream_numbers, dream_positions
+from npuvp.compiler.control import LOG_WORDS, Control
+from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
+from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
-from npuvp.compiler.sampler import Sampler
-from npuvp.compiler.selection import Memory, Schedule
+from npuvp.compiler.selection import Memory
 from npuvp.compiler.state import PHASES
 from npuvp.firmware import ALL_CORES, DataSegment, Firmware, Image, Tensor
 from npuvp.isa import assemble
-from npuvp.model.checkpoint import Checkpoint, load_model
-from npuvp.model.spec import ModelSpec
+from npuvp.model.checkpoint import Checkpoint, SafetensorsCheckpoint, load_model
+from npuvp.model.quantised import read_quantisation
 from npuvp.plan import GenerationPlan, quotas
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
 
-__all__ = ["Compilation", "compile_generation", "compile_model"]
+__all__ = ["Compilation", "compile_generation", "compile_model", "formats_of"]
 
 
 _CONTROLS: dict[str, type[Control]] = {"dream": DreamControl, "fast-dllm-v2": BlockControl}
@@ -53,6 +47,7 @@ class Compilation:
         assembly: Source text.
         earlier_positions: Positions before a block that are searched for masks at once.
         embedded_rows: Rows that a core fetches from the embedding at once.
+        memory: What sampling holds in the SRAMs of the first core.
         firmware: Without the weights.
     """
 
@@ -64,6 +59,7 @@ class Compilation:
     assembly: str
     earlier_positions: int
     embedded_rows: int
+    memory: Memory
     firmware: Firmware
 
     def dump(self) -> dict[str, str]:
@@ -127,6 +123,8 @@ class Compilation:
                 dual = plan.cache == "dual" and plan.revision == "fast-dllm-2026"
                 if plan.revision != "llada" and not (last and dual):
                     taken.append((at["decide_left"], int(left)))
+                    if left == 0:
+                        break
         return taken
 
     def _embedded(self, core: int, low: int, high: int) -> int:
@@ -152,6 +150,22 @@ class Compilation:
         return image
 
 
+def formats_of(
+    model: Checkpoint, formats: Formats | Mapping[str, Any] | str | Path | None
+) -> Formats:
+    """Number formats of a generation: those given, else those for which `npuvp quantise` made the
+    checkpoint (its config.json names them), else BF16.
+
+    Raises:
+        CompileError, ModelError: They are malformed.
+    """
+    if formats is None and isinstance(model, SafetensorsCheckpoint):
+        entry = read_quantisation(model.directory)
+        if entry is not None:
+            return Formats.of({key: value for key, value in entry.items() if key != "quant_method"})
+    return Formats.of(formats)
+
+
 def compile_generation(
     model: Checkpoint | str | Path,
     description: dict[str, Any],
@@ -162,6 +176,7 @@ def compile_generation(
     padding: NDArray[np.bool_] | None = None,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    host_driven: bool = False,
 ) -> Compilation:
     """Compiles a generation for a machine.
 
@@ -172,73 +187,59 @@ def compile_generation(
         prompt_length: P.
         batch: B.
         padding: Which prompt tokens are seen, (B, P); None: all.
-        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: those that a
+            quantised checkpoint names, else BF16.
         cores: How many of the platform's cores share the work; None: all.
+        host_driven: The host launches every forward call (`npuvp.compiler.host_driven`).
 
     Raises:
         CompileError: What is not supported, or which tensor does not fit where.
     """
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     spec = checkpoint.spec
-    faults = plan_faults(plan)
-    causal = plan.revision == "fast-dllm-v2"
-    length = canvas_length(plan, prompt_length) if causal else prompt_length + plan.gen_length
-    if prompt_length < 1 or batch < 1:
-        faults.append(f"prompt_length {prompt_length} and batch {batch}, allowed: 1 or more")
-    if length - causal > spec.max_length:
-        faults.append(f"{length - causal} positions, the model has {spec.max_length}")
-    numbers = Formats.of(formats)
+    numbers = formats_of(checkpoint, formats)
+    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     present = len(description["cores"])
     if cores is None:
         cores = present
     elif not 1 <= cores <= present:
         faults.append(f"cores: {cores}, allowed: 1..{present}, as the platform has")
-    faults += _cache_faults(numbers, plan, spec)
     if faults:
         raise CompileError(faults)
     program = fuse(build(spec))
-    geometry = Geometry.of(description)
+    geometry = Geometry.of(description, cores)
     rows = 2 * batch if plan.cfg_scale else batch
     if padding is not None and rows != batch:
         padding = np.concatenate([padding, padding])
-    schedule = Schedule.of(plan)
-    shape = Shape(
-        rows,
-        batch,
-        prompt_length,
-        length,
-        schedule.calls,
-        schedule.length,
-        plan.block_length if causal else 0,
-        unseen_positions(plan, prompt_length) if causal else 0,
-    )
-    positions = None
-    if causal:
-        positions = block_positions(plan, prompt_length)
-    elif plan.revision == "dream":
-        positions = dream_positions(padding, length)
-    sampler = Sampler.of(plan, spec)
-    layout = Layout(
+    frame = Frame.of(
         spec,
-        shape,
+        plan,
         geometry,
-        positions,
-        dream_numbers(plan, shape) if plan.revision == "dream" else {},
-        sampler.edited,
-        len(sampler.words) + 1,
         numbers,
-        plan.kv_format,
-        cores,
+        prompt_length=prompt_length,
+        batch=batch,
+        cores=cores,
+        padding=padding,
     )
-    memory = Memory(geometry, shape, plan, sampler, cores)
+    shape, layout, sampler, memory = frame.shape, frame.layout, frame.sampler, frame.memory
     # Names of the phase mark's values, for profiles and timelines.
     texts = [f".equ MARK_PHASE_{name.upper()}, {i}\n" for i, name in enumerate(PHASES)]
     for core in range(cores):
         asm = Assembly()
         if present > 1:
             asm.lines.append(f".core {core}")
-        phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates, core)
+        phases = Forward(
+            asm,
+            layout,
+            memory.tokens,
+            sampler,
+            memory.words,
+            memory.candidates,
+            core,
+            memory.bounds,
+        )
         control = _CONTROLS.get(plan.revision, Control)(asm, phases, spec, plan, shape, memory)
+        control.host_driven = host_driven
         control.program(padding is not None)
         texts.append(asm.text)
     text = "".join(texts)
@@ -246,10 +247,17 @@ def compile_generation(
     firmware.segments += layout.constants(padding)
     at = layout.addresses
     for tensor in (
-        Tensor("tokens", "hbm", at["tokens"], "raw32", (length, rows), "inout"),
-        Tensor("canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, length, rows), "out"),
+        Tensor("tokens", "hbm", at["tokens"], "raw32", (shape.length, rows), "inout"),
         Tensor(
-            "transfer_log", "hbm", at["transfer_log"], "bf16", (shape.calls, batch, length), "out"
+            "canvas_log", "hbm", at["canvas_log"], "raw32", (shape.calls, shape.length, rows), "out"
+        ),
+        Tensor(
+            "transfer_log",
+            "hbm",
+            at["transfer_log"],
+            "bf16",
+            (shape.calls, batch, shape.length),
+            "out",
         ),
         Tensor("call_log", "hbm", at["call_log"], "raw32", (shape.calls, LOG_WORDS), "out"),
     ):
@@ -261,31 +269,11 @@ def compile_generation(
         program,
         layout,
         text,
-        control.earlier_positions,
+        memory.earlier_positions,
         phases.embedded_rows,
+        memory,
         firmware,
     )
-
-
-def _cache_faults(formats: Formats, plan: GenerationPlan, spec: ModelSpec) -> list[str]:
-    """Caches that cannot be kept as the plan and the formats say."""
-    faults = []
-    for role in ("keys", "values"):
-        cache = formats.cache(role, plan.kv_format)
-        if not cache.quantised:
-            if cache.smoothed:
-                faults.append(f"formats.{role}: 'bf16' with kv_format {plan.kv_format!r}")
-            continue
-        if plan.cache not in ("prefix", "dual"):
-            faults.append(
-                f"{role} in {cache.element} with cache {plan.cache!r}, allowed: a cache that is "
-                "filled by a warm pass (prefix, dual)"
-            )
-        try:
-            kv_block(spec.head_dim)
-        except ValueError as fault:
-            faults.append(f"{role} in {cache.element}: {fault}")
-    return faults
 
 
 def compile_model(

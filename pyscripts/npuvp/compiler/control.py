@@ -3,12 +3,13 @@
 from npuvp.compiler.phases import LAYER
 from npuvp.compiler.selection import Selection
 from npuvp.compiler.state import State
-from npuvp.plan import GenerationPlan
 
-__all__ = ["LOG_WORDS", "TRAPS", "Control", "plan_faults"]
+__all__ = ["LAUNCH_SEMAPHORE", "LOG_WORDS", "TRAPS", "Control"]
 
 #: Words of a record of the call log.
 LOG_WORDS = 8
+#: Semaphore with which the host launches a call of a generation that it drives.
+LAUNCH_SEMAPHORE = 0
 #: What the codes of C_TRAP mean.
 TRAPS = {
     1: "a step has no quota: the block has masks left after its last step; the published code "
@@ -19,20 +20,14 @@ TRAPS = {
 }
 
 
-def plan_faults(plan: GenerationPlan) -> list[str]:
-    """What of a plan the compiler does not support."""
-    faults = []
-    # Fast-dLLM v2 uses top_p at a temperature only.
-    used = plan.revision != "fast-dllm-v2" or plan.temperature > 0
-    if plan.top_p not in (None, 1.0) and used:
-        faults.append(f"top_p: {plan.top_p}, the compiler supports None only")
-    if plan.top_k is not None:
-        faults.append(f"top_k: {plan.top_k}, the compiler supports None only")
-    return faults
-
-
 class Control(Selection):
-    """Emits the generation around the phases."""
+    """Emits the generation around the phases.
+
+    Attributes:
+        host_driven: Whether the host launches every call.
+    """
+
+    host_driven = False
 
     def program(self, padded: bool) -> None:
         """The whole text."""
@@ -157,12 +152,27 @@ class Control(Selection):
     def _count_call(self) -> None:
         """A call more: not more than can make progress."""
         asm = self.asm
+        if self.host_driven:
+            self._await_host()
         asm.load("gp2", State.CALL)
         asm("C_MARK call, gp2")
         asm.li("gp3", self.shape.calls)
         with asm.skip_if("C_BLTU", "gp2", "gp3"):
             asm.li("gp3", 2)
             asm("C_TRAP gp3")
+
+    def _await_host(self) -> None:
+        """The host is told which call comes next (counted from 1: 0 is the end), and launches it."""
+        asm = self.asm
+        asm.comment("the host launches the call")
+        if self.phases.leads:
+            asm.load("gp2", State.CALL)
+            asm.add("gp2", "gp2", 1)
+            asm.li("gp3", LAUNCH_SEMAPHORE)
+            asm("C_DOORBELL gp2")
+            asm.li("gp2", 1)
+            asm("C_SEM_WAIT gp3, gp2")
+        self.phases.meet()
 
     def _competing(self) -> None:
         """LOW and SPAN: the positions whose logits are wanted. gp4 is the call's first one."""
@@ -183,7 +193,7 @@ class Control(Selection):
         """Masks before the block compete where a call sees them: LOW moves to the piece of the
         canvas that holds the first one."""
         asm, batch, samples = self.asm, self.shape.batch, self.shape.samples
-        positions = self.earlier_positions
+        positions = self.memory.earlier_positions
         asm(f"LIA a0, {self.layout.addresses['tokens']}, gp9, gp10")
         asm("S_ADDI_INT gp1, gp4, 0")
         again, done = asm.new_label("earlier"), asm.new_label("earlier_done")

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
+from numpy.typing import NDArray
 
 from npuvp.baos import CacheFormat
 from npuvp.compiler.errors import CompileError
 from npuvp.golden.dma import FORMATS
-from npuvp.golden.mx import mx_element_bytes, mx_scale_bytes, mx_traits
+from npuvp.golden.mx import mx_scale_bytes, mx_traits
 
 __all__ = ["ELEMENTS", "Formats", "Stored"]
 
@@ -114,6 +116,9 @@ class Stored:
         element: As the DMA engine calls the format.
         block: Elements that share a scale.
         scales: Of the first scale, in bytes from the same register.
+        piece: Columns that lie together for all rows before the next ones do, so that a panel of
+            weights is one stretch of memory; 0: rows are whole.
+        rows: Of a matrix in pieces.
     """
 
     name: str
@@ -122,13 +127,15 @@ class Stored:
     element: str = "bf16"
     block: int = 32
     scales: int = 0
+    piece: int = 0
+    rows: int = 0
 
-    @property
+    @cached_property
     def bits(self) -> int:
         """Of an element."""
         return mx_traits(self.element).element_bits
 
-    @property
+    @cached_property
     def scaled(self) -> bool:
         """Whether there are scales."""
         return mx_traits(self.element).scaled
@@ -138,9 +145,18 @@ class Stored:
         """Bytes of elements that share a scale byte; 1 without scales."""
         return self.bits * self.block // 8 if self.scaled else 1
 
-    @property
+    @cached_property
     def pitch(self) -> int:
         """Bytes from row to row, scales not counted."""
+        return self.bytes_of(self.piece or self.columns)
+
+    def step(self, columns: int) -> int:
+        """Bytes from a piece of so many columns to the next one of the same row."""
+        return self.rows * self.pitch if self.piece else self.bytes_of(columns)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a whole row, scales not counted."""
         return self.bytes_of(self.columns)
 
     @property
@@ -156,11 +172,18 @@ class Stored:
 
     def bytes_of(self, columns: int) -> int:
         """Bytes of elements of a part of a row."""
-        return mx_element_bytes(self.element, columns)
+        return (columns * self.bits + 7) // 8
 
     def scale_bytes(self, rows: int) -> int:
         """Bytes of all scales of so many rows."""
         return rows * mx_scale_bytes(self.element, self.block, self.columns)
+
+    def in_pieces(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Whole rows (rows, n), n units that follow each other for each row, as they lie in memory."""
+        if not self.piece:
+            return values
+        pieces = self.columns // self.piece
+        return values.reshape(self.rows, pieces, -1).transpose(1, 0, 2)
 
     def fault(self) -> str | None:
         """Why blocks do not fit into rows, if so."""

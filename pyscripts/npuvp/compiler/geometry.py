@@ -6,6 +6,12 @@ from npuvp.compiler.errors import CompileError
 
 __all__ = ["Geometry"]
 
+_ALIKE = (
+    "vlen", "mlen", "blen", "matrix_rows", "vector_sram_bytes", "matrix_sram_bytes",
+    "int_sram_words", "fp_sram_words", "vector_format", "matrix_format", "fp_format",
+)  # fmt: skip
+"""Parameters that the programs of all cores are made for."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -32,8 +38,12 @@ class Geometry:
     hbm_bytes: int
 
     @classmethod
-    def of(cls, description: dict[str, object]) -> "Geometry":
-        """The geometry of the first core of a platform's description.
+    def of(cls, description: dict[str, object], count: int = 1) -> "Geometry":
+        """The geometry of the first cores of a platform's description.
+
+        Args:
+            description: `Platform.description()`.
+            count: How many cores share the work.
 
         Raises:
             CompileError: What the compiler does not support.
@@ -43,7 +53,13 @@ class Geometry:
         assert isinstance(cores, list)
         assert isinstance(memories, list)
         p = cores[0]["parameters"]
-        faults = []
+        faults = [
+            f"{other['name']}.{name}: {other['parameters'][name]}, allowed: {p[name]}, as "
+            f"{cores[0]['name']} has (cores that share a generation are alike)"
+            for other in cores[1:count]
+            for name in _ALIKE
+            if other["parameters"][name] != p[name]
+        ]
         if p["vlen"] % p["mlen"]:
             faults.append(f"core.mlen: {p['mlen']}, allowed: a divisor of vlen = {p['vlen']}")
         for name in ("vector_format", "matrix_format"):

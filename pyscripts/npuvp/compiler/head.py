@@ -1,27 +1,34 @@
 """The head: statistics of logits, a chunk of the vocabulary at a time.
 
-On one core with logits in BF16 a chunk is used where it is made and never stored. Otherwise every
-core stores its columns of the logits, in their format, and then goes through the whole vocabulary
+On one core with logits in BF16 a chunk is used where it is made and never stored. Otherwise (and
+where top_p or top_k look at logits more than once, `restriction.py`) every core stores its columns of the logits, in their format, and then goes through the whole vocabulary
 for its positions, in the same order as one core would.
 
 For every sampled position the firmware keeps a running maximum, the sum of exponentials relative to
 it, the token and what else the sampler needs; at the end of the vocabulary a score comes of them.
-The state of position i of row b of the batch is word b * SPAN + i.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
-from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.emitter import GLOBAL, OTHER
-from npuvp.compiler.experts import Experts
 from npuvp.compiler.formats import Stored
-from npuvp.compiler.layout import Layout
+from npuvp.compiler.head_rows import (
+    HIDDEN,
+    INDEX,
+    LEAST,
+    ROW_OF_BATCH,
+    SAMPLES,
+    SPAN,
+    SPARE,
+    TOKEN,
+    WORD,
+)
 from npuvp.compiler.linear import (
-    BLOCK,
-    CHUNKS,
     GROUP,
-    PANEL,
-    PANELS,
+    ROW1,
+    ROW2,
     W_BLOCK,
     W_PANEL,
     X_BLOCK,
@@ -30,59 +37,22 @@ from npuvp.compiler.linear import (
     Y_PANEL,
     A,
     B,
-    Panels,
-    Weights,
 )
-from npuvp.compiler.sampler import Sampler
+from npuvp.compiler.products import Panels, RowWork, Weights
+from npuvp.compiler.restriction import Restriction
 from npuvp.compiler.state import State
 
 __all__ = ["NO_TOKEN", "Forward"]
 
 NO_TOKEN = 0xFFFFFFFF
 """Word 0 of the counter of a draw that concerns a position (see npuvp.generation.random)."""
-_LEAST = -1e30
-"""A logit that no model makes, and whose difference to any other is finite."""
 
 _MAXIMA = ("maxima", "best", "second")
-"""Arrays that begin at `_LEAST`; all others begin at 0."""
-
-# Registers of a row's statistics, beside those of the product.
-WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
-HIDDEN, SAMPLES, SPARE = PANEL, BLOCK, X_BLOCK
+"""Arrays that begin at `LEAST`; all others begin at 0."""
 
 
-class Forward(Experts):
-    """Emits the phases of a forward call, the head with the plan's sampler.
-
-    Args:
-        asm: Where to.
-        layout: Of memory.
-        tokens_at: Words of INT SRAM from here on are free for token ids.
-        sampler: What becomes of the logits.
-        words: FP SRAM address of every array of `Sampler.words`, and of ``arrived``, where words of
-            other cores arrive, if there are any.
-        candidates: INT SRAM address of the tokens.
-        core: For which of the cores that share the work.
-    """
-
-    def __init__(
-        self,
-        asm: Assembly,
-        layout: Layout,
-        tokens_at: int,
-        sampler: Sampler,
-        words: dict[str, int],
-        candidates: int,
-        core: int = 0,
-    ):
-        super().__init__(asm, layout, tokens_at, core)
-        self.sampler = sampler
-        self.words = {name: words[name] for name in sampler.words}
-        self.arrived = words.get("arrived", 0)
-        self.candidates = candidates
-        self.width = layout.geometry.width
-        # Addresses of the head's rows of Vector SRAM.
-        self.logits = self.seen = self.lowest = self.ones = self.spare = 0
+class Forward(Restriction):
+    """Emits the phases of a forward call, the head with the plan's sampler."""
 
     def head(self) -> None:
         """Statistics of all sampled positions, then their scores in place of the maxima."""
@@ -101,9 +71,12 @@ class Forward(Experts):
         square = self._rows(memory, "squares", 1)
         self.seen = self._rows(memory, "vocabulary masks", 1 + edited)
         self.lowest = self._rows(memory, "row of no logits", 1)
-        if self.sampler.score in ("margin", "entropy"):
+        if self.sampler.restricted or self.sampler.score in ("margin", "entropy"):
             self.ones = self._rows(memory, "row of ones", 1)
             self.spare = self._rows(memory, "spare row", 1)
+        if self.sampler.restricted:
+            self.over = self._rows(memory, "above the level", 1)
+            self.equal = self._rows(memory, "at the level", 1)
         self._address(GLOBAL, "final_norm")
         self._load_norm(GLOBAL, "final_norm", weight)
         self._address(GLOBAL, "vocab_mask")
@@ -111,7 +84,7 @@ class Forward(Experts):
         asm.li(B, 1 + edited)
         self.tiles.memory_rows(Stored("vocab_mask", 0, width), width)
         asm(f"H_LD_V {A}, gp0, {GLOBAL}, {B}, 1")
-        self._constant_row(self.lowest, _LEAST)
+        self._constant_row(self.lowest, LEAST)
         if self.ones:
             self._constant_row(self.ones, 1.0)
         if spec.logit_shift:
@@ -135,18 +108,13 @@ class Forward(Experts):
         panels = Panels.plan(geometry, "head", spec.hidden, tokens, 0)
 
         def tile() -> None:
-            self.tiles.move(
-                "H_LD_V", x, GLOBAL, layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
-            )
+            self.tiles.load_tile(x, GLOBAL, layout.stored["x"], State.ROW)
             self._norm(x, weight, square)
             self._quantise(x)
             if not layout.stores_logits:
                 self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
                 return
-            self.tiles.product(
-                x, self.logits, weights, panels, lambda columns: self._logits("H_ST_V", columns, 0),
-                width,
-            )  # fmt: skip
+            self.tiles.product(x, self.logits, weights, panels, self._store_logits, width)
             self._end()
             self._through_logits(rows)
             self.meet()
@@ -173,7 +141,7 @@ class Forward(Experts):
     def _clear(self) -> None:
         """Nothing seen yet."""
         asm = self.asm
-        self._float("f5", _LEAST)
+        self._float("f5", LEAST)
         asm.load(A, State.SPAN)
         asm.scaled(GROUP, A, self.layout.shape.samples)
         asm.li(A, 0)
@@ -199,19 +167,40 @@ class Forward(Experts):
 
     # By way of memory: other formats, several cores
 
-    def _logits(self, operation: str, columns: int, row: int) -> None:
-        """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
-        into Vector SRAM: of as many as REMAINING says)."""
+    def _store_logits(self, columns: int) -> RowWork:
+        """A chunk on its way to memory, a group of the tile's rows at a time."""
         asm, stored = self.asm, self.layout.stored["logits"]
-        asm.load(A, State.COLUMN)
-        asm.scaled(A, A, stored.bits)
-        asm.li(B, 3)
-        asm(f"S_SHR_INT {A}, {A}, {B}")
+
+        def store() -> None:
+            self._column_of_logits()
+            asm.load(B, State.GROUP_FIRST)
+            asm.scaled(X_GROUP, B, self.width)
+            asm.add(X_GROUP, X_GROUP, self.logits)
+            asm.scaled(B, B, stored.pitch)
+            asm(f"S_ADD_INT {A}, {A}, {B}")
+            asm.load(B, State.GROUP_ROWS)
+            self.tiles.memory_rows(stored, columns)
+            asm(f"H_ST_V {X_GROUP}, {A}, a3, {B}, 2")
+
+        return RowWork(end=store)
+
+    def _load_logits(self, columns: int, row: int) -> None:
+        """A chunk of stored logits of as many of the tile's rows as REMAINING says, from `row` on."""
+        asm, stored = self.asm, self.layout.stored["logits"]
+        self._column_of_logits()
         asm.add(A, A, row * stored.pitch)
-        asm.load(B, State.TILE_ROWS if operation == "H_ST_V" else State.REMAINING)
+        asm.load(B, State.REMAINING)
         asm.li(X_BLOCK, self.logits)
         self.tiles.memory_rows(stored, columns)
-        asm(f"{operation} {X_BLOCK}, {A}, a3, {B}, 2")
+        asm(f"H_LD_V {X_BLOCK}, {A}, a3, {B}, 2")
+
+    def _column_of_logits(self) -> None:
+        """A <- bytes before COLUMN in a row of stored logits."""
+        asm = self.asm
+        asm.load(A, State.COLUMN)
+        asm.scaled(A, A, self.layout.stored["logits"].bits)
+        asm.li(B, 3)
+        asm(f"S_SHR_INT {A}, {A}, {B}")
 
     def _through_logits(self, rows: int) -> None:
         """The statistics of this core's positions of the tile, over the whole vocabulary."""
@@ -229,20 +218,27 @@ class Forward(Experts):
         asm.load(A, State.TILE)
         asm.add(A, A, first)
         asm.store(A, State.OFFSET)
-        asm.store("gp0", State.COLUMN)
 
-        def chunk(columns: int) -> None:
-            self._logits("H_LD_V", columns, first)
-            self._statistics(columns)
-            asm.load(A, State.COLUMN)
-            asm.add(A, A, width)
-            asm.store(A, State.COLUMN)
+        def vocabulary(work: Callable[[int], None]) -> None:
+            """Work for every chunk of columns, told how many they are."""
 
-        if full:
-            with asm.loop(CHUNKS, full):
-                chunk(width)
-        if rest:
-            chunk(rest)
+            def chunk(columns: int) -> None:
+                self._load_logits(columns, first)
+                work(columns)
+                asm.load(A, State.COLUMN)
+                asm.add(A, A, width)
+                asm.store(A, State.COLUMN)
+
+            asm.store("gp0", State.COLUMN)
+            if full:
+                with asm.loop(W_PANEL, full):
+                    chunk(width)
+            if rest:
+                chunk(rest)
+
+        if self.sampler.restricted:
+            self._find_levels(vocabulary)
+        vocabulary(lambda columns: self._rows_of_chunk(lambda: self._statistics_row(columns)))
         asm.label(behind)
 
     def _gather_statistics(self) -> None:
@@ -269,7 +265,7 @@ class Forward(Experts):
         if not self.leads:
             return
         asm.li(B, slot)
-        with asm.loop(CHUNKS, layout.cores - 1):
+        with asm.loop(ROW1, layout.cores - 1):
             for index, name in enumerate(names):
                 asm.load(A, State.SPAN)
                 asm.scaled(A, A, samples)
@@ -291,7 +287,7 @@ class Forward(Experts):
             asm.li(GROUP, 1)
             asm.add(Y_GROUP, B, len(names) * array)
             asm.li(X_BLOCK, 0)
-            with asm.loop(PANELS, samples):
+            with asm.loop(ROW2, samples):
                 asm.li(W_BLOCK, self.tokens_at)
                 asm(f"H_LD_INT {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
                 asm.load(A, State.SPAN)
@@ -315,71 +311,42 @@ class Forward(Experts):
 
     # A chunk of the vocabulary
 
-    def _statistics(self, columns: int) -> None:
-        asm, shape, sampler = self.asm, self.layout.shape, self.sampler
-        # Word and batch row of the first row.
-        first, count = State.TILE, State.TILE_ROWS
-        if self.layout.stores_logits:
-            first, count = State.OFFSET, State.REMAINING
-        asm.load(A, first)
-        asm.load(SPAN, State.SPAN)
-        asm.li(WORD, 0)
-        if shape.batch > 1:
-            asm.li(B, shape.batch)
-            again, done = asm.new_label("position"), asm.new_label("position_done")
-            asm.label(again)
-            asm(f"C_BLTU {A}, {B}, {done}")
-            asm(f"S_SUB_INT {A}, {A}, {B}")
-            asm.add(WORD, WORD, 1)
-            asm(f"C_JUMP {again}")
-            asm.label(done)
-            asm(f"MV {ROW_OF_BATCH}, {A}", f"S_MUL_INT {A}, {A}, {SPAN}")
-            asm(f"S_ADD_INT {WORD}, {WORD}, {A}")
-        else:
-            asm(f"MV {WORD}, {A}")
-            asm.li(ROW_OF_BATCH, 0)
-        asm.load(TOKEN, State.COLUMN)
+    def _statistics(self, columns: int) -> RowWork:
+        """What becomes of a chunk."""
+        guided = self.sampler.guidance
+
+        def begin() -> None:
+            self._first_row(State.TILE)
+            self.asm.li(X_GROUP, self.logits)
+
+        spare = (SPARE,) if self.sampler.score in ("margin", "entropy") else ()
+        return RowWork(
+            lambda: self._statistics_row(columns),
+            (X_GROUP, WORD, ROW_OF_BATCH, *((HIDDEN,) if guided else ())),
+            begin,
+            self._constants_of_rows,
+            uses=(SPAN, *spare),
+            cycles=24,
+            whole=bool(guided),
+        )
+
+    def _statistics_row(self, columns: int) -> None:
+        """The row of logits at X_GROUP, of a chunk; then the next one."""
+        asm, sampler = self.asm, self.sampler
         if sampler.guidance:
-            asm.li(SAMPLES, shape.samples)
-            self._float("f4", sampler.guidance + 1)
-            asm.li(HIDDEN, self.logits + shape.samples * self.width)
-
-        def row() -> None:
-            if sampler.guidance:
-                # u + (scale + 1) (c - u), in the rows with the prompt.
-                with asm.skip_if("C_BGEU", ROW_OF_BATCH, SAMPLES):
-                    asm(
-                        f"V_SUB_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
-                        f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
-                        f"V_ADD_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
-                    )
-                    self._row(columns)
-                asm.add(HIDDEN, HIDDEN, self.width)
-            else:
+            # u + (scale + 1) (c - u), in the rows with the prompt.
+            with asm.skip_if("C_BGEU", ROW_OF_BATCH, SAMPLES):
+                asm(
+                    f"V_SUB_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
+                    f"V_MUL_VF {X_GROUP}, {X_GROUP}, f4",
+                    f"V_ADD_VV {X_GROUP}, {X_GROUP}, {HIDDEN}",
+                )
                 self._row(columns)
-            self._next_row()
-
-        self.tiles.for_rows({X_GROUP: self.logits}, row, count)
-
-    def _next_row(self) -> None:
-        """The next row is the same position of the next row of the batch."""
-        asm, batch = self.asm, self.layout.shape.batch
-        if batch == 1:
-            asm.add(WORD, WORD, 1)
-            return
-        asm(f"S_ADD_INT {WORD}, {WORD}, {SPAN}")
-        asm.add(ROW_OF_BATCH, ROW_OF_BATCH, 1)
-        asm.li(A, batch)
-        with asm.skip_if("C_BNE", ROW_OF_BATCH, A):
-            asm.li(ROW_OF_BATCH, 0)
-            asm(f"S_MUL_INT {A}, {A}, {SPAN}", f"S_SUB_INT {WORD}, {WORD}, {A}")
-            asm.add(WORD, WORD, 1)
-
-    def _get(self, register: str, name: str) -> None:
-        self.asm(f"S_LD_FP {register}, {WORD}, {self.words[name]}")
-
-    def _put(self, register: str, name: str) -> None:
-        self.asm(f"S_ST_FP {register}, {WORD}, {self.words[name]}")
+            asm.add(HIDDEN, HIDDEN, self.width)
+            self._count_row()
+        else:
+            self._row(columns)
+        self._next_word()
 
     def _mask(self, token: int) -> None:
         """No logit for a token, in the chunk that holds it."""
@@ -391,14 +358,14 @@ class Forward(Experts):
             asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
 
     def _row(self, columns: int) -> None:
-        """One row of logits of a chunk, at X_GROUP."""
+        """One row of logits of a chunk, at X_GROUP. What waits for a result stands behind what does
+        not."""
         asm, sampler = self.asm, self.sampler
-        if columns < self.width:
-            asm.li(A, self.seen)
-            asm.li(B, self.lowest)
-            asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
+        self._only_vocabulary(columns)
         for token in sampler.hidden:
             self._mask(token)
+        if sampler.restricted:
+            self._leave_out()
         asm(f"S_LD_INT {INDEX}, {WORD}, {self.candidates}")
         self._get("f1", "maxima")
         asm("S_ADD_FP f3, f1, f0")
@@ -407,26 +374,36 @@ class Forward(Experts):
             asm(f"V_RED_MAX f1, {X_GROUP}, 0")
         else:
             asm(f"V_RED_MAX_IDX {INDEX}, {X_GROUP}, {TOKEN}, f1")
-        asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
-        self._put("f1", "maxima")
+        if sampler.score in ("uniform", "margin"):
+            self._keep_maximum()
         if sampler.score == "uniform":
+            self._behind_row()
             return
         if sampler.score == "margin":
             self._second()
         self._get("f2", "sums")
-        asm("S_SUB_FP f3, f3, f1", f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0")
+        asm(f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0", "S_SUB_FP f3, f3, f1")
         if sampler.sharpness != 1:
             self._float("f6", sampler.sharpness)
             asm("S_MUL_FP f3, f3, f6", f"V_MUL_VF {X_GROUP}, {X_GROUP}, f6")
         if sampler.score == "entropy":
             self._weighted()
-        asm(
-            "S_EXP_FP f3, f3",
-            "S_MUL_FP f2, f2, f3",
-            f"V_EXP_V {X_GROUP}, {X_GROUP}, 0",
-            f"V_RED_SUM f2, {X_GROUP}",
-        )
+        asm("S_EXP_FP f3, f3", "S_MUL_FP f2, f2, f3", f"V_EXP_V {X_GROUP}, {X_GROUP}, 0")
+        self._without_left_out(X_GROUP)
+        asm(f"V_RED_SUM f2, {X_GROUP}")
+        if sampler.score != "margin":
+            self._keep_maximum()
+        self._behind_row()
         self._put("f2", "sums")
+
+    def _keep_maximum(self) -> None:
+        self.asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
+        self._put("f1", "maxima")
+
+    def _behind_row(self) -> None:
+        """Under guidance the row behind is another one's."""
+        if not self.sampler.guidance:
+            self._count_row()
 
     def _choose(self) -> None:
         """The token, where it is not that of the largest logit of which probabilities are made."""
@@ -446,13 +423,6 @@ class Forward(Experts):
         for token in sampler.outcast:
             self._mask(token)
 
-    def _position(self) -> None:
-        """A <- the row's position in the canvas."""
-        asm = self.asm
-        asm(f"S_MUL_INT {A}, {ROW_OF_BATCH}, {SPAN}", f"S_SUB_INT {A}, {WORD}, {A}")
-        asm.load(B, State.LOW)
-        asm(f"S_ADD_INT {A}, {A}, {B}")
-
     def _second(self) -> None:
         """The second largest logit so far: of the chunk's two largest, the maximum before and the
         second before."""
@@ -461,7 +431,7 @@ class Forward(Experts):
         asm.li(A, self.ones)
         asm.li(B, 1)
         asm.li(SPARE, self.spare)
-        self._float("f7", _LEAST, SAMPLES)
+        self._float("f7", LEAST, INDEX)
         asm(
             f"V_RED_MAX f7, {X_GROUP}, 0",
             "S_MIN_FP f7, f7, f3",
@@ -485,6 +455,9 @@ class Forward(Experts):
             f"V_MAX_VF {X_GROUP}, {X_GROUP}, f6",
             f"V_EXP_V {SPARE}, {X_GROUP}, 0",
             f"V_MUL_VV {SPARE}, {SPARE}, {X_GROUP}",
+        )
+        self._without_left_out(SPARE)
+        asm(
             "S_MUL_FP f6, f2, f3",
             "S_ADD_FP f7, f7, f6",
             "S_EXP_FP f6, f3",

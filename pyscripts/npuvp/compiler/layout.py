@@ -126,6 +126,7 @@ class Layout:
         formats: Of classes of tensors.
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
+        restricted: Whether logits are gone through more than once, to find out which tokens remain.
         regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
         stored: Matrices and tables of numbers by name; those of a layer from its base, all others
@@ -143,6 +144,7 @@ class Layout:
     formats: Formats = field(default_factory=Formats)
     kv_format: str = "bf16"
     cores: int = 1
+    restricted: bool = False
     regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
@@ -161,7 +163,6 @@ class Layout:
             "call_log": 32 * shape.calls,
             "key_mask": shape.key_masks * self.mask_bytes,
             "vocab_mask": 2 * width * (1 + len(self.edited)),
-            "rotation": 2 * self.geometry.mlen**2,
         }
         sizes |= {name: 4 * len(table) for name, table in self.numbers.items()}
         for name, size in sizes.items():
@@ -200,14 +201,15 @@ class Layout:
         spec, formats, width = self.spec, self.formats, self.geometry.width
         tokens = self.shape.batch * self.shape.length
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        yield Stored("cosine", 0, width), tokens
-        yield Stored("sine", 0, width), tokens
+        angles = tokens // self.qkv_tile[1]
+        yield Stored("cosine", 0, width), angles
+        yield Stored("sine", 0, width), angles
         yield Stored("final_norm", 0, spec.hidden), 1
         embedding = ELEMENTS[formats.embedding]
         yield Stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
         if not spec.tied_head:
             head = ELEMENTS[formats.head or formats.weights]
-            yield Stored("head", 0, spec.hidden, head, formats.block), spec.vocab
+            yield self._weights("head", spec.vocab, spec.hidden, head), spec.vocab
         elif formats.head not in (None, formats.embedding):
             raise CompileError(
                 [
@@ -247,7 +249,10 @@ class Layout:
             ("o", spec.hidden, q_columns),
             *self._mlp(),
         ):
-            yield Stored(f"weights.{role}", 0, inputs, weights, formats.block), outputs
+            each = outputs // (
+                1 if spec.moe is None or role in ("q", "k", "v", "o") else spec.moe.experts
+            )
+            yield self._weights(f"weights.{role}", each, inputs, weights), outputs
         for role in ("keys", "values"):
             cache = self.cache(role)
             block = kv_block(spec.head_dim) if cache.quantised else 32
@@ -256,6 +261,14 @@ class Layout:
             if cache.smoothed:
                 yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
                 yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+
+    def _weights(self, name: str, rows: int, columns: int, element: str) -> Stored:
+        """A streamed matrix: pieces of a row of Matrix SRAM for all outputs (of an expert)."""
+        table = Stored(name, 0, columns, element, self.formats.block)
+        mlen = self.geometry.mlen
+        if columns == mlen or columns % mlen or (table.scaled and mlen % table.block):
+            return table
+        return replace(table, piece=mlen, rows=rows)
 
     @property
     def inner(self) -> int:
@@ -281,12 +294,12 @@ class Layout:
         element = ELEMENTS[formats.activations]
         return Stored("activations", 0, columns, element, formats.block, scales=elements)
 
-    @property
+    @cached_property
     def quantised_cache(self) -> bool:
         """Whether keys or values are in an MX format."""
         return self.cache("keys").quantised or self.cache("values").quantised
 
-    @property
+    @cached_property
     def smoothed_cache(self) -> bool:
         """Whether BAOS normalises them."""
         return self.cache("keys").smoothed
@@ -304,7 +317,7 @@ class Layout:
             faults.append(fault)
             return
         align = math.lcm(_ALIGN, table.ratio) if layered else _ALIGN
-        at = memory.take(table.name, rows * table.pitch, align)
+        at = memory.take(table.name, rows * table.row_bytes, align)
         scales = at
         if table.scaled:
             scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))
@@ -314,6 +327,38 @@ class Layout:
         else:
             self.addresses[table.name] = at
             self.stored[table.name] = replace(table, scales=scales - at)
+
+    @property
+    def projection_rows(self) -> int:
+        """Rows of Vector SRAM for biases and norms of heads."""
+        return int(self.spec.qkv_bias) + 2 * int(self.spec.qk_norm)
+
+    @property
+    def qkv_tile(self) -> tuple[int, int]:
+        """Rows of a tile of the projections, and how many of them follow each other at the same
+        position and share a row of the rotary tables.
+
+        Raises:
+            CompileError: Not even the smallest tile fits.
+        """
+        geometry, shape = self.geometry, self.shape
+        blocks = -(-self.spec.hidden // geometry.width)
+        fixed = blocks + 1 + self.projection_rows
+        fixed += shape.batch if self.smoothed_cache else 0
+        most = shape.length * shape.batch
+        for alike in dict.fromkeys((shape.batch if self.positions is None else 1, 1)):
+            unit = math.lcm(geometry.group, alike)
+            rows = unit * (blocks + 1) + 2 * unit // alike
+            number = min((geometry.vector_rows - fixed) // rows, -(-most // unit))
+            if number > 0:
+                return number * unit, alike
+        raise CompileError(
+            [
+                f"phase qkv: {blocks + 3} rows per token for {geometry.group} tokens and {fixed} more "
+                f"take {geometry.group * (blocks + 3) + fixed} rows of {geometry.width}, Vector SRAM "
+                f"has {geometry.vector_rows}"
+            ]
+        )
 
     @cached_property
     def key_tiles(self) -> KeyTiles:
@@ -329,7 +374,7 @@ class Layout:
     @property
     def stores_logits(self) -> bool:
         """Whether logits go through memory on their way to sampling."""
-        return self.cores > 1 or self.formats.logits != "bf16"
+        return self.cores > 1 or self.formats.logits != "bf16" or self.restricted
 
     @property
     def logits(self) -> Stored:
@@ -361,7 +406,7 @@ class Layout:
     @property
     def head_rows(self) -> int:
         """Rows of Vector SRAM that the head takes beside tiles and the weights of the norm."""
-        return 5 + len(self.edited)
+        return 5 + len(self.edited) + 2 * int(self.restricted)
 
     @property
     def statistics_bytes(self) -> int:
@@ -401,7 +446,6 @@ class Layout:
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Addresses and contents of everything that is large: weights and rotary tables."""
         spec = self.spec
-        yield self.addresses["rotation"], _bytes(self._rotation())
         cosine, sine = self._tables()
         yield self.addresses["cosine"], _bytes(cosine)
         yield self.addresses["sine"], _bytes(sine)
@@ -446,29 +490,18 @@ class Layout:
             rows = expert * len(values)
             scales = table.scale_bytes(rows) if table.scaled else 0
             table = replace(
-                table, offset=table.offset + rows * table.pitch, scales=table.scales + scales
+                table, offset=table.offset + rows * table.row_bytes, scales=table.scales + scales
             )
         if not table.scaled:
-            yield base + table.offset, _bytes(values)
+            yield base + table.offset, _bytes(table.in_pieces(values))
             return
         bits = np.ascontiguousarray(values).astype(BF16).view(np.uint16)
         elements, exponents = mx_encode_row(table.element, table.block, bits)
-        yield base + table.offset, np.ascontiguousarray(elements).reshape(-1)
-        yield base + table.scales, np.ascontiguousarray(exponents).reshape(-1)
+        for at, part in ((table.offset, elements), (table.scales, exponents)):
+            yield base + at, np.ascontiguousarray(table.in_pieces(part)).reshape(-1)
 
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())
-
-    def _rotation(self) -> NDArray[np.float32]:
-        """y = x . transpose(R) swaps the halves of the rotated channels of every head: y[c] =
-        x[c + r/2]; the sign of the lower half is in the table of sines."""
-        width, half = self.geometry.mlen, self.spec.rotary_dim // 2
-        rotation = np.zeros((width, width), np.float32)
-        lane = np.arange(width)
-        channel = lane % self.spec.head_dim
-        lane, channel = lane[channel < 2 * half], channel[channel < 2 * half]
-        rotation[lane, lane + np.where(channel < half, half, -half)] = 1
-        return rotation
 
     def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cosine and signed sine of every position and lane, rows as the tokens stand."""
@@ -478,7 +511,8 @@ class Layout:
         inverse = np.float32(1) / np.power(np.float32(spec.rope_theta), exponent)
         positions = self.positions
         if positions is None:
-            positions = np.tile(np.arange(shape.length, dtype=np.int32), (shape.batch, 1))
+            rows = shape.batch // self.qkv_tile[1]
+            positions = np.tile(np.arange(shape.length, dtype=np.int32), (rows, 1))
         position = positions.T.reshape(-1).astype(np.float32)
         angle = position[:, None] * inverse.astype(np.float32)
         channel = np.arange(self.geometry.width) % spec.head_dim

@@ -1,6 +1,7 @@
 """The host: compiles, runs and reads back what was generated."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from npuvp.compiler.compile import Compilation, compile_generation
 from npuvp.compiler.control import TRAPS
 from npuvp.compiler.formats import Formats
 from npuvp.errors import Trap
+from npuvp.firmware import Firmware
 from npuvp.generation.calls import CallRecord, GenerationError, GenerationResult, Kind
 from npuvp.generation.machine import checked_prompt
 from npuvp.model.checkpoint import Checkpoint, load_model
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
     from npuvp.platform import Platform
     from npuvp.run import Result
 
-__all__ = ["default_description", "generate", "generate_and_run", "read_calls"]
+__all__ = [
+    "Job",
+    "default_description",
+    "generate",
+    "generate_and_run",
+    "generation_error",
+    "prepare",
+    "read_calls",
+]
 
 
 def default_description() -> dict[str, Any]:
@@ -94,6 +104,7 @@ def generate(
     golden: bool = False,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    host_driven: bool = False,
 ) -> GenerationResult:
     """Generates text on the simulated machine.
 
@@ -104,8 +115,11 @@ def generate(
         platform: Runs it; may be left out with `golden`.
         attention_mask: (B, P), 0 for padding; None: no padding.
         golden: Run the NumPy golden machine in its place: the same firmware without a clock.
-        formats: Number formats by class of tensors, a mapping or a YAML file; None: BF16.
+        formats: Number formats by class of tensors, a mapping or a YAML file; None: those that a
+            quantised checkpoint names, else BF16.
         cores: How many of the platform's cores share the work; None: all.
+        host_driven: The host launches every forward call, as `HostDriven` does, which also shows
+            what the machine holds between them.
 
     Returns:
         Tokens and a record of every call.
@@ -124,6 +138,7 @@ def generate(
         golden=golden,
         formats=formats,
         cores=cores,
+        host_driven=host_driven,
     )[0]
 
 
@@ -137,8 +152,113 @@ def generate_and_run(
     golden: bool = False,
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
+    host_driven: bool = False,
 ) -> tuple[GenerationResult, "Result | None"]:
     """As `generate`; returns the machine's result as well, None with `golden`."""
+    if host_driven:
+        from npuvp.compiler.host_driven import HostDriven
+
+        with HostDriven(
+            model,
+            tokens,
+            plan,
+            platform,
+            attention_mask=attention_mask,
+            golden=golden,
+            formats=formats,
+            cores=cores,
+        ) as driven:
+            for _ in driven:
+                pass
+            return driven.result, driven.run
+    job = prepare(
+        model,
+        tokens,
+        plan,
+        platform,
+        attention_mask=attention_mask,
+        golden=golden,
+        formats=formats,
+        cores=cores,
+    )
+    result: Result | None = None
+    try:
+        if golden:
+            from npuvp.golden.machine import run
+
+            outputs = run(job.description, job.firmware, inputs=job.inputs).outputs
+        else:
+            assert platform is not None
+            result = platform.run(job.firmware, inputs=job.inputs)
+            outputs = result.outputs
+    except Trap as trap:
+        raise generation_error(trap) or trap from None
+    return job.generated(outputs, result), result
+
+
+@dataclass(frozen=True)
+class Job:
+    """A generation that is compiled, with its weights, and ready to run.
+
+    Attributes:
+        compilation: What runs.
+        description: Of the machine.
+        canvas: At the start, (B, L).
+        inputs: Of the firmware.
+        prompt_length: P.
+    """
+
+    compilation: Compilation
+    description: dict[str, Any]
+    canvas: NDArray[np.int32]
+    inputs: dict[str, NDArray[np.int32]]
+    prompt_length: int
+
+    @property
+    def firmware(self) -> Firmware:
+        """What runs, weights included."""
+        return self.compilation.firmware
+
+    def generated(
+        self, outputs: dict[str, NDArray[Any]], result: "Result | None"
+    ) -> GenerationResult:
+        """What was generated, from the firmware's outputs and the machine's result, if any."""
+        period, batch = self.description["period_ps"], len(self.canvas)
+        times: list[int] | None = None
+        energies: list[float] | None = None
+        if result is not None:
+            times = [time // period for time, _, _ in result.host_words]
+            energies = call_energies(result, period)
+        calls = read_calls(self.compilation, outputs, self.canvas, times, energies)
+        final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
+        if self.compilation.plan.revision == "fast-dllm-v2":
+            eos = self.compilation.checkpoint.spec.eos_id
+            final = ended(calls[-1].canvas_after, self.prompt_length, eos)
+        if result is None:
+            return GenerationResult(final, calls, self.prompt_length)
+        return GenerationResult(
+            final,
+            calls,
+            self.prompt_length,
+            result.time,
+            result.energy.total,
+            phase_uses(result, period),
+        )
+
+
+def prepare(
+    model: Checkpoint | str | Path,
+    tokens: ArrayLike | str,
+    plan: GenerationPlan,
+    platform: "Platform | None",
+    *,
+    attention_mask: ArrayLike | None,
+    golden: bool,
+    formats: Formats | Mapping[str, Any] | str | Path | None,
+    cores: int | None,
+    host_driven: bool = False,
+) -> Job:
+    """Checks and compiles a generation; arguments and errors as of `generate`."""
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
     if isinstance(tokens, str):
         from npuvp.model.tokenizer import Tokenizer
@@ -158,6 +278,7 @@ def generate_and_run(
         padding=padding,
         formats=formats,
         cores=cores,
+        host_driven=host_driven,
     )
     compilation.firmware.segments += compilation.weight_segments()
     masks = np.full((batch, compilation.shape.length - length), checkpoint.spec.mask_id, np.int32)
@@ -166,33 +287,12 @@ def generate_and_run(
     if plan.cfg_scale:
         # Guidance: a second canvas in which the prompt is hidden.
         shown = np.concatenate([canvas, np.full_like(canvas, checkpoint.spec.mask_id)])
-    inputs = {"tokens": shown.T}
-    times: list[int] | None = None
-    energies: list[float] | None = None
-    result: Result | None = None
-    try:
-        if golden:
-            from npuvp.golden.machine import run
+    return Job(compilation, description, canvas, {"tokens": shown.T}, length)
 
-            outputs = run(description, compilation.firmware, inputs=inputs).outputs
-        else:
-            assert platform is not None
-            result = platform.run(compilation.firmware, inputs=inputs)
-            outputs = result.outputs
-            period = description["period_ps"]
-            times = [time // period for time, _, _ in result.host_words]
-            energies = call_energies(result, period)
-    except Trap as trap:
-        for code, reason in TRAPS.items():
-            if f"code {code}" in str(trap) and trap.message == "firmware trap":
-                raise GenerationError(reason) from trap
-        raise
-    calls = read_calls(compilation, outputs, canvas, times, energies)
-    final = np.ascontiguousarray(outputs["tokens"].T[:batch]).astype(np.int32)
-    if plan.revision == "fast-dllm-v2":
-        final = ended(calls[-1].canvas_after, length, checkpoint.spec.eos_id)
-    if result is None:
-        return GenerationResult(final, calls, length), None
-    phases = phase_uses(result, description["period_ps"])
-    generated = GenerationResult(final, calls, length, result.time, result.energy.total, phases)
-    return generated, result
+
+def generation_error(trap: Trap) -> GenerationError | None:
+    """What a trap of the firmware means; None if it is none of those that it makes on purpose."""
+    for code, reason in TRAPS.items():
+        if f"code {code}" in str(trap) and trap.message == "firmware trap":
+            return GenerationError(reason)
+    return None

@@ -29,6 +29,8 @@ class Sampler:
         outcast: Tokens without a probability, which can be chosen nevertheless.
         ranking_temperature: Positive: scores are divided by it and get Gumbel noise.
         guidance: Scale of classifier-free guidance; 0: none.
+        top_p: Only the fewest most probable tokens remain whose probabilities reach this; 1: all.
+        top_k: Only tokens as probable as the k-th remain, of those; 0: all.
     """
 
     temperature: float = 0.0
@@ -38,18 +40,28 @@ class Sampler:
     outcast: tuple[int, ...] = ()
     ranking_temperature: float = 0.0
     guidance: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
 
     @classmethod
     def of(cls, plan: GenerationPlan, spec: ModelSpec) -> "Sampler":
         """What a plan says, for a model."""
         if plan.revision == "fast-dllm-v2":
-            return cls(plan.temperature, 1 / plan.temperature if plan.temperature else 1.0)
+            if not plan.temperature:
+                return cls()  # the published code has no use for top_p then
+            return cls(plan.temperature, 1 / plan.temperature, top_p=plan.top_p or 1.0)
         if plan.revision == "dream":
+            score = _DREAM_SCORES.get(plan.dream_algorithm, "probability")
+            # What remains always holds the most probable token.
+            matters = plan.temperature > 0 or score != "uniform"
+            top_k = plan.top_k or 0
             return cls(
                 plan.temperature,
                 1 / plan.temperature if plan.temperature else 1.0,
-                _DREAM_SCORES.get(plan.dream_algorithm, "probability"),
+                score,
                 ranking_temperature=_ranking_temperature(plan),
+                top_p=plan.top_p or 1.0 if matters else 1.0,
+                top_k=top_k if matters and top_k < spec.vocab else 0,
             )
         outcast: tuple[int, ...] = ()
         if plan.confidence_eos_eot_inf:
@@ -80,6 +92,18 @@ class Sampler:
         if self.score == "entropy":
             names.append("weighted")
         return tuple(names)
+
+    @property
+    def restricted(self) -> bool:
+        """Whether only some of the tokens remain."""
+        return self.top_p < 1 or self.top_k > 0
+
+    @property
+    def search_words(self) -> tuple[str, ...]:
+        """What FP SRAM holds of every sampled position while it is found out which tokens remain."""
+        mass = ("mass", "above") if self.top_p < 1 else ()
+        count = ("count",) if self.top_k else ()
+        return ("level", *mass, *count) if self.restricted else ()
 
     @property
     def edited(self) -> tuple[int, ...]:

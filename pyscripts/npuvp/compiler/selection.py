@@ -73,8 +73,10 @@ class Memory:
         wanted = shape.length
         least = Schedule.of(plan).length
         # Tokens of a row of the batch, and candidates of all rows.
-        room = (geometry.int_words - words.used) // (shape.samples + 1)
-        names = (*sampler.words, *(("arrived",) if cores > 1 else ()))
+        # Bounds as well, where it is found out which tokens remain.
+        arrays = 2 if sampler.restricted else 1
+        room = (geometry.int_words - words.used) // (arrays * shape.samples + 1)
+        names = (*sampler.words, *sampler.search_words, *(("arrived",) if cores > 1 else ()))
         per_position = len(names) * shape.samples
         # Behind them two words for constants that a sampler loads.
         constants = 2 if plan.revision == "dream" else 0
@@ -90,8 +92,12 @@ class Memory:
             )
         self.tokens = words.take("tokens", self.span)
         self.candidates = words.take("candidates", shape.samples * self.span)
+        self.bounds = words.take("bounds", (arrays - 1) * shape.samples * self.span)
         self.words = {name: index * shape.samples * self.span for index, name in enumerate(names)}
         self.mask_rows = -(-self.span // geometry.width)
+        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
+        elements = geometry.vector_rows * geometry.width
+        self.earlier_positions = max(1, min(self.span, shape.length, elements // shape.samples))
 
 
 class Selection:
@@ -120,9 +126,6 @@ class Selection:
         # Vector SRAM during sampling, in elements.
         rows = memory.mask_rows * self.width
         self.masks, self.transfer, self.above, self.ranked = 0, rows, 2 * rows, 3 * rows
-        # Of all samples at once, in the words for tokens and candidates, which are adjacent.
-        elements = phases.geometry.vector_rows * self.width
-        self.earlier_positions = max(1, min(memory.span, shape.length, elements // shape.samples))
 
     @property
     def by_quota(self) -> bool:

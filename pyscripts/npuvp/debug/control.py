@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -54,6 +54,7 @@ class Debugger(View):
         mode: "functional" or "timing".
         decisions: For timing mode, as `Platform.run` takes them.
         prepare: Called with every loaded machine before it begins.
+        loaded: Inputs that `prepare` fills.
         checkpoint: Go to the instant that a checkpoint holds (by replay, checked part by part); its
             inputs, mode and decisions are taken from it.
 
@@ -72,6 +73,7 @@ class Debugger(View):
         mode: str = "functional",
         decisions: Mapping[int, Iterable[tuple[int, int]]] | None = None,
         prepare: Callable[[Machine], None] | None = None,
+        loaded: Collection[str] = (),
         checkpoint: Checkpoint | str | Path | None = None,
     ):
         self.platform = platform
@@ -88,6 +90,7 @@ class Debugger(View):
         self._outputs = None if outputs is None else list(outputs)
         self._decisions = {core: list(taken) for core, taken in (decisions or {}).items()}
         self._prepare = prepare
+        self._loaded = frozenset(loaded)
         self._request = platform.tracing
         self._points: dict[int, Breakpoint | Watchpoint] = {}
         self._next_number = 1
@@ -147,6 +150,7 @@ class Debugger(View):
                 mode=self.mode,
                 decisions=self._decisions or None,
                 prepare=self._prepare,
+                loaded=self._loaded,
             )
         finally:
             self.platform.tracing = previous

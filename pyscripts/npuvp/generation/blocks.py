@@ -119,7 +119,8 @@ class BlockDiffusion(Generation):
         threshold = 1.0 if self.plan.threshold is None else self.plan.threshold
         transfer = selection.by_threshold(confidence, masked, threshold, strict=True)
         whole = self._write(transfer, tokens, first)
-        if call.kind == "sub_block" or not self.plan.sub_block_cache:
+        # The next call is another one only where what it holds of the block is of use to it.
+        if call.kind == "sub_block" or not self.plan.sub_block_cache or self.masked[0, first]:
             self._demand_progress(whole)
         self.held = self.held or call.keep > 0
         self.step += 1

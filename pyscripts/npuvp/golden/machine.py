@@ -144,6 +144,19 @@ class GoldenMachine(LoadedMachine):
             DeadlockError: Every core that goes on waits.
             RunError: More than `max_instructions`.
         """
+        if not self.advance(max_instructions):
+            raise DeadlockError(self._deadlock())
+
+    def advance(self, max_instructions: int | None = None) -> bool:
+        """Runs until every core has halted (True) or waits (False) for what is not in the machine,
+        such as the host.
+
+        Args:
+            max_instructions: Where to give up, summed over the cores; None: nowhere.
+
+        Raises:
+            Trap, RunError: As `run`.
+        """
         left = max_instructions
         while any(not core.halted for core in self.cores):
             progress = False
@@ -160,7 +173,8 @@ class GoldenMachine(LoadedMachine):
                             f"{core.pc:#06x}"
                         )
             if not progress:
-                raise DeadlockError(self._deadlock())
+                return False
+        return True
 
     def _run_core(self, core: Core, limit: int | None) -> None:
         """Runs a core until it halts or waits, or has executed `limit` instructions."""

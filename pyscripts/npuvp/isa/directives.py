@@ -541,6 +541,10 @@ def _assert(assembler: Assembler, statement: Statement) -> None:
 # ------------------------------------------------------------------------------------ tensors
 
 
+_ALIASES = {"int32": "raw32", "uint32": "raw32"}
+"""Other names of formats: a word of 32 bits takes -2^31..2^32 - 1 and is read as int32."""
+
+
 @directive(".tensor")
 def _tensor(assembler: Assembler, statement: Statement) -> None:
     form = ".tensor NAME, SPACE, ADDRESS, FORMAT, DIM, ..., in|out|inout[, pitch=E][, scales=E]"
@@ -548,9 +552,10 @@ def _tensor(assembler: Assembler, statement: Statement) -> None:
     name, space_piece, address, element_format = pieces[:4]
     assembler.check_name(name)
     space = parse_space(assembler, space_piece)
-    if element_format.text not in FORMAT_BITS:
+    form_name = _ALIASES.get(element_format.text, element_format.text)
+    if form_name not in FORMAT_BITS:
         raise SourceError(
-            f"format {element_format.text!r} (allowed: {', '.join(FORMAT_BITS)})",
+            f"format {element_format.text!r} (allowed: {', '.join([*FORMAT_BITS, *_ALIASES])})",
             element_format.column,
             element_format.text,
         )
@@ -574,7 +579,7 @@ def _tensor(assembler: Assembler, statement: Statement) -> None:
             name.text,
             space,
             base,
-            element_format.text,
+            form_name,
             shape,
             pieces[at].text,
             pitch=extra.get("pitch", 0),
@@ -585,7 +590,7 @@ def _tensor(assembler: Assembler, statement: Statement) -> None:
             name.text,
             space,
             base,
-            element_format.text,
+            form_name,
             shape,
             pieces[at].text,
             pitch=tensor.pitch,

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 from npuvp.analytical import estimate, hardware_of
-from npuvp.area import area_of
 from npuvp.model.checkpoint import Checkpoint, load_model
 from npuvp.plan import GenerationPlan
 from npuvp.platform import Platform
@@ -24,8 +23,8 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         job: ``model``, ``platform`` (a file), ``set`` (overrides by key), ``plan`` (fields),
-            ``formats``, ``cores``, ``prompt_length``, ``batch``, and ``mode``: ``analytical``, or ``timing`` for the
-            cycle-level path with replay.
+            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``, and ``mode``:
+            ``analytical``, or ``timing`` for the cycle-level path with replay.
 
     Returns:
         By the names of `npuvp.sweep.space.METRICS`.
@@ -34,8 +33,11 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     platform = Platform.load(job["platform"], set=settings)
     plan = GenerationPlan(**job["plan"])
     checkpoint = _model(job["model"])
-    sizes = {name: job[name] for name in ("prompt_length", "batch", "cores", "formats")}
-    description = platform.description()
+    sizes = {
+        name: job[name]
+        for name in ("prompt_length", "batch", "cores", "formats", "calls_per_block")
+    }
+    hardware = hardware_of(platform.description())
     if job["mode"] == "timing":
         from npuvp.replay import time_generation
 
@@ -43,13 +45,13 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
         cycles, seconds, joules = float(timing.cycles), timing.time, timing.energy
         tokens = timing.tokens
     else:
-        closed = estimate(checkpoint.spec, hardware_of(description), plan, **sizes)
+        closed = estimate(checkpoint.spec, hardware, plan, **sizes)
         cycles, seconds, joules, tokens = closed.cycles, closed.time, closed.energy, closed.tokens
     return {
         "cycles": cycles,
         "time_s": seconds,
         "energy_j": joules,
-        "area_mm2": area_of(description).total,
+        "area_mm2": hardware.area.total,
         "tokens_per_s": tokens / seconds,
         "tokens_per_j": tokens / joules,
     }

@@ -27,6 +27,7 @@ _KEYS = (
     "prompt_length",
     "batch",
     "cores",
+    "calls_per_block",
     "plan",
     "formats",
     "set",
@@ -324,12 +325,12 @@ class _Reader:
             return True
         if section == "formats" and name in _CLASSES:
             return True
-        if key in ("platform", "model", "batch", "prompt_length"):
+        if key in ("platform", "model", "batch", "prompt_length", "calls_per_block"):
             return True
         self.faults.append(
             f"space.{key}: unknown; allowed: platform, platform.<parameter> such as "
             "platform.core.vlen, plan.<field> such as plan.block_length, formats.<class> such as "
-            "formats.weights, model, batch, prompt_length"
+            "formats.weights, model, batch, prompt_length, calls_per_block"
         )
         return False
 
@@ -378,6 +379,7 @@ class _Reader:
             "prompt_length": data.get("prompt_length", 32),
             "batch": data.get("batch", 1),
             "cores": data.get("cores"),
+            "calls_per_block": data.get("calls_per_block"),
             "plan": plan,
             "formats": formats,
             "set": self.section("set"),

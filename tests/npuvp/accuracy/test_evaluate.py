@@ -65,7 +65,7 @@ def test_outliers_are_the_same_function() -> None:
     [
         ("llada-mini", "dual", "bf16"),
         ("llada-mini-outliers", "dual", "mxint4"),
-        ("llada-mini-outliers", "dual", "baos-mxint4-bf16"),
+        ("llada-mini-outliers", "dual", "baos-mxint4-pow2"),
         ("llada-mini-outliers", "prefix", "baos-mxint4"),
         ("llada-mini-drift", "dual", "baos-mxfp4"),
     ],

@@ -150,7 +150,7 @@ class QuantisedReference(ReferenceModel):
         if self.call.kind == "full":
             if self.format.smoothed:
                 self.factors[layer] = tuple(
-                    baos.factors(x.swapaxes(1, 2), self.format.factors)[:, None] for x in (k, v)
+                    baos.factors(x.swapaxes(1, 2), self.format)[:, None] for x in (k, v)
                 )
             return q, k, v
         fk, fv = self.factors.get(layer, (None, None))

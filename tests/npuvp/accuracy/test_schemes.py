@@ -23,8 +23,10 @@ SPEC = load_model(MINI).spec
 
 def test_names() -> None:
     assert Scheme.parse("mxfp4") == Scheme("mxfp4", "mxfp4_e2m1")
-    assert Scheme.parse("baos") == Scheme("baos", "mxint4", "baos", "bf16")
-    assert Scheme.parse("baos-mxint4") == Scheme("baos-mxint4", "mxint4", "baos", "pow2")
+    assert Scheme.parse("baos") == Scheme("baos", "mxint4", "baos")
+    assert Scheme.parse("baos").cache == Scheme.parse("baos-mxint4").cache
+    assert Scheme.parse("static-mxint4-pow2").cache.rounding == "pow2"
+    assert Scheme.parse("static").cache.rounding == "bf16"
     assert Scheme.parse("baos-mxfp4-bf16") == Scheme(
         "baos-mxfp4-bf16", "mxfp4_e2m1", "baos", "bf16"
     )
@@ -37,7 +39,7 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     "name",
     ["mxint5", "plena_e4m3", "fp32", "baos-bf16", "baos-mxint4-fp16", "rotation-mxint4-bf16",
-     "static-mxint4-bf16-bf16", "sampling-fp16", "sampling", "BAOS"],
+     "rotation-mxint4-pow2", "static-mxint4-bf16-bf16", "sampling-fp16", "sampling", "BAOS"],
 )  # fmt: skip
 def test_formats_that_no_unit_holds(name: str) -> None:
     with pytest.raises(SchemeError, match=f"'{name}': no such scheme, allowed: bf16; a format"):
@@ -165,14 +167,18 @@ def test_everything_is_checked_before_any_work(
     with pytest.raises(ModelError, match="random weights"):
         evaluate("llada-tiny", ROOT / "models" / "tasks.jsonl")
     plot = tmp_path / "plot.png"
-    monkeypatch.setattr("npuvp.cli.accuracy.need_torch", never)
     for arguments, message in (
         (["--schemes", "mxint5"], "no such scheme"),
         (["--tasks", str(empty)], "no tasks in it"),
+        (["--threads", "0"], "threads: 0, allowed: 1 or more"),
+        (["--plot", "scores.txt"], "--plot scores.txt: allowed: a file that ends in .png"),
+        (["--outliers", "loud"], "--outliers loud: allowed: a file that ends in .png"),
     ):
         assert main(["accuracy", str(MINI), "--plot", str(plot), *arguments]) == 1
         assert message in capsys.readouterr().err
     assert not plot.exists()
+    assert main(["accuracy", str(tmp_path / "none")]) == 1
+    assert "none" in (message := capsys.readouterr().err) and "task" not in message
 
 
 def test_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +206,4 @@ def test_names_of_formats_are_those_of_the_plan() -> None:
 
     for name in KV_FORMATS:
         scheme, cache = Scheme.parse(name), CacheFormat.parse(name)
-        assert (scheme.element, scheme.method == "baos") == (cache.element, cache.smoothed)
-        if cache.smoothed:
-            assert scheme.factors == cache.factors
+        assert scheme.cache == cache

@@ -38,7 +38,7 @@ def test_cycles_of_a_round(paper, text, scoreboard, blocking):
 def test_energy_of_a_round_is_what_its_instructions_cost(paper):
     hardware = paper["scoreboard"]
     work = body(hardware, "vmul3. int", 10)
-    energy = hardware.energy
+    energy = hardware.energy.instructions
     expected = (
         2 * energy.issue
         + energy.once["vector_mul"]
@@ -46,5 +46,4 @@ def test_energy_of_a_round_is_what_its_instructions_cost(paper):
         + 3 * energy.vector_row
     )
     assert work.femtojoules == 10 * expected
-    assert work.instructions == 20
     assert work.vector == 10

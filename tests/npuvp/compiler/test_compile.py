@@ -70,8 +70,6 @@ def test_phases_hold_every_operation_once() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"revision": "dream", "top_p": 0.9, "temperature": 1.0}, "top_p: 0.9"),
-        ({"revision": "dream", "top_k": 5}, "top_k: 5"),
         ({"kv_format": "mxint8", "cache": "none"}, "keys in mxint8 with cache 'none'"),
     ],
 )
@@ -84,12 +82,15 @@ def test_unsupported_plans_are_named(changes: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("core", "message"),
     [
-        ({"matrix_sram_bytes": 2 * 64 * 64}, "a tile of 16 keys takes 2 tiles of Matrix SRAM"),
         (
-            {"vector_sram_bytes": 64 * 64 * 2},
-            "136 rows of Vector SRAM (.|\n)*which have 16, 64 and",
+            {"matrix_sram_bytes": 2 * 64 * 64},
+            "keys and values of a head, 24 x 16: a tile of 16 keys",
         ),
-        ({"int_sram_words": 181}, r"INT SRAM has 181 words(.|\n)*room for 1 x 3"),
+        (
+            {"vector_sram_bytes": 32 * 64 * 2},
+            r"136 rows of Vector SRAM (.|\n)*which have 16, 32 and",
+        ),
+        ({"int_sram_words": 213}, r"INT SRAM has 213 words(.|\n)*room for 1 x 3"),
         ({"fp_sram_words": 8}, "sampling state of 1 x 8 positions"),
         ({"vector_format": "fp32", "vector_sram_bytes": "8MiB"}, "core.vector_format: fp32"),
     ],

@@ -108,3 +108,15 @@ def test_timing_mode_on_several_cores() -> None:
 def test_more_cores_than_there_are() -> None:
     with pytest.raises(CompileError, match=r"cores: 3, allowed: 1\.\.2, as the platform has"):
         vp.generate(SMALL, np.array([[5]]), PLAN, platform(64, 16, 2), cores=3)
+
+
+def test_cores_that_differ_are_named() -> None:
+    machine = vp.Platform("unlike")
+    machine.hbm("hbm", backend="ideal", size="1GiB", latency="100ns", bandwidth="400GB/s")
+    for name, size in (("core0", "256KiB"), ("core1", "64KiB")):
+        machine.core(name, vlen=64, mlen=64, blen=16, hlen=16, vector_sram_bytes=size)
+    wrong = r"core1\.vector_sram_bytes: 65536, allowed: 262144, as core0 has"
+    with pytest.raises(CompileError, match=wrong):
+        compile_generation(SMALL, machine.description(), PLAN, prompt_length=3)
+    # One core needs nobody to be like it.
+    assert compile_generation(SMALL, machine.description(), PLAN, prompt_length=3, cores=1)

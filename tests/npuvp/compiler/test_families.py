@@ -60,6 +60,12 @@ def test_recorded_case(name: str, vlen: int, blen: int) -> None:
         ("dream_prefix_entropy", {"cache": "dual"}),
         ("dream_prefix_entropy", {"steps": 2}),
         ("dream_dual_thr", {"cache": "prefix"}),
+        ("dream_prefix_entropy", {"top_p": 0.9}),
+        ("dream_dual_thr", {"temperature": 0.5, "top_p": 0.9, "seed": 3}),
+        (
+            "dream_maskgit_b2_padded",
+            {"temperature": 0.5, "top_p": 0.9, "top_k": 10, "seed": 2},
+        ),
     ],
 )
 def test_dream_as_in_the_reference(name: str, changes: dict[str, Any]) -> None:
@@ -76,6 +82,7 @@ def test_dream_as_in_the_reference(name: str, changes: dict[str, Any]) -> None:
         ("v2_plain", 11, {"sub_block": 2, "sub_block_cache": True, "gen_length": 8}),
         ("v2_sub_block_cache", 16, {"temperature": 0.4, "threshold": 0.5, "seed": 1}),
         ("v2_stop", 5, {}),
+        ("v2_plain", 5, {"temperature": 0.7, "top_p": 0.6, "seed": 4}),
     ],
 )
 def test_block_diffusion_as_in_the_reference(
@@ -102,7 +109,17 @@ def test_in_the_golden_machine(name: str, changes: dict[str, Any]) -> None:
     same_results(made, vp.generate(model, prompt, plan, machine, golden=True))
 
 
-@pytest.mark.parametrize("name", ["dream_margin", "dream_dual_thr", "moe_b2_cfg", "v2_plain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dream_margin",
+        "dream_dual_thr",
+        "dream_topp_b3",
+        "fast2_dual_factor",
+        "moe_b2_cfg",
+        "v2_plain",
+    ],
+)
 def test_several_cores_write_the_same(name: str) -> None:
     model, plan, prompt, mask = load(name)
     machine = Platform("two cores")

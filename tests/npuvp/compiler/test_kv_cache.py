@@ -57,7 +57,8 @@ class Memory:
 
 @pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize(
-    "kv_format", ["mxint8", "mxfp4", "mxfp6_e2m3", "baos-mxint4", "baos-mxfp4-bf16"]
+    "kv_format",
+    ["mxint8", "mxfp4", "mxfp6_e2m3", "baos-mxint4", "baos-mxint4-pow2", "baos-mxfp4-bf16"],
 )
 def test_cache_and_factors(kv_format: str, cores: int) -> None:
     # One step in each of two blocks: the last call is a warm pass, which leaves everything.
@@ -73,7 +74,7 @@ def test_cache_and_factors(kv_format: str, cores: int) -> None:
         kept = memory.table(role, 26, layer=1).reshape(13, 2, 2, 16).transpose(1, 2, 0, 3)
         factor = None
         if format.smoothed:
-            factor = baos.factors(fresh, format.factors)
+            factor = baos.factors(fresh, format)
             found = memory.table(f"{role}.factors", 2, layer=1).reshape(2, 2, 16)
             assert (found == factor).all()
             assert len(np.unique(found)) > 2
@@ -92,7 +93,7 @@ def test_refine_passes_overwrite_only_their_rows(cache: Any, kv_format: str) -> 
     format = baos.CacheFormat.parse(kv_format)
     fresh = memory.table("fresh_keys", 18).reshape(9, 2, 2, 16).transpose(1, 2, 0, 3)
     kept = memory.table("keys", 18, layer=1).reshape(9, 2, 2, 16).transpose(1, 2, 0, 3)
-    factor = baos.factors(fresh, format.factors)[:, :, None] if format.smoothed else None
+    factor = baos.factors(fresh, format)[:, :, None] if format.smoothed else None
     warm = baos.cached(fresh, factor, format)
     assert (kept[:, :, :5] == warm[:, :, :5]).all()
     assert (kept[:, :, 5:] != warm[:, :, 5:]).any()
@@ -114,7 +115,7 @@ class QuantisingReference(ReferenceModel):
             for x in (k, v):  # (R, positions, heads, head_dim)
                 factor = None
                 if self.format.smoothed:
-                    factor = baos.factors(x.swapaxes(1, 2), self.format.factors)[:, None]
+                    factor = baos.factors(x.swapaxes(1, 2), self.format)[:, None]
                 self.caches[layer].append((baos.cached(x, factor, self.format), factor))
             return k, v
         found = []

@@ -128,3 +128,6 @@ def test_limits() -> None:
     stubborn = Scripted(lambda call, row, index: (MASK, 9.0), V2)
     with pytest.raises(GenerationError, match="for ever"):
         generate(V2, plan(), stubborn, prompt(4))
+    # A sub-block that opens with a mask is computed with its block again, whatever is held of it.
+    with pytest.raises(GenerationError, match="for ever"):
+        generate(V2, plan(sub_block_cache=True), stubborn, prompt(4))

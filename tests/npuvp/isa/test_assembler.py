@@ -394,6 +394,14 @@ def test_cores_have_their_own_text_and_labels():
     assert firmware.symbols["core2:loop"].value == 1
 
 
+@pytest.mark.parametrize("alias", ["int32", "uint32"])
+def test_words_have_other_names(alias):
+    source = f".tensor tokens, core0.int, 0, {alias}, 4, inout\n C_HALT gp0"
+    assert assemble(source).tensors["tokens"].format == "raw32"
+    with pytest.raises(AssemblyError, match=r"format 'int16' \(allowed: .*raw8, int32, uint32\)"):
+        assemble(source.replace(alias, "int16"))
+
+
 def test_tensors_become_symbols():
     text = """
     .equ B, 2

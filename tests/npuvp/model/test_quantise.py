@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 import npuvp as vp
 from npuvp.cli import main
+from npuvp.compiler import compile_generation
 from npuvp.compiler.formats import Formats
 from npuvp.golden.mx import mx_decode_row, mx_encode_row
 from npuvp.model.checkpoint import load_model
@@ -154,12 +155,18 @@ def test_a_quantised_checkpoint_is_a_checkpoint(
     np.testing.assert_array_equal(through(values, "mxint4"), values)
     with pytest.raises(ModelError, match="quantised already"):
         quantise(target, Formats.of(formats), tmp_path / "again")
-    # It runs on the machine as any other.
+    # It runs on the machine in its formats, unless others are asked for.
     plan = GenerationPlan(gen_length=16, block_length=8, steps=8, cache="dual")
     result = vp.generate(
         target, "1234567+7654321=", plan, vp.Platform.load(ROOT / "platform" / "edge.yaml")
     )
     assert Tokenizer.load(target).decode(result.tokens[0, 16:]) == "0000000;08888888"
+    machine = vp.Platform.load(ROOT / "platform" / "edge.yaml").description()
+    bits = []
+    for given in (None, formats, {}):
+        layout = compile_generation(target, machine, plan, prompt_length=16, formats=given).layout
+        bits.append((layout.stored["weights.q"].bits, layout.formats.activations))
+    assert bits == [(4, "mxint8"), (4, "mxint8"), (16, "bf16")]
 
 
 def test_others_quantised_checkpoints_are_refused(tmp_path: Path) -> None:
