@@ -9,6 +9,7 @@ load the next one, per chunk of columns the work on its results on top.
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.compiler.errors import CompileError
@@ -504,85 +505,7 @@ class Phases:
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
-        spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        width, head = g.width, spec.head_dim
-        together = self.layout.heads_together
-        columns = together * head
-        tiles, blocks = -(-call.length // g.mlen), -(-call.length // width)
-        if 2 * tiles * g.mlen > g.matrix_rows:
-            raise CompileError(
-                [
-                    f"keys and values of a head, {call.length} x {head}: {2 * tiles} tiles, Matrix "
-                    f"SRAM has {g.matrix_rows // g.mlen}"
-                ]
-            )
-        taken = g.group * (2 + blocks) + blocks + 1
-        if together > 1:
-            taken += g.group + 2
-        if taken > g.vector_rows:
-            raise CompileError(
-                [f"scores: {taken} rows of {width}, but Vector SRAM has {g.vector_rows}"]
-            )
-        masked = 1 if call.length % width else 0
-        total = Work()
-        if masked:
-            total.add(self._load(blocks, BF16_BYTES * width))
-        q_pitch = BF16_BYTES * spec.heads * head * call.batch
-        cache = Work(cycles=h.memory.latency + h.memory.start)
-        for role in ("keys", "values"):
-            fresh = self.layout.quantised_cache and call.warm
-            table = self.layout.stored[f"fresh_{role}" if fresh else role]
-            part = self._head_rows(table, call.length, columns)
-            cache.cycles += part.cycles - h.memory.latency - h.memory.start
-            cache.beside(part)
-        if h.classes.blocking:  # a transfer per tile of keys and of values
-            cache.cycles += (2 * tiles - 1) * h.memory.latency
-        full, rest = divmod(call.count, g.group)
-        heads = call.batch * spec.kv_heads // together
-        first = True
-        for rows, times in ((g.group, full), (rest, 1)):
-            if not rows or not times:
-                continue
-            queries = self._load(rows, BF16_BYTES * columns, q_pitch)
-            one = Work()
-            if together > 1:  # the queries of one head, and the lanes of the next
-                one.add(self._rows_loop("vmul3.", 2, rows))
-                one.add(body(h, "int int int int br im int im int int vshft1. im int int int"))
-            for tile in range(tiles):
-                keys = min(g.mlen, call.length - tile * g.mlen)
-                one.add(self._tile_products(1, "int int int ctl", 1, -(-keys // g.blen)))
-            one.cycles += self._drain()
-            maxima, sums, scaled = [], [], []
-            for block in range(blocks):
-                address = repeat("int", addition(block * g.group * width)) if block else ""
-                select = "int int vsel4." if masked and block == blocks - 1 else ""
-                maxima.append(f"{address} {select} vmax1.")
-                sums.append(f"{address} vadd2. vmul2. vexp2. vsum1.")
-                scaled.append(f"{address} vmul2.")
-            text = " ".join(["fp fp", *maxima, *sums, "freci.", *scaled])
-            one.add(self._rows_loop(text, 1, rows))
-            values = -(-head // g.blen)
-            extra = repeat("int", 2 + 2 * (tiles - 1) + 2) + " ctl"
-            one.add(self._tile_products(tiles, extra, 1, values, g.mlen))
-            one.cycles += self._drain()
-            work = Work()
-            work.add(one, together)
-            work.add(self._store(rows, BF16_BYTES * columns, q_pitch))
-            work.add(body(h, repeat("int", 56) + " im im br br"))
-            work.beside(queries)
-            # The first queries of a head arrive behind its keys and values; later ones alone.
-            later = Work()
-            later.add(work)
-            later.cycles += queries.cycles
-            alone = times * spec.group - (1 if first else 0)
-            total.add(later, heads * alone)
-            if first:
-                overlap = 0.0 if h.classes.blocking else h.memory.latency
-                work.cycles += cache.cycles + queries.cycles - overlap
-                work.beside(cache)
-                total.add(work, heads)
-            first = False
-        return self._fence(total)
+        return attention(self)
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""

@@ -75,7 +75,7 @@ class BlockControl(Control):
 
     @property
     def _mask_bytes(self) -> int:
-        return 2 * self.width * self.layout.key_rows
+        return self.layout.mask_bytes
 
     def program(self, padded: bool) -> None:
         """The whole text. Every call sees a part of the keys, whatever `padded` says."""

@@ -5,7 +5,6 @@ leaves its keys and values in BF16 in tables of their own, which all layers shar
 layer is written from there, and refine passes read nothing else.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -18,9 +17,10 @@ from npuvp.compiler.products import Panels, RowWork
 from npuvp.compiler.projections import Projections
 from npuvp.compiler.state import State
 
-__all__ = ["KeysAndValues"]
+__all__ = ["FRESH", "KeysAndValues"]
 
-_FRESH = {"keys": "a4", "values": "a5"}
+#: Address registers of the tables that a warm pass leaves to itself where the cache is quantised.
+FRESH = {"keys": "a4", "values": "a5"}
 _ROLES = {"k": "keys", "v": "values"}
 # Registers of BAOS: the row of inverse factors, and one for everything.
 _INVERSE, _SPARE = BLOCK, W_PANEL
@@ -62,7 +62,7 @@ class KeysAndValues(Projections):
         self._address("a3", "q")
         self._address("a7", "x")
         if layout.quantised_cache:
-            for role, register in _FRESH.items():
+            for role, register in FRESH.items():
                 self._address(register, f"fresh_{role}")
         asm.load(A, State.FIRST)
         asm.scaled(A, A, layout.shape.batch)
@@ -128,7 +128,7 @@ class KeysAndValues(Projections):
                 asm(f"C_BNE {A}, gp0, {refine}")
                 if not layout.smoothed_cache:
                     self.tiles.store_group(y, columns, LAYER, cache, State.ROW)
-                self.tiles.store_group(y, columns, _FRESH[role], fresh, State.ROW)
+                self.tiles.store_group(y, columns, FRESH[role], fresh, State.ROW)
                 asm(f"C_JUMP {done}")
                 asm.label(refine)
                 self.tiles.store_group(y, columns, LAYER, cache, State.ROW)
@@ -250,7 +250,7 @@ class KeysAndValues(Projections):
         behind = asm.new_label("calibrated")
         asm.load(A, State.KIND)
         asm(f"C_BNE {A}, gp0, {behind}")
-        for role, register in _FRESH.items():
+        for role, register in FRESH.items():
             self._address(register, f"fresh_{role}")
         self._float("f1", 1.0)
         self._float("f2", TINY)
@@ -264,7 +264,7 @@ class KeysAndValues(Projections):
             asm.li(at, x)
             asm.li(left, number)
             self.tiles.memory_rows(fresh, columns, every=batch)
-            asm(f"H_LD_V {at}, {address}, {_FRESH[role]}, {left}, 1")
+            asm(f"H_LD_V {at}, {address}, {FRESH[role]}, {left}, 1")
 
         def one(role: str) -> None:
             # Largest magnitudes.
@@ -346,286 +346,3 @@ class KeysAndValues(Projections):
             )
         asm.li(chosen, inverse)
         asm(f"V_RECI_V {chosen}, {f}, 0")
-
-    def attention(self, padded: bool) -> None:
-        """o from q and the cache: for every row of the batch and head, a group of queries at a
-        time against all keys.
-
-        Heads whose keys lie beside each other in rows of Matrix SRAM are moved together; a product
-        sees one of them, because all other channels of its queries are zero.
-
-        Args:
-            padded: Whether prompts are padded, so that rows of the batch see different keys.
-        """
-        asm, spec, geometry, shape = self.asm, self.layout.spec, self.geometry, self.layout.shape
-        layout = self.layout
-        width, mlen, group, blen = geometry.width, geometry.mlen, geometry.group, geometry.blen
-        tiles, blocks = layout.key_tiles, layout.key_rows
-        per_row = width // mlen
-        if 2 * tiles * mlen > geometry.matrix_rows:
-            raise CompileError(
-                [
-                    f"keys and values of a head, {shape.length} x {spec.head_dim}: "
-                    f"{2 * tiles} tiles, Matrix SRAM has {geometry.matrix_rows // mlen}"
-                ]
-            )
-        memory = self._vector()
-        together = layout.heads_together
-        q = self._rows(memory, "queries", group)
-        o = self._rows(memory, "outputs", group)
-        own = self._rows(memory, "queries of a head", group) if together > 1 else q
-        lanes = self._rows(memory, "lanes of a head", 2) if together > 1 else 0
-        scores = self._rows(memory, "scores", group * blocks)
-        seen = self._rows(memory, "key mask", blocks)
-        lowest = self._rows(memory, "row of -inf", 1)
-        factors = {
-            role: self._rows(memory, f"factors of {role}", 1)
-            for role in _FRESH
-            if layout.smoothed_cache
-        }
-        batch, head = shape.batch, spec.head_dim
-        columns = together * head
-        masked = [row for row in range(blocks) if padded or (row + 1) * width > shape.length]
-        # Heads of keys of a row of the batch, some together.
-        per_batch = spec.kv_heads // together
-        first_item, items = self.share(batch * per_batch, 1)
-        # Registers that live across a head.
-        q_offset, kv_offset, left_group, left_items, head_of_row = (
-            "gp1",
-            "gp2",
-            "gp3",
-            "gp4",
-            "gp5",
-        )
-        first, rows, at, other, inner, address, column, count, mask = (
-            "gp6",
-            "gp7",
-            "gp8",
-            "gp9",
-            "gp10",
-            "gp11",
-            "gp12",
-            "gp13",
-            "gp14",
-        )
-        self._address(GLOBAL, "q")
-        self._address(OTHER, "o")
-        self._address("a3", "key_mask")
-        if layout.quantised_cache:
-            for role, register in _FRESH.items():
-                self._address(register, f"fresh_{role}")
-        asm.li(at, width)
-        asm.li(other, lowest)
-        self._float("f5", -math.inf)
-        self._float("f6", spec.head_channels**-0.5)
-        asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f5")
-        if together > 1:
-            # One in the lanes of the first head, and zero behind.
-            self._float("f7", 1.0, other)
-            asm.li(other, lanes)
-            asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f7")
-            asm.li(at, lanes + width)
-            asm.li(inner, head)
-            asm(f"V_SHFT_V {at}, {other}, {inner}", f"V_SUB_VV {other}, {other}, {at}")
-        asm.li(q_offset, first_item * spec.group * 2 * columns)
-        asm.li(kv_offset, first_item * 2 * columns)
-        asm.li(mask, first_item // per_batch * 2 * width * blocks)
-        if shape.block:
-            asm.load(mask, State.LIMIT)
-        asm.li(head_of_row, first_item % per_batch)
-
-        def load_mask() -> None:
-            asm.li(at, seen)
-            asm.li(rows, blocks)
-            self.tiles.memory_rows(Stored("key_mask", 0, width), width)
-            asm(f"H_LD_V {at}, {mask}, a3, {rows}, 1")
-
-        def load_tiles(stored: Stored, register: str, first_tile: int) -> None:
-            asm(f"MV {address}, {kv_offset}")
-            self.tiles.bytes_from(address, stored)
-            asm.add(address, address, stored.offset)
-            self.tiles.memory_rows(stored, columns, every=batch)
-            for tile in range(tiles):
-                asm.li(at, (first_tile + tile) * mlen * mlen)
-                asm.li(rows, min(mlen, shape.length - tile * mlen))
-                asm(f"H_LD_M {at}, {address}, {register}, {rows}, 0")
-                if tile + 1 < tiles:
-                    asm.add(address, address, stored.pitch * batch * mlen)
-
-        def load_cache(role: str, first_tile: int) -> None:
-            if not layout.quantised_cache:
-                load_tiles(layout.stored[role], LAYER, first_tile)
-                return
-            refine, done = asm.new_label("refine"), asm.new_label("loaded")
-            asm.load(at, State.KIND)
-            asm(f"C_BNE {at}, gp0, {refine}")
-            load_tiles(layout.stored[f"fresh_{role}"], _FRESH[role], first_tile)
-            asm(f"C_JUMP {done}")
-            asm.label(refine)
-            load_tiles(layout.stored[role], LAYER, first_tile)
-            if layout.smoothed_cache:
-                table = layout.stored[f"{role}.factors"]
-                asm.add(address, kv_offset, table.offset)
-                asm.li(at, factors[role])
-                asm.li(rows, 1)
-                self.tiles.memory_rows(table, columns)
-                asm(f"H_LD_V {at}, {address}, {LAYER}, {rows}, 1")
-            asm.label(done)
-
-        def fold(place: int, role: str) -> None:
-            """Rows of queries or outputs times the factors, in refine passes."""
-            if not layout.smoothed_cache:
-                return
-            asm.load(at, State.KIND)
-            with asm.skip_if("C_BEQ", at, "gp0"):
-                asm.li(at, place)
-                asm.li(other, factors[role])
-                asm(f"MV {count}, {rows}")
-                with asm.repeat(count):
-                    asm(f"V_MUL_VV {at}, {at}, {other}")
-                    asm.add(at, at, width)
-
-        def move_heads(operation: str, register: str, name: str, place: int) -> None:
-            """Queries or outputs of the group of rows."""
-            stored = layout.stored[name]
-            asm.scaled(address, first, stored.pitch * batch)
-            asm(f"S_ADD_INT {address}, {address}, {q_offset}")
-            asm.li(at, place)
-            self.tiles.memory_rows(stored, columns, every=batch)
-            asm(f"{operation} {at}, {address}, {register}, {rows}, 1")
-
-        def softmax() -> None:
-            asm.li(at, scores)
-            asm(f"MV {count}, {rows}")
-            with asm.repeat(count):
-                asm("S_ADD_FP f1, f5, f0", "S_ADD_FP f2, f0, f0")
-                for block in range(blocks):
-                    if block:
-                        asm.add(other, at, block * group * width)
-                    row = other if block else at
-                    if block in masked:
-                        asm.li(inner, seen + block * width)
-                        asm.li(column, lowest)
-                        asm(f"V_SELECT_VVM {row}, {row}, {column}, {inner}")
-                    asm(f"V_RED_MAX f1, {row}, 0")
-                for block in range(blocks):
-                    if block:
-                        asm.add(other, at, block * group * width)
-                    row = other if block else at
-                    asm(
-                        f"V_SUB_VF {row}, {row}, f1, 0, 0",
-                        f"V_MUL_VF {row}, {row}, f6",
-                        f"V_EXP_V {row}, {row}, 0",
-                        f"V_RED_SUM f2, {row}",
-                    )
-                asm("S_RECI_FP f2, f2")
-                for block in range(blocks):
-                    if block:
-                        asm.add(other, at, block * group * width)
-                    row = other if block else at
-                    asm(f"V_MUL_VF {row}, {row}, f2")
-                asm.add(at, at, width)
-
-        def scores_at(tile: int) -> int:
-            """Where the scores of a tile of keys stand."""
-            return scores + tile // per_row * group * width + tile % per_row * mlen
-
-        def separate() -> None:
-            """The queries of the head at lane COLUMN, in rows of their own."""
-            asm.li(at, q)
-            asm.li(address, own)
-            asm.li(other, lanes + width)
-            asm(f"MV {count}, {rows}")
-            with asm.repeat(count):
-                asm(f"V_MUL_VV {address}, {at}, {other}")
-                asm.add(at, at, width)
-                asm.add(address, address, width)
-
-        def one_head() -> None:
-            """A group of rows of one head."""
-            if together > 1:
-                separate()
-            for tile in range(tiles):
-                asm.li(at, own)
-                asm.li(other, tile * mlen * mlen)
-                asm.li(address, scores_at(tile))
-                keys = min(mlen, shape.length - tile * mlen)
-                with asm.loop(inner, -(-keys // blen)):
-                    asm(f"M_TMM 0, {at}, {other}", f"M_MM_WO {address}, gp0, 0")
-                    asm.add(other, other, blen * mlen)
-                    asm.add(address, address, blen)
-            softmax()
-            if together > 1:
-                asm.load(address, State.COLUMN)
-                asm.scaled(column, address, mlen)
-                asm.add(column, column, tiles * mlen * mlen)
-                asm.add(address, address, o)
-            else:
-                asm.li(column, tiles * mlen * mlen)
-                asm.li(address, o)
-            with asm.loop(inner, -(-head // blen)):
-                asm(f"MV {other}, {column}")
-                for tile in range(tiles):
-                    asm.li(at, scores_at(tile))
-                    asm(f"M_MM 0, {other}, {at}")
-                    if tile + 1 < tiles:
-                        asm.add(other, other, mlen * mlen)
-                asm(f"M_MM_WO {address}, gp0, 0")
-                asm.add(column, column, blen * mlen)
-                asm.add(address, address, blen)
-
-        def queries() -> None:
-            """A group of rows of heads that lie together."""
-            move_heads("H_LD_V", GLOBAL, "q", q)
-            fold(q, "keys")
-            if together == 1:
-                one_head()
-            else:
-                asm.store("gp0", State.COLUMN)
-                asm.li(at, lanes + width)
-                asm.li(other, lanes)
-                asm(f"V_ADD_VF {at}, {other}, f0")
-                with asm.loop(left_group, together):
-                    one_head()
-                    asm.load(other, State.COLUMN)
-                    asm.add(other, other, head)
-                    asm.store(other, State.COLUMN)
-                    asm.li(at, lanes + width)
-                    asm.li(other, head)
-                    asm(f"V_SHFT_V {at}, {at}, {other}")
-            fold(o, "values")
-            move_heads("H_ST_V", OTHER, "o", o)
-
-        def item() -> None:
-            if padded:
-                load_mask()
-            load_cache("keys", 0)
-            load_cache("values", tiles)
-            # Heads lie together only where every one has queries of its own.
-            with asm.loop(left_group, spec.group):
-                asm.li(first, 0)
-                again = asm.new_label("queries")
-                asm.label(again)
-                asm.load(rows, State.COUNT)
-                asm(f"S_SUB_INT {rows}, {rows}, {first}")
-                asm.li(other, group)
-                asm.minimum(rows, other)
-                queries()
-                asm.add(first, first, group)
-                asm.load(at, State.COUNT)
-                asm(f"C_BLTU {first}, {at}, {again}")
-                asm.add(q_offset, q_offset, 2 * columns)
-            asm.add(kv_offset, kv_offset, 2 * columns)
-            if padded:
-                asm.add(head_of_row, head_of_row, 1)
-                asm.li(at, per_batch)
-                with asm.skip_if("C_BNE", head_of_row, at):
-                    asm.li(head_of_row, 0)
-                    asm.add(mask, mask, 2 * width * blocks)
-
-        if items:
-            if masked and not padded:
-                load_mask()
-            with asm.loop(left_items, items):
-                item()
-        self._end()

@@ -12,91 +12,17 @@ from numpy.typing import NDArray
 from npuvp.baos import CacheFormat, kv_block
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import ELEMENTS, Formats, Stored
+from npuvp.compiler.geometry import Geometry
+from npuvp.compiler.key_tiles import KeyTiles
 from npuvp.firmware import DataSegment
 from npuvp.golden.mx import mx_encode_row
 from npuvp.model.checkpoint import Checkpoint
 from npuvp.model.spec import ModelSpec
 
-__all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape", "heads_together"]
+__all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape"]
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 _ALIGN = 64
-_ALIKE = (
-    "vlen", "mlen", "blen", "matrix_rows", "vector_sram_bytes", "matrix_sram_bytes",
-    "int_sram_words", "fp_sram_words", "vector_format", "matrix_format", "fp_format",
-)  # fmt: skip
-"""Parameters that the programs of all cores are made for."""
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What the compiler needs to know of a core.
-
-    Attributes:
-        width: Lanes of a row, VLEN.
-        mlen: Elements of a matrix operand row, MLEN; divides VLEN.
-        blen: Outputs of a matrix product.
-        group: Rows of a matrix product.
-        vector_rows, matrix_rows: Rows of the SRAMs.
-        int_words, fp_words: Words of the SRAMs.
-        hbm_bytes: Size of the first memory.
-    """
-
-    width: int
-    mlen: int
-    blen: int
-    group: int
-    vector_rows: int
-    matrix_rows: int
-    int_words: int
-    fp_words: int
-    hbm_bytes: int
-
-    @classmethod
-    def of(cls, description: dict[str, object], count: int = 1) -> "Geometry":
-        """The geometry of the first cores of a platform's description.
-
-        Args:
-            description: `Platform.description()`.
-            count: How many cores share the work.
-
-        Raises:
-            CompileError: What the compiler does not support.
-        """
-        cores = description["cores"]
-        memories = description["hbms"]
-        assert isinstance(cores, list)
-        assert isinstance(memories, list)
-        p = cores[0]["parameters"]
-        faults = [
-            f"{other['name']}.{name}: {other['parameters'][name]}, allowed: {p[name]}, as "
-            f"{cores[0]['name']} has (cores that share a generation are alike)"
-            for other in cores[1:count]
-            for name in _ALIKE
-            if other["parameters"][name] != p[name]
-        ]
-        if p["vlen"] % p["mlen"]:
-            faults.append(f"core.mlen: {p['mlen']}, allowed: a divisor of vlen = {p['vlen']}")
-        for name in ("vector_format", "matrix_format"):
-            if p[name] != "bf16":
-                faults.append(f"core.{name}: {p[name]}, allowed: bf16")
-        if p["fp_format"] != "fp32":
-            faults.append(f"core.fp_format: {p['fp_format']}, allowed: fp32")
-        if not memories:
-            faults.append("no memory on this platform")
-        if faults:
-            raise CompileError(faults)
-        return cls(
-            width=p["vlen"],
-            mlen=p["mlen"],
-            blen=p["blen"],
-            group=p["blen"] * p["matrix_rows"],
-            vector_rows=p["vector_sram_bytes"] // (2 * p["vlen"]),
-            matrix_rows=p["matrix_sram_bytes"] // (2 * p["mlen"]),
-            int_words=p["int_sram_words"],
-            fp_words=p["fp_sram_words"],
-            hbm_bytes=memories[0]["parameters"]["size"],
-        )
 
 
 @dataclass(frozen=True)
@@ -188,23 +114,6 @@ class Allocator:
         return address
 
 
-def heads_together(spec: ModelSpec, geometry: Geometry, batch: int, cores: int = 1) -> int:
-    """Heads whose keys and values are moved as one row of Matrix SRAM.
-
-    More than one where every head has queries of its own and its outputs are whole products, and not
-    so many that one of the cores would have nothing to do.
-    """
-    if spec.group > 1 or spec.head_dim % geometry.blen:
-        return 1
-    items = batch * spec.kv_heads
-    return max(
-        n
-        for n in range(1, spec.kv_heads + 1)
-        if spec.kv_heads % n == 0
-        and (n == 1 or (n * spec.head_dim <= geometry.mlen and items // n >= cores))
-    )
-
-
 @dataclass
 class Layout:
     """Addresses in HBM.
@@ -252,7 +161,7 @@ class Layout:
             "canvas_log": 4 * tokens * shape.calls,
             "transfer_log": 2 * shape.samples * shape.length * shape.calls,
             "call_log": 32 * shape.calls,
-            "key_mask": 2 * width * shape.key_masks * self.key_rows,
+            "key_mask": shape.key_masks * self.mask_bytes,
             "vocab_mask": 2 * width * (1 + len(self.edited)),
         }
         sizes |= {name: 4 * len(table) for name, table in self.numbers.items()}
@@ -451,20 +360,16 @@ class Layout:
             ]
         )
 
-    @property
-    def key_tiles(self) -> int:
-        """Tiles of Matrix SRAM that the keys of a row of the batch take."""
-        return -(-self.shape.length // self.geometry.mlen)
-
     @cached_property
-    def heads_together(self) -> int:
-        """Heads whose keys and values are moved as one row."""
-        return heads_together(self.spec, self.geometry, self.shape.batch, self.cores)
+    def key_tiles(self) -> KeyTiles:
+        """How the keys of a row of the batch are divided."""
+        shape = self.shape
+        return KeyTiles.plan(self.spec, self.geometry, shape.batch, shape.length, self.cores)
 
     @property
-    def key_rows(self) -> int:
-        """Rows of Vector SRAM that a lane for every key takes."""
-        return -(-self.shape.length // self.geometry.width)
+    def mask_bytes(self) -> int:
+        """Of a mask of keys."""
+        return 2 * self.geometry.width * self.key_tiles.blocks * self.key_tiles.count
 
     @property
     def stores_logits(self) -> bool:
@@ -517,14 +422,13 @@ class Layout:
             padding: Which prompt tokens are seen, shape (batch, P); None: all.
         """
         width, shape = self.geometry.width, self.shape
-        keys = np.zeros((shape.key_masks, self.key_rows * width), np.float32)
-        keys[:, : shape.length] = 1
+        seen = np.ones((shape.key_masks, shape.length), bool)
         if shape.block:
             ends = (1 + np.arange(shape.key_masks)) * shape.block
-            key = np.arange(keys.shape[1])
-            keys[:] = (key < ends[:, None]) & (key >= shape.unseen)
+            key = np.arange(shape.length)
+            seen[:] = (key < ends[:, None]) & (key >= shape.unseen)
         if padding is not None:
-            keys[:, : shape.prompt] = padding
+            seen[:, : shape.prompt] = padding
         vocab = np.zeros((1 + len(self.edited), width), np.float32)
         vocab[0, : self.spec.vocab % width or width] = 1
         for row, token in enumerate(self.edited, 1):
@@ -533,7 +437,11 @@ class Layout:
             DataSegment("hbm", self.addresses[name], "raw8", table.astype("<f4").tobytes())
             for name, table in self.numbers.items()
         ]
-        return [self._segment("key_mask", keys), self._segment("vocab_mask", vocab), *numbers]
+        return [
+            self._segment("key_mask", self.key_tiles.mask(seen)),
+            self._segment("vocab_mask", vocab),
+            *numbers,
+        ]
 
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Addresses and contents of everything that is large: weights and rotary tables."""

@@ -8,6 +8,7 @@ stores and attends to is one contiguous range of every table.
 from dataclasses import replace
 
 from npuvp.compiler.assembly import Assembly
+from npuvp.compiler.attention import Attention
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.kv_cache import KeysAndValues
 from npuvp.compiler.layout import Layout
@@ -125,6 +126,10 @@ class Phases(KeysAndValues):
 
         self.tiles.over_tiles(rows, State.ROWS, tile)
         self._end()
+
+    def attention(self, padded: bool) -> None:
+        """o <- softmax(q k^T) v; rows of the batch or calls see different keys if `padded`."""
+        Attention(self.asm, self.layout, self.core).attention(padded)
 
     def attention_output(self) -> None:
         """x <- x + o . transpose(Wo)."""

@@ -101,4 +101,6 @@ class State(IntEnum):
     """Six registers of the work on results."""
     KEPT = 66
     """Six registers of the product."""
-    FREE = 72
+    ATTENTION = 72
+    """Units of attention that are under way, and what comes next."""
+    FREE = 205

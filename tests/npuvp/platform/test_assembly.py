@@ -247,7 +247,7 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> None:
     def facts(name: str) -> PresetFacts:
         if name != "HBM2E":
             raise ValueError(f"no preset {name}; there are HBM2E")
-        return PresetFacts(2, 8, 16 << 30, 400 * 10**9)
+        return PresetFacts(2, 8, 16 << 30, 400 * 10**9, 40_000)
 
     monkeypatch.setattr(platform_checks, "preset_facts", facts)
 
