@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from npuvp.analytical.head import ForwardCall
 from npuvp.analytical.machine import Hardware, hardware_of
@@ -25,8 +25,7 @@ __all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "p
 LAYERED = ("qkv", "attention", "o", "gate_up", "down")
 
 
-@dataclass(frozen=True)
-class PhaseEstimate:
+class PhaseEstimate(NamedTuple):
     """A phase of a forward call, all layers together.
 
     Attributes:
@@ -240,6 +239,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
+    begins: dict[tuple[int, int], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
@@ -261,10 +261,11 @@ def estimate(
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        begin = ForwardCall(
-            hardware, spec, call, memory.tokens, layout, frame.sampler, plan
-        ).begin()
-        found = {"begin": _phase(begin, 1, hardware)} | behind
+        searched = (call.pieces, call.earlier)
+        if searched not in begins:
+            begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
+            begins[searched] = _phase(begin.begin(), 1, hardware)
+        found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles
             dynamic += times * phase.energy

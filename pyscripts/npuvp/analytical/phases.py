@@ -6,6 +6,7 @@ that stream through Matrix SRAM: per panel the greater of the time to multiply i
 load the next one, per chunk of columns the work on its results on top.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,7 +23,7 @@ __all__ = ["Call", "Phases"]
 BF16_BYTES = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """Sizes of a forward call.
 
@@ -176,10 +177,14 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
+    seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
+        # Tiles of one machine, model and formats are mostly those of other plans and batches.
+        layout = self.layout
+        self.seen = self.hardware.seen.setdefault((self.spec, layout.formats, layout.kv_format), {})
 
     # Pieces
 
@@ -206,6 +211,17 @@ class Phases:
         """(rows, how many such tiles) of a number of rows."""
         full, rest = divmod(rows, tile)
         return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
+
+    def _tiled(self, name: str, most: int, tile: Callable[[int, int], Work]) -> Work:
+        """`tile(rows, most)` of all tiles of the call's rows."""
+        call = self.call
+        total = Work()
+        for rows, times in self._tiles(most, call.count * call.batch):
+            key = (name, rows, most, call.warm)
+            if key not in self.seen:
+                self.seen[key] = tile(rows, most)
+            total.add(self.seen[key], times)
+        return total
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         """A load that is waited for."""
@@ -375,44 +391,45 @@ class Phases:
 
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
-        spec, g, call = self.spec, self.geometry, self.call
+        spec, g = self.spec, self.geometry
         if g.mlen % spec.head_dim:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
-        stored = self.layout.stored
         blocks = -(-spec.hidden // g.width)
         total = self._load(1, BF16_BYTES * spec.hidden)
-        rotation = self._load(g.mlen, BF16_BYTES * g.mlen)
-        total.add(rotation)
-        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        total.add(self._load(g.mlen, BF16_BYTES * g.mlen))  # the rotation
         most = self._tile_rows("qkv", blocks + 4, blocks + 1)
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
-            tile = self._move(rows, spec.hidden)
-            tables = self._load(2 * rows, BF16_BYTES * g.width)
-            tile.cycles += tables.cycles - self.hardware.memory.latency
-            tile.beside(tables)
-            tile.add(self._norm(rows, blocks, pitch))
-            for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-                columns = min(outputs, g.width)
-                compute = Work()
-                if turned:
-                    groups = -(-rows // g.group)
-                    large = 2 * (addition(g.group * g.width) - 1)
-                    text = repeat("int", 4 + large) + " br"
-                    compute.add(self._tile_products(1, text, groups, -(-columns // g.blen)))
-                    compute.cycles += self._drain()
-                    compute.add(self._rows_loop("vmul3. vmul3 vadd3.", 4, rows))
-                table = {"q": "q", "k": "keys", "v": "values"}[name]
-                store = self._chunk(rows, columns, stored[table], True)
-                if self.layout.quantised_cache and name != "q" and call.warm:
-                    store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
-                weights = stored[f"weights.{name}"]
-                parts = (Work(), compute, store)
-                tile.add(self._product(rows, weights, outputs, name, pitch, g.mlen, parts))
-            total.add(tile, times)
+        total.add(self._tiled("qkv", most, self._qkv_tile))
         return self._fence(total)
+
+    def _qkv_tile(self, rows: int, most: int) -> Work:
+        spec, g, stored = self.spec, self.geometry, self.layout.stored
+        blocks, pitch = -(-spec.hidden // g.width), most * g.width
+        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        tile = self._move(rows, spec.hidden)
+        tables = self._load(2 * rows, BF16_BYTES * g.width)
+        tile.cycles += tables.cycles - self.hardware.memory.latency
+        tile.beside(tables)
+        tile.add(self._norm(rows, blocks, pitch))
+        for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
+            columns = min(outputs, g.width)
+            compute = Work()
+            if turned:
+                groups = -(-rows // g.group)
+                large = 2 * (addition(g.group * g.width) - 1)
+                text = repeat("int", 4 + large) + " br"
+                compute.add(self._tile_products(1, text, groups, -(-columns // g.blen)))
+                compute.cycles += self._drain()
+                compute.add(self._rows_loop("vmul3. vmul3 vadd3.", 4, rows))
+            table = {"q": "q", "k": "keys", "v": "values"}[name]
+            store = self._chunk(rows, columns, stored[table], True)
+            if self.layout.quantised_cache and name != "q" and self.call.warm:
+                store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
+            weights = stored[f"weights.{name}"]
+            parts = (Work(), compute, store)
+            tile.add(self._product(rows, weights, outputs, name, pitch, g.mlen, parts))
+        return tile
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -508,15 +525,11 @@ class Phases:
         return work
 
     def _residual(self, name: str, source: str) -> Work:
-        spec, g, call = self.spec, self.geometry, self.call
-        stored = self.layout.stored
+        spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        blocks = -(-inputs // g.width)
         columns = min(spec.hidden, g.width)
-        total = Work()
-        most = self._tile_rows(name, blocks + 2, 0)
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
+
+        def one(rows: int, most: int) -> Work:
             tile = self._move(rows, inputs)
             if not self.hardware.classes.blocking:  # the first panel follows at once
                 tile.cycles -= self.hardware.memory.latency
@@ -525,11 +538,12 @@ class Phases:
                 self._rows_loop("vadd3.", 2, rows),
                 self._chunk(rows, columns, stored["x"], True),
             )
-            tile.add(
-                self._product(rows, stored[f"weights.{name}"], spec.hidden, name, pitch, 0, parts)
-            )
-            total.add(tile, times)
-        return self._fence(total)
+            weights = stored[f"weights.{name}"]
+            tile.add(self._product(rows, weights, spec.hidden, name, most * g.width, 0, parts))
+            return tile
+
+        most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
+        return self._fence(self._tiled(name, most, one))
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
@@ -541,23 +555,23 @@ class Phases:
 
     def gate_up(self) -> Work:
         """silu(gate) * up."""
-        spec, g, call = self.spec, self.geometry, self.call
-        blocks = -(-spec.hidden // g.width)
+        blocks = -(-self.spec.hidden // self.geometry.width)
+        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
+        return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
+
+    def _gate_up_tile(self, rows: int, most: int) -> Work:
+        spec, g = self.spec, self.geometry
+        blocks, pitch = -(-spec.hidden // g.width), most * g.width
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        total = Work()
-        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - g.group))
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
-            tile = self._move(rows, spec.hidden)
-            tile.add(self._load(1, BF16_BYTES * spec.hidden))
-            tile.add(self._norm(rows, blocks, pitch))
-            store = self._chunk(rows, columns, gated, True)
-            silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)
-            other = self._chunk(rows, columns, gated, False)
-            both = self._rows_loop("vmul3.", 2, rows)
-            for name, parts in (("gate", (Work(), silu, store)), ("up", (other, both, store))):
-                weights = self.layout.stored[f"weights.{name}"]
-                tile.add(self._product(rows, weights, spec.mlp, name, pitch, 0, parts))
-            total.add(tile, times)
-        return self._fence(total)
+        tile = self._move(rows, spec.hidden)
+        tile.add(self._load(1, BF16_BYTES * spec.hidden))
+        tile.add(self._norm(rows, blocks, pitch))
+        store = self._chunk(rows, columns, gated, True)
+        silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)
+        other = self._chunk(rows, columns, gated, False)
+        both = self._rows_loop("vmul3.", 2, rows)
+        for name, parts in (("gate", (Work(), silu, store)), ("up", (other, both, store))):
+            weights = self.layout.stored[f"weights.{name}"]
+            tile.add(self._product(rows, weights, spec.mlp, name, pitch, 0, parts))
+        return tile
