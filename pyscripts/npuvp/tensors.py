@@ -148,7 +148,9 @@ def to_pieces(
     scales = np.zeros(0, np.uint8)
     if is_integer(tensor):
         width = np.uint32 if tensor.format == "raw32" else np.uint8
-        data = rows.astype(np.int64).astype(width).view(np.uint8).reshape(-1)
+        # What has the width already is taken as it is: large inputs are.
+        wide = rows if rows.dtype.itemsize == width(0).itemsize else rows.astype(np.int64)
+        data = wide.astype(width, copy=False).view(np.uint8).reshape(-1)
     else:
         data, scales = codec.encode_rows(
             np.ascontiguousarray(rows, np.float32), storage, tensor.block

@@ -113,10 +113,10 @@ void MeshTiming::extend_route(Worm& worm, std::uint32_t at, const std::vector<st
         for (std::size_t i = 1; i < to.size(); ++i)
             if (next_link(at, to[i]) != link) {
                 worm.fork = to;
-                worm.route.push_back({replicators_[at], 0, 0, 0});
+                worm.route.push_back({replicators_[at], 0, 0, 0, 0});
                 return;
             }
-        worm.route.push_back({link, 0, 0, 0});
+        worm.route.push_back({link, 0, 0, 0, 0});
         if (links_[link].kind == Kind::out) return;
         at = links_[link].to;
     }
@@ -149,20 +149,39 @@ MeshTiming::WormId MeshTiming::make_worm(std::uint32_t flits, Network network, s
 
 void MeshTiming::inject(std::uint32_t from, std::uint32_t to, Network network, std::uint32_t flits,
                         std::uint64_t tag, bool notify) {
-    multicast(from, {to}, network, flits, tag, notify);
+    const WormId id = begin(from, network, flits, tag, notify);
+    Worm& worm = worms_[id];
+    worm.to = to;
+    std::uint32_t at = router(endpoints_[from]);
+    while (true) {
+        const std::uint32_t link = next_link(at, to);
+        worm.route.push_back({link, 0, 0, 0, 0});
+        if (links_[link].kind == Kind::out) break;
+        at = links_[link].to;
+    }
+    ++in_flight_;
+    request(in_links_[from], id, 0);
+}
+
+/// A packet at its source, on the link into its router.
+MeshTiming::WormId MeshTiming::begin(std::uint32_t from, Network network, std::uint32_t flits,
+                                     std::uint64_t tag, bool notify) {
+    if (flits == 0) throw std::invalid_argument("mesh: a packet of 0 flits");
+    const WormId id = make_worm(flits, network, tag);
+    Worm& worm = worms_[id];
+    worm.from = from;
+    worm.notify = notify;
+    if (notify) ++to_notify_;
+    worm.route.push_back({in_links_[from], 0, 0, 0, 0});
+    return id;
 }
 
 void MeshTiming::multicast(std::uint32_t from, const std::vector<std::uint32_t>& to,
                            Network network, std::uint32_t flits, std::uint64_t tag, bool notify) {
-    if (flits == 0) throw std::invalid_argument("mesh: a packet of 0 flits");
     if (to.empty()) throw std::invalid_argument("mesh: a packet without a destination");
-    const WormId id = make_worm(flits, network, tag);
+    const WormId id = begin(from, network, flits, tag, notify);
     Worm& worm = worms_[id];
-    worm.from = from;
     worm.to = to.front();
-    worm.notify = notify;
-    if (notify) ++to_notify_;
-    worm.route.push_back({in_links_[from], 0, 0, 0});
     extend_route(worm, router(endpoints_[from]), to);
     in_flight_ += to.size();
     request(in_links_[from], id, 0);
@@ -172,16 +191,18 @@ void MeshTiming::multicast(std::uint32_t from, const std::vector<std::uint32_t>&
 void MeshTiming::request(std::uint32_t link, WormId id, std::uint32_t port) {
     const Network network = worms_[id].network;
     Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
-    ch.requests.push_back({id, port});
+    const bool alone = ch.requests.empty();
     worms_[id].waiting = true;
-    if (ch.requests.size() > 1) {
-        if (ch.arbitration != kNeverCycle) {
-            if (links_[link].kind != Kind::in) expect(id, ch.arbitration);
-        } else if (may_grant(link, network)) {
+    ch.requests.push_back({id, port});
+    if (!alone && ch.arbitration != kNeverCycle) {
+        if (links_[link].kind != Kind::in) expect(id, ch.arbitration);
+    } else if (may_grant(link, network)) {
+        if (alone) {
+            ch.requests.pop_back();
+            grant(link, id, port);
+        } else {
             arbitrate_at(link, network, now_);
         }
-    } else if (may_grant(link, network)) {
-        grant(link, id);
     }
 }
 
@@ -204,6 +225,11 @@ Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t fl
         if (hop >= w->granted) return kNeverCycle;
         const Hop& at = w->route[hop];
         const Cycle rest = (w->flits - 1 - flit) * flit_cycles_;
+        if (hop < w->closed) {
+            // No flit crosses later than its distance to the tail allows.
+            if (at.tail - std::min(at.tail, rest) + back <= latest) return latest;
+            if (rest == 0) return at.tail + back;
+        }
         latest = std::max({latest, at.first + flit * flit_cycles_ + back,
                            at.end - std::min(at.end, rest) + back});
         if (hop + 1 == w->route.size() || at.order + flit < depth) return latest;
@@ -249,7 +275,7 @@ void MeshTiming::head_ready(WormId id) {
             worm.parked = true;
             return;
         }
-        const Cycle left = crossing(other, before.hop + 1, other.flits - 1);
+        const Cycle left = other.route[before.hop + 1].tail;
         if (left >= now_) {
             head_at(id, left + 1);
             return;
@@ -260,7 +286,7 @@ void MeshTiming::head_ready(WormId id) {
 }
 
 void MeshTiming::head_at(WormId id, Cycle time) {
-    events_.push({time, order_++, id, true});
+    events_.push(time, {id, true});
     expect(id, time);
 }
 
@@ -269,9 +295,9 @@ void MeshTiming::arbitrate_at(std::uint32_t link, Network network, Cycle time) {
     time = std::max(time, now_);
     if (ch.arbitration <= time) return;
     ch.arbitration = time;
-    events_.push({time, order_++,
-                  static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network)),
-                  false});
+    events_.push(
+        time,
+        {static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network)), false});
     const std::size_t candidates = links_[link].kind == Kind::in ? 1 : ch.requests.size();
     for (std::size_t i = 0; i < candidates; ++i) expect(ch.requests[i].worm, time);
 }
@@ -311,18 +337,16 @@ void MeshTiming::arbitrate(std::uint32_t index, Network network) {
         for (std::size_t i = 1; i < ch.requests.size(); ++i)
             if (distance(ch.requests[i].port) < distance(ch.requests[chosen].port)) chosen = i;
     }
-    const WormId id = ch.requests[chosen].worm;
-    grant(index, id);
+    const Request request = ch.requests[chosen];
+    ch.requests.erase(ch.requests.begin() + static_cast<std::ptrdiff_t>(chosen));
+    grant(index, request.worm, request.port);
 }
 
-void MeshTiming::grant(std::uint32_t index, WormId id) {
+void MeshTiming::grant(std::uint32_t index, WormId id, std::uint32_t port) {
     Link& link = links_[index];
     Worm& worm = worms_[id];
     Channel& ch = link.channel[static_cast<std::size_t>(worm.network)];
-    const auto request = std::find_if(ch.requests.begin(), ch.requests.end(),
-                                      [&](const Request& r) { return r.worm == id; });
-    ch.last_port = request->port;
-    ch.requests.erase(request);
+    ch.last_port = port;
     worm.waiting = false;
 
     const std::uint32_t i = worm.granted++;
@@ -360,9 +384,9 @@ void MeshTiming::grant(std::uint32_t index, WormId id) {
     settle(id);
     // Flits begin to leave the buffers behind: others may have waited for their slots.
     const Worm& moved = worms_[id];
-    for (std::uint32_t k = i; k-- > 0 && k + 1 >= moved.closed;)
-        refresh(moved.route[k].link, moved.network);
-    if (last) arrivals_.push({crossing(moved, i, moved.flits - 1), order_++, id, moved.generation});
+    if (moved.closed > 0 && moved.closed <= i)
+        refresh(moved.route[moved.closed - 1].link, moved.network);
+    if (last) arrivals_.push(crossing(moved, i, moved.flits - 1), id);
 }
 
 /// Copies go on from the replication buffer, each on the way that its destinations share.
@@ -403,8 +427,11 @@ void MeshTiming::settle(WormId id) {
         if (worm.granted < worm.route.size() &&
             (worm.granted - 1 - hop) * shape_.buffer_flits + shape_.buffer_flits < worm.flits)
             return;
-        const Cycle tail = crossing(worms_[id], hop, worms_[id].flits - 1);
+        // A lone flit had its slot when it was granted.
+        const Cycle tail =
+            worm.flits == 1 ? worm.route[hop].end : crossing(worm, hop, worm.flits - 1);
         if (tail == kNeverCycle) return;
+        worms_[id].route[hop].tail = tail;
         ++worms_[id].closed;
         close(id, hop, tail);
     }
@@ -447,8 +474,7 @@ void MeshTiming::expect(WormId id, Cycle progress) {
     if (worm.due) return;
     worm.due = true;
     const auto rest = static_cast<Cycle>(worm.route.size() - worm.granted - 1);
-    due_.push(
-        {progress + rest * shape_.router_cycles + worm.flits - 1, order_++, id, worm.generation});
+    due_.push(progress + rest * shape_.router_cycles + worm.flits - 1, {id, worm.generation});
 }
 
 /// A bound that time has reached is moved on, or forgotten where the worm has no event before it.
@@ -468,20 +494,19 @@ void MeshTiming::renew(const Due& due) {
 }
 
 Cycle MeshTiming::next_event() const {
-    Cycle next = arrivals_.empty() ? kNeverCycle : arrivals_.top().time;
     if (!departures_.empty()) return now_;
-    if (events_.empty()) return next;
-    Cycle inside = events_.top().time;
-    if (to_notify_ == 0 && !due_.empty()) inside = std::max(inside, due_.top().time);
-    return std::min(next, inside);
+    Cycle inside = events_.next();
+    if (inside != kNeverCycle && to_notify_ == 0 && !due_.empty())
+        inside = std::max(inside, due_.next());
+    return std::min(arrivals_.next(), inside);
 }
 
 void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
-    if (until < now_) throw std::invalid_argument("mesh: time runs backwards");
-    while (!events_.empty() && events_.top().time <= until) {
-        const Event event = events_.top();
-        events_.pop();
-        now_ = event.time;
+    if (until < now_ || until == kNeverCycle)
+        throw std::invalid_argument("mesh: time runs backwards, or to its end");
+    while (events_.next() <= until) {
+        now_ = events_.next();
+        const Event event = events_.pop();
         if (event.head) {
             head_ready(event.index);
             continue;
@@ -489,23 +514,21 @@ void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
         const auto network = static_cast<Network>(event.index % kNetworks);
         const std::uint32_t link = event.index / kNetworks;
         Channel& ch = links_[link].channel[event.index % kNetworks];
-        if (ch.arbitration != event.time) continue;  // an earlier one took its place
+        if (ch.arbitration != now_) continue;  // an earlier one took its place
         ch.arbitration = kNeverCycle;
         arbitrate(link, network);
     }
     now_ = until;
     deliveries.insert(deliveries.end(), departures_.begin(), departures_.end());
     departures_.clear();
-    while (!arrivals_.empty() && arrivals_.top().time <= until) {
-        const Due arrival = arrivals_.top();
-        arrivals_.pop();
-        arrive(arrival.worm, arrival.time, deliveries);
+    while (arrivals_.next() <= until) {
+        const Cycle time = arrivals_.next();
+        arrive(arrivals_.pop(), time, deliveries);
     }
-    while (!due_.empty() && due_.top().time <= until) {
-        const Due due = due_.top();
-        due_.pop();
-        renew(due);
-    }
+    while (due_.next() <= until) renew(due_.pop());
+    events_.turn(until);
+    arrivals_.turn(until);
+    due_.turn(until);
 }
 
 void MeshTiming::arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries) {

@@ -3,10 +3,11 @@
 #include <array>
 #include <cstdint>
 #include <limits>
-#include <queue>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "noc/time_wheel.h"
 
 namespace npuvp::noc {
 
@@ -136,6 +137,7 @@ class MeshTiming {
         Cycle first;          ///< grant: the head crosses
         Cycle end;            ///< the tail crosses no earlier, by the wire's share and by upstream
         std::uint64_t order;  ///< number of the head among all flits of this link and network
+        Cycle tail;           ///< when the tail crosses, once that is known
     };
     struct Worm {
         std::uint32_t flits = 0;
@@ -185,31 +187,22 @@ class MeshTiming {
         LinkUse use;
         std::array<Channel, kNetworks> channel;
     };
+    /// A head that asks for its next link, or an arbitration.
     struct Event {
-        Cycle time;
-        std::uint64_t order;
         std::uint32_t index;  ///< worm, or link * kNetworks + network
         bool head;
-        bool operator>(const Event& other) const {
-            return time != other.time ? time > other.time : order > other.order;
-        }
     };
     struct Due {
-        Cycle time;
-        std::uint64_t order;
         WormId worm;
         std::uint32_t generation;
-        bool operator>(const Due& other) const {
-            return time != other.time ? time > other.time : order > other.order;
-        }
     };
-    template <class T>
-    using Earliest = std::priority_queue<T, std::vector<T>, std::greater<T>>;
 
     std::uint32_t router(Node node) const { return node.y * shape_.columns + node.x; }
     std::uint32_t next_link(std::uint32_t at, std::uint32_t endpoint) const;
     void extend_route(Worm& worm, std::uint32_t at, const std::vector<std::uint32_t>& to);
     WormId make_worm(std::uint32_t flits, Network network, std::uint64_t tag);
+    WormId begin(std::uint32_t from, Network network, std::uint32_t flits, std::uint64_t tag,
+                 bool notify);
     Channel& channel(const Worm& worm, std::uint32_t hop) {
         return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
     }
@@ -224,7 +217,7 @@ class MeshTiming {
     void head_ready(WormId id);
     void arbitrate(std::uint32_t link, Network network);
     bool may_grant(std::uint32_t link, Network network);
-    void grant(std::uint32_t link, WormId id);
+    void grant(std::uint32_t link, WormId id, std::uint32_t port);
     void settle(WormId id);
     void close(WormId id, std::uint32_t hop, Cycle tail);
     void refresh(std::uint32_t link, Network network);
@@ -249,13 +242,12 @@ class MeshTiming {
     std::vector<std::uint32_t> slots_;  ///< requests that an endpoint can take, now
     std::vector<Worm> worms_;
     std::vector<WormId> idle_;
-    Earliest<Event> events_;
+    TimeWheel<Event> events_;
     /// Lower bounds of arrival, for worms that have an event before them: next_event() need not
     /// stop at every hop.
-    Earliest<Due> due_;
-    Earliest<Due> arrivals_;  ///< known arrivals
+    TimeWheel<Due> due_;
+    TimeWheel<WormId> arrivals_;  ///< known arrivals
     std::vector<Delivery> departures_;
-    std::uint64_t order_ = 0;
     std::uint64_t in_flight_ = 0;
     std::uint64_t to_notify_ = 0;
     Cycle now_ = 0;

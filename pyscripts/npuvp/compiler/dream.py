@@ -200,12 +200,13 @@ class DreamControl(Control):
         asm.store("gp1", State.STEP)
         if self._whole:
             if self.plan.dream_algorithm == "confidence_threshold":
-                # A step is added for every position that is left after the last one.
+                # A step is added if positions are left after the last one.
                 last = asm.new_label("not_last")
                 asm.load("gp2", State.LAST)
                 asm(f"C_BNE gp1, gp2, {last}")
                 asm.load("gp3", State.LEFT)
-                asm("S_ADD_INT gp2, gp2, gp3")
+                asm(f"C_BEQ gp3, gp0, {last}")
+                asm.add("gp2", "gp2", 1)
                 asm.store("gp2", State.LAST)
                 asm.label(last)
             asm.load("gp2", State.LAST)

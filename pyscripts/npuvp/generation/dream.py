@@ -153,15 +153,16 @@ class DreamWhole(_Dream):
 
     def _above(self, score: NDArray[np.float64], masked: Bools, *, last: bool) -> Bools:
         """The step's share of the best that reach the threshold; what misses it moves to the next
-        step, and steps are added at the end until all is filled."""
+        step, and a step is added at the end until all is filled."""
         assert self.plan.threshold is not None
         ranked = selection.by_quota(score, masked, np.array([self.quota + self.left_over]))
         transfer = ranked & selection.by_threshold(score, ranked, self.plan.threshold)
         self.left_over = int(ranked.sum() - transfer.sum())
         if last and self.left_over:
-            # The published loop adds a step for every position that is left.
+            # The published loop adds a step for the first position that is left; to the others the
+            # step is the last no more.
             self.quota = 0
-            self.last_step += self.left_over
+            self.last_step += 1
         return transfer
 
 

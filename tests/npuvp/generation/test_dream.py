@@ -74,6 +74,10 @@ def test_threshold_moves_what_misses_to_added_steps() -> None:
     assert not (result.tokens == MASK).any()
     assert committed(result)[:2] == [[3, 4], [5]]
     assert sorted(chain(*committed(result))) == list(range(3, 11))
+    # However many are left after the last step, it adds one.
+    sure_later = Scripted(lambda c, r, i: ((i + 1) % 13, 12.0 if i < 5 or c.step else 0.5), DREAM)
+    late = generate(DREAM, plan(threshold=0.9, steps=1), sure_later, PROMPT)
+    assert committed(late) == [[3, 4, 5], [6, 7, 8, 9, 10]]
     with pytest.raises(ValueError, match="a divisor of the 8 masked"):
         generate(DREAM, plan(threshold=0.9, steps=3), Scripted(peaks, DREAM), PROMPT)
     with pytest.raises(InputFault, match="written for one row"):

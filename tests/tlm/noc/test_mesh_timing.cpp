@@ -351,3 +351,53 @@ TEST_CASE("mesh: impossible figures are refused by name") {
     MeshTiming mesh(s, {{0, 0}});
     CHECK_THROWS_WITH(mesh.inject(0, 0, Network::request, 0, 0), "mesh: a packet of 0 flits");
 }
+
+TEST_CASE("mesh: times do not depend on how often its caller looks") {
+    std::mt19937 random(11);
+    for (const std::uint32_t buffer : {1u, 3u, 8u, 64u}) {
+        MeshShape s = shape(4, 3);
+        s.buffer_flits = buffer;
+        s.request_slots = 2;
+        struct Packet {
+            Cycle at;
+            std::uint32_t from, flits;
+            std::vector<std::uint32_t> to;
+            Network network;
+        };
+        std::vector<Packet> packets;
+        Cycle at = 0;
+        for (int i = 0; i < 1500; ++i) {
+            at += random() % 5;
+            std::set<std::uint32_t> to;
+            for (std::uint32_t k = random() % 8 ? 1 : 4; k-- > 0;) to.insert(random() % 12);
+            packets.push_back({at,
+                               static_cast<std::uint32_t>(random() % 12),
+                               static_cast<std::uint32_t>(1 + random() % 33),
+                               {to.begin(), to.end()},
+                               random() % 2 ? Network::request : Network::response});
+        }
+        const auto times = [&](bool every_cycle) {
+            MeshTiming mesh(s, all_nodes(4, 3));
+            std::map<std::pair<std::uint64_t, std::uint32_t>, Cycle> found;
+            std::vector<Delivery> some;
+            std::size_t sent = 0;
+            while (sent < packets.size() || mesh.in_flight()) {
+                Cycle next = every_cycle ? mesh.now() + 1 : mesh.next_event();
+                if (sent < packets.size()) next = std::min(next, packets[sent].at);
+                some.clear();
+                mesh.advance(std::max(next, mesh.now()), some);
+                for (const Delivery& d : some) {
+                    found[{d.tag, d.endpoint}] = d.time;
+                    if (d.network == Network::request) mesh.accept(d.endpoint);
+                }
+                for (; sent < packets.size() && packets[sent].at <= mesh.now(); ++sent)
+                    mesh.multicast(packets[sent].from, packets[sent].to, packets[sent].network,
+                                   packets[sent].flits, sent);
+            }
+            return found;
+        };
+        const auto found = times(false);
+        CHECK(found.size() > packets.size());
+        CHECK(found == times(true));
+    }
+}
