@@ -42,6 +42,20 @@ def test_replay_of_a_mid_size_model_is_within_a_percent():
     assert replayed.energy == pytest.approx(whole.energy, rel=0.002)
 
 
+@pytest.mark.parametrize("platform", ["edge", "paper"])
+def test_a_prefix_cache_of_many_blocks_needs_few_simulations(platform):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(gen_length=64, block_length=4, steps=32, cache="prefix")
+    model = "llada-tiny:layers=2"
+    told: list[str] = []
+    replayed = time_generation(model, machine, plan, prompt_length=20, progress=told.append)
+    whole = time_generation(model, machine, plan, prompt_length=20, replay=False)
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+    assert replayed.energy == pytest.approx(whole.energy, rel=0.01)
+    assert len(told) <= 12 and len(replayed.calls) == 17
+    assert sum(call.times for call in replayed.calls) == 32
+
+
 def test_kinds_of_calls_count_every_call():
     plan = GenerationPlan(gen_length=64, block_length=16, steps=32, cache="dual")
     kinds = call_kinds(plan, 10)

@@ -19,7 +19,14 @@ from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
-__all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "phases_of"]
+__all__ = [
+    "CallEstimate",
+    "GenerationEstimate",
+    "PhaseEstimate",
+    "estimate",
+    "phases_of",
+    "without_closed_form",
+]
 
 #: Phases of a forward call that occur once per layer.
 LAYERED = ("qkv", "attention", "o", "gate_up", "down")
@@ -143,7 +150,7 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
+def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
     """What the compiler supports and the closed forms do not."""
     faults = [
         f"{what}: no closed form"
@@ -228,7 +235,7 @@ def estimate(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(hardware.cores, cores)
-    faults += _without_closed_form(spec, plan, numbers)
+    faults += without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
