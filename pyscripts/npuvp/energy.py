@@ -54,6 +54,7 @@ _COEFFICIENTS = {
     "lane_exp": "pJ",
     "lane_reciprocal": "pJ",
     "lane_log": "pJ",
+    "lane_silu": "pJ",
     "lane_compare": "pJ",
     "lane_select": "pJ",
     "lane_count": "pJ",

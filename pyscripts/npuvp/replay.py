@@ -45,7 +45,7 @@ _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
 #: Error in the middle of a range of lengths up to which the lengths between are not simulated.
-_NEAR = 0.002
+_NEAR = 0.005
 
 
 @dataclass(frozen=True)

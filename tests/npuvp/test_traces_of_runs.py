@@ -121,3 +121,38 @@ def test_signals_can_be_chosen(tmp_path):
     ):
         sample(platform, work)
     assert not (tmp_path / "n.vcd").exists()
+
+
+def test_every_default_signal_moves_in_a_generation(tmp_path):
+    plan = vp.GenerationPlan(gen_length=16, block_length=8, steps=4, cache="dual")
+    platform = vp.Platform.load("platform/edge.yaml")
+    with platform.trace(tmp_path / "run.vcd"):
+        vp.generate("models/llada-mini", tokens="12+34=", plan=plan, platform=platform)
+    still = [name for name, values in changes(tmp_path / "run.vcd").items() if len(values) < 2]
+    assert still == ["core0.trap"]
+
+
+def test_signals_that_a_program_cannot_change_stay_out(tmp_path):
+    platform = vp.Platform.load("platform/edge.yaml")
+    shown = {}
+    for name, body in (("op", "C_MARK op, gp0"), ("sem", "C_SEM_SIGNAL gp0, gp1"), ("none", "")):
+        with platform.trace(tmp_path / f"{name}.vcd"):
+            platform.run(vp.assemble(f"S_ADDI_INT gp1, gp0, 1\n{body}\nC_HALT gp0\n"))
+        shown[name] = set(changes(tmp_path / f"{name}.vcd"))
+    assert shown["op"] - shown["none"] == {"core0.op_mark"}
+    assert shown["sem"] - shown["none"] == {"semaphores.index", "semaphores.value"}
+    assert not any("phase" in signal or "step" in signal for signal in shown["none"])
+
+
+def test_the_host_runs_from_launch_to_completion(tmp_path):
+    platform = vp.Platform.load("platform/edge.yaml")
+    with platform.trace(tmp_path / "run.vcd", signals=["host"]):
+        result = platform.run(vp.assemble("S_ADDI_INT gp1, gp0, 1\nC_HALT gp0\n"))
+    wave = changes(tmp_path / "run.vcd")
+    assert [(at, int(value)) for at, value in wave["host.running"]] == [(0, 1), (result.time_ps, 0)]
+    assert [(at, int(value)) for at, value in wave["host.irq"]] == [(0, 0), (result.time_ps, 1)]
+    with platform.trace(tmp_path / "trap.vcd", signals=["host"]), pytest.raises(vp.Trap):
+        platform.run(vp.assemble("C_TRAP gp0\n"))
+    wave = changes(tmp_path / "trap.vcd")
+    assert [int(value) for _, value in wave["host.running"]] == [1]
+    assert [int(value) for _, value in wave["host.irq"]] == [0]

@@ -28,7 +28,6 @@ void bind_events(nb::module_& m) {
         .value("memory", Kind::memory)
         .value("link", Kind::link)
         .value("command", Kind::command)
-        .value("sram", Kind::sram)
         .value("semaphore", Kind::semaphore)
         .value("mark", Kind::mark)
         .value("host", Kind::host)

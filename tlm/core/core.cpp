@@ -403,7 +403,8 @@ std::string Core::waiting_for() {
         case Wait::dma_blocking:
             return "its DMA (" + dma.describe_pending() + ")";
         case Wait::fence:
-            return "DMA tags (" + dma.describe_pending() + ")";
+            return "DMA tags of its fence (" +
+                   dma.describe_pending(static_cast<std::uint32_t>(text_[pc_].imm)) + ")";
         case Wait::host:
             return "the others, to reach its cycle";
         case Wait::barrier:

@@ -351,8 +351,8 @@ class Core : public sc_core::sc_module {
     std::uint16_t core_source_;
     std::array<std::uint16_t, 5> unit_source_;  ///< by Class; memory is the DMA's own
     std::uint16_t sram_source_;
-    bool traced_ = false;
-    bool results_ = false;  ///< a sink wants what instructions write
+    trace::Flag traced_;
+    trace::Flag results_;  ///< a sink wants what instructions write
     struct Change {
         trace::Place place;
         std::uint64_t first, count;
@@ -381,6 +381,7 @@ class Core : public sc_core::sc_module {
     std::vector<float> acc_bmm_;  ///< head, row, column; empty until it is used
     std::vector<float> acc_bmv_;
     std::vector<float> product_;       ///< of one head, before it is scaled
+    std::vector<std::uint8_t> gate_;   ///< a row on its way through V_SILU_V
     std::uint32_t acc_bmm_heads_ = 0;  ///< 0: clear
     std::uint32_t acc_bmv_heads_ = 0;
     std::vector<LazyArray<std::uint64_t>> written_;  ///< by Space, a bit per row or word

@@ -1,6 +1,7 @@
 #include "core/dma.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "core/digest.h"
 
@@ -52,14 +53,19 @@ bool Dma::pending(std::uint64_t id) const {
     return false;
 }
 
-std::string Dma::describe_pending() const {
+std::string Dma::describe_pending(std::uint32_t tags) const {
     std::string text;
     for (const Active& active : pending_) {
         const Descriptor& d = *active.descriptor;
+        if (!((tags >> d.tag) & 1u)) continue;
         if (!text.empty()) text += "; ";
-        text += "tag " + std::to_string(d.tag) + (d.to_sram ? " load" : " store") + " of pc " +
-                std::to_string(d.pc) + ", " + std::to_string(active.in_flight) +
-                " transactions in flight";
+        char where[96];
+        std::snprintf(
+            where, sizeof where, "tag %u: %s 0x%llx, pc 0x%04x, %u requests under way",
+            unsigned{d.tag}, d.to_sram ? "load from" : "store to",
+            static_cast<unsigned long long>(d.segments.empty() ? 0 : d.segments.front().address),
+            d.pc, active.in_flight);
+        text += where;
     }
     return text;
 }

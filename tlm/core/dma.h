@@ -104,7 +104,8 @@ class Dma : public sc_core::sc_module {
     bool tags_pending(std::uint32_t mask) const;
     std::uint64_t push(std::unique_ptr<Descriptor> descriptor);
     bool pending(std::uint64_t id) const;
-    std::string describe_pending() const;
+    /// Pending transfers with one of these tags.
+    std::string describe_pending(std::uint32_t tags = ~0u) const;
     std::vector<PendingTransfer> pending_transfers() const;
     void add_to(Digest& digest) const;
 

@@ -235,6 +235,36 @@ bool Core::execute_vector(const D& d) {
                 k.shift(out, row(x), lanes_, std::min<std::size_t>(b, lanes_));
             });
         }
+        case Op::v_silu_v: {
+            const std::uint64_t to = vector_row(gp_[d.rd]);
+            const std::uint64_t x = vector_row(a);
+            return map(to, {x}, [&](void* out) {
+                gate_.resize(row_bytes_);
+                void* e = gate_.data();
+                k.mul_vf(e, row(x), -1.0f, lanes_, nullptr);
+                k.exp(e, e, lanes_, nullptr);
+                k.add_vf(e, e, 1.0f, lanes_, nullptr);
+                k.reciprocal(e, e, lanes_, nullptr);
+                k.mul_vv(out, row(x), e, lanes_, nullptr);
+            });
+        }
+        case Op::v_swap_v: {
+            const std::uint64_t to = vector_row(gp_[d.rd]);
+            const std::uint64_t x = vector_row(a);
+            const std::uint32_t length = gp_[d.rs3];
+            if (length == 0 || lanes_ % length != 0 || b > length / 2)
+                throw Trap{"lanes of a head cannot change places",
+                           std::to_string(b) + " and " + std::to_string(b) + " of " +
+                               std::to_string(length) + " lanes, VLEN = " + std::to_string(lanes_)};
+            return map(to, {x}, [&](void* out) {
+                if (to != x) std::memcpy(out, row(x), row_bytes_);
+                const std::uint64_t lane = row_bytes_ / lanes_;
+                auto* bytes = static_cast<std::uint8_t*>(out);
+                for (std::uint64_t head = 0; head < row_bytes_; head += length * lane)
+                    std::swap_ranges(bytes + head, bytes + head + b * lane,
+                                     bytes + head + b * lane);
+            });
+        }
         case Op::v_select_vvm: {
             const std::uint64_t to = vector_row(gp_[d.rd]);
             const std::uint64_t x = vector_row(a);

@@ -30,10 +30,6 @@ void Host::access(tlm::tlm_generic_payload& payload, std::uint64_t time_ps) {
     }
     std::uint32_t value = 0;
     std::memcpy(&value, payload.get_data_ptr(), 4);
-    auto report = [&](std::uint32_t what) {
-        if (hub_.wants(source_, trace::Kind::host))
-            hub_.emit({time_ps, time_ps, value, core, what, source_, trace::Kind::host});
-    };
     payload.set_response_status(tlm::TLM_OK_RESPONSE);
     if (payload.is_write() && offset == push) {
         words_.push_back({time_ps, static_cast<std::uint32_t>(core), value});
@@ -41,10 +37,10 @@ void Host::access(tlm::tlm_generic_payload& payload, std::uint64_t time_ps) {
             ++full_interrupts_;
             in_fifo_ = 0;
         }
-        report(1);
+        report(trace::HostEvent::word, time_ps, value, core);
     } else if (payload.is_write() && offset == doorbell) {
         doorbells_.push_back({time_ps, static_cast<std::uint32_t>(core), value});
-        report(0);
+        report(trace::HostEvent::doorbell, time_ps, value, core);
     } else if (payload.is_write() && offset == console) {
         console_.push_back(static_cast<char>(value & 0xFF));
     } else if (payload.is_read() && offset == level) {
@@ -52,6 +48,13 @@ void Host::access(tlm::tlm_generic_payload& payload, std::uint64_t time_ps) {
     } else {
         payload.set_response_status(tlm::TLM_COMMAND_ERROR_RESPONSE);
     }
+}
+
+void Host::report(trace::HostEvent what, std::uint64_t time_ps, std::uint32_t value,
+                  std::uint64_t core) {
+    if (hub_.wants(source_, trace::Kind::host))
+        hub_.emit({time_ps, time_ps, value, core, static_cast<std::uint32_t>(what), source_,
+                   trace::Kind::host});
 }
 
 void Host::b_transport(int, tlm::tlm_generic_payload& payload, sc_core::sc_time& delay) {

@@ -38,6 +38,10 @@ class Host : public sc_core::sc_module {
 
     tlm_utils::multi_passthrough_target_socket<Host> in;
 
+    /// For traces: the cores start; all of them have halted and all they started is complete.
+    void launch(std::uint64_t time_ps) { report(trace::HostEvent::launch, time_ps, 0, 0); }
+    void done(std::uint64_t time_ps) { report(trace::HostEvent::done, time_ps, 0, 0); }
+
     const std::vector<Word>& words() const { return words_; }
     const std::vector<Word>& doorbells() const { return doorbells_; }
     const std::string& console_text() const { return console_; }
@@ -49,6 +53,8 @@ class Host : public sc_core::sc_module {
                                        tlm::tlm_phase& phase, sc_core::sc_time& delay);
     unsigned transport_dbg(int id, tlm::tlm_generic_payload& payload);
     void access(tlm::tlm_generic_payload& payload, std::uint64_t time_ps);
+    void report(trace::HostEvent what, std::uint64_t time_ps, std::uint32_t value,
+                std::uint64_t core);
 
     std::uint32_t cores_;
     std::uint32_t fifo_words_;

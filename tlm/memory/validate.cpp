@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "memory/dram/address_mapping.h"
-#include "memory/dram/bank_queues.h"
+#include "memory/dram/limits.h"
 
 namespace npuvp::memory {
 
@@ -48,11 +48,10 @@ void check_dram_config(const Config& config) {
     positive("banks", o.banks);
     positive("rows", o.rows);
     positive("columns", o.columns);
-    constexpr std::uint32_t kMaxStackIds = 8;
     check(o.pseudo_channels >= 1 && o.pseudo_channels <= dram::kMaxPseudoChannels,
           "pseudo_channels", o.pseudo_channels, "1 to " + std::to_string(dram::kMaxPseudoChannels));
-    check(o.stack_ids >= 1 && o.stack_ids <= kMaxStackIds, "stack_ids", o.stack_ids,
-          "1 to " + std::to_string(kMaxStackIds));
+    check(o.stack_ids >= 1 && o.stack_ids <= dram::kMaxStackIds, "stack_ids", o.stack_ids,
+          "1 to " + std::to_string(dram::kMaxStackIds));
     const std::uint64_t banks = std::uint64_t{o.stack_ids} * o.bank_groups * o.banks;
     check(banks <= dram::kMaxBanks, "banks of a pseudo-channel (stack_ids * bank_groups * banks)",
           banks, "up to " + std::to_string(dram::kMaxBanks));

@@ -16,6 +16,11 @@ Crossbar::Crossbar(sc_core::sc_module_name name, std::vector<Region> regions)
     dont_initialize();
 }
 
+void Crossbar::bind_initiator(tlm::tlm_base_initiator_socket<>& socket) {
+    socket.bind(in);
+    initiators_.emplace_back(socket.get_parent_object()->name());
+}
+
 const Region* Crossbar::decode(tlm::tlm_generic_payload& payload) {
     const Region* region = map.find(payload.get_address(), payload.get_data_length());
     if (region)
@@ -83,6 +88,8 @@ tlm::tlm_sync_enum Crossbar::nb_transport_fw(int id, tlm::tlm_generic_payload& p
     route->address = address;
     route->answered = false;
     Channel& channel = channels_[region->target_of(address)];
+    channel.unanswered.resize(std::max(channel.unanswered.size(), initiators_.size()));
+    ++channel.unanswered[static_cast<std::size_t>(id)];
     if (channel.request || !channel.queue.empty()) {
         payload.acquire();
         channel.queue.push_back(&payload);
@@ -91,7 +98,10 @@ tlm::tlm_sync_enum Crossbar::nb_transport_fw(int id, tlm::tlm_generic_payload& p
     channel.request = &payload;
     const tlm::tlm_sync_enum answer = out[route->target]->nb_transport_fw(payload, phase, delay);
     if (answer != tlm::TLM_ACCEPTED) channel.request = nullptr;
-    if (answer == tlm::TLM_COMPLETED || phase == tlm::BEGIN_RESP) payload.set_address(address);
+    if (answer == tlm::TLM_COMPLETED || phase == tlm::BEGIN_RESP) {
+        payload.set_address(address);
+        --channel.unanswered[static_cast<std::size_t>(id)];
+    }
     return answer;
 }
 
@@ -119,7 +129,10 @@ void Crossbar::send_next(int target) {
             route.answered = true;
             phase = tlm::BEGIN_RESP;
         }
-        if (phase == tlm::BEGIN_RESP) payload.set_address(route.address);
+        if (phase == tlm::BEGIN_RESP) {
+            payload.set_address(route.address);
+            --channel.unanswered[static_cast<std::size_t>(route.initiator)];
+        }
         if (in[route.initiator]->nb_transport_bw(payload, phase, delay) == tlm::TLM_ACCEPTED &&
             answer == tlm::TLM_COMPLETED)
             continue;  // released at END_RESP
@@ -132,7 +145,10 @@ tlm::tlm_sync_enum Crossbar::nb_transport_bw(int id, tlm::tlm_generic_payload& p
     Channel& channel = channels_[static_cast<std::size_t>(id)];
     const bool ended = channel.request == &payload;  // END_REQ, or a response that implies it
     const Route& route = *payload.get_extension<Route>();
-    if (phase == tlm::BEGIN_RESP) payload.set_address(route.address);
+    if (phase == tlm::BEGIN_RESP) {
+        payload.set_address(route.address);
+        --channel.unanswered[static_cast<std::size_t>(route.initiator)];
+    }
     const tlm::tlm_sync_enum answer = in[route.initiator]->nb_transport_bw(payload, phase, delay);
     if (ended) {
         channel.request = nullptr;
@@ -140,6 +156,22 @@ tlm::tlm_sync_enum Crossbar::nb_transport_bw(int id, tlm::tlm_generic_payload& p
         if (!channel.queue.empty()) ended_.notify(sc_core::SC_ZERO_TIME);
     }
     return answer;
+}
+
+std::vector<std::string> Crossbar::waiting() const {
+    std::vector<std::string> lines;
+    for (unsigned target = 0; target < channels_.size(); ++target) {
+        const Channel& channel = channels_[target];
+        const Region* region = map.of_target(target);
+        if (!region || region->patient) continue;
+        for (std::size_t i = 0; i < channel.unanswered.size(); ++i)
+            if (channel.unanswered[i] > 0)
+                lines.push_back(not_answered(region->owner, channel.unanswered[i], initiators_[i]));
+        if (channel.request)
+            lines.push_back(region->owner + " takes no further request, " +
+                            std::to_string(channel.queue.size()) + " wait behind the last");
+    }
+    return lines;
 }
 
 unsigned Crossbar::debug(const Region& region, tlm::tlm_generic_payload& payload) {

@@ -21,12 +21,13 @@ class Crossbar : public Interconnect {
     tlm_utils::multi_passthrough_target_socket<Crossbar> in;
     tlm_utils::multi_passthrough_initiator_socket<Crossbar> out;
 
-    void bind_initiator(tlm::tlm_base_initiator_socket<>& socket) override { socket.bind(in); }
+    void bind_initiator(tlm::tlm_base_initiator_socket<>& socket) override;
     void bind_target(tlm::tlm_base_target_socket_b<>& socket) override {
         out.bind(socket);
         channels_.emplace_back();
     }
     unsigned debug(const Region& region, tlm::tlm_generic_payload& payload) override;
+    std::vector<std::string> waiting() const override;
 
   private:
     SC_HAS_PROCESS(Crossbar);
@@ -48,6 +49,7 @@ class Crossbar : public Interconnect {
     struct Channel {
         tlm::tlm_generic_payload* request = nullptr;  ///< sent and not ended
         std::deque<tlm::tlm_generic_payload*> queue;
+        std::vector<std::uint32_t> unanswered;  ///< requests by initiator
     };
 
     const Region* decode(tlm::tlm_generic_payload& payload);
@@ -65,6 +67,7 @@ class Crossbar : public Interconnect {
 
     PayloadPool pool_;
     std::vector<Channel> channels_;  // by target
+    std::vector<std::string> initiators_;
     sc_core::sc_event ended_;
 };
 

@@ -19,4 +19,16 @@ const Region* AddressMap::find(std::uint64_t address, std::uint64_t bytes) const
     return offset < region.bytes && bytes <= region.bytes - offset ? &region : nullptr;
 }
 
+const Region* AddressMap::of_target(unsigned target) const {
+    for (const Region& region : regions_)
+        if (target >= region.target && target - region.target < region.nodes) return &region;
+    return nullptr;
+}
+
+std::string not_answered(const std::string& target, std::size_t requests,
+                         const std::string& initiator) {
+    return target + " has not answered " + std::to_string(requests) +
+           (requests == 1 ? " request of " : " requests of ") + initiator;
+}
+
 }  // namespace npuvp::noc

@@ -1,6 +1,7 @@
 #include "noc/mesh.h"
 
 #include <algorithm>
+#include <map>
 
 namespace npuvp::noc {
 
@@ -97,7 +98,7 @@ Mesh::Flight& Mesh::make_flight(tlm::tlm_generic_payload& payload, int initiator
     flight.payload = &payload;
     flight.initiator = initiator;
     flight.target = -1;
-    flight.owes_end_req = flight.taken = flight.owes_end_resp = false;
+    flight.owes_end_req = flight.taken = flight.owes_end_resp = flight.with_target = false;
     flight.owns_slot = true;
     flight.parent = nullptr;
     flight.copies.clear();
@@ -107,6 +108,7 @@ Mesh::Flight& Mesh::make_flight(tlm::tlm_generic_payload& payload, int initiator
 }
 
 void Mesh::later(Action::What what, Flight& flight, std::uint64_t time_ps) {
+    if (what == Action::What::respond) flight.with_target = false;
     actions_.push({time_ps, order_++, what, &flight});
     schedule();
 }
@@ -232,10 +234,9 @@ void Mesh::wake() {
             perform(action);
             acted = true;
         }
-        const std::vector<Delivery> arrived = std::move(deliveries_);
-        deliveries_ = {};
-        for (const Delivery& delivery : arrived) deliver(delivery);
-        if (!acted && arrived.empty()) break;
+        // By index: what a delivery sets off is put off while we are here.
+        for (std::size_t i = 0; i < deliveries_.size(); ++i) deliver(deliveries_[i]);
+        if (!acted && deliveries_.empty()) break;
     }
     waking_ = false;
     schedule();
@@ -289,6 +290,7 @@ void Mesh::request_arrived(Flight& flight) {
 void Mesh::send_request(Flight& flight) {
     tlm::tlm_generic_payload& payload = *flight.payload;
     at_target_[static_cast<std::size_t>(flight.target)] = &flight;
+    flight.with_target = true;
     payload.set_address(payload.get_address() - flight.base);
     tlm::tlm_phase phase = tlm::BEGIN_REQ;
     sc_core::sc_time delay = sc_core::SC_ZERO_TIME;
@@ -429,20 +431,35 @@ bool Mesh::get_direct_mem_ptr(int, tlm::tlm_generic_payload&, tlm::tlm_dmi&) {
 std::vector<std::string> Mesh::waiting() const {
     std::vector<std::string> lines;
     const auto name = [&](std::uint32_t endpoint) { return description_.endpoints[endpoint].name; };
-    for (const Waiting& packet : timing_.waiting()) {
-        std::string reason = packet.reason;
-        if (packet.blocked_by != ~0u) reason = "room at " + name(packet.blocked_by);
-        lines.push_back(std::string(packet.network == Network::request ? "request" : "response") +
-                        " from " + name(packet.from) + " to " + name(packet.to) + " waits for " +
-                        reason);
+    // First where it comes from, then what it holds up.
+    std::map<std::pair<int, int>, std::size_t> unanswered;  // by target and initiator
+    for (const auto& flight : flights_)
+        if (flight->with_target) ++unanswered[{flight->target, flight->initiator}];
+    for (const auto& [pair, requests] : unanswered) {
+        const auto target = static_cast<unsigned>(pair.first);
+        const Region* region = map.of_target(target);
+        if (region && !region->patient)
+            lines.push_back(
+                not_answered(name(description_.targets[target]), requests,
+                             name(description_.initiators[static_cast<std::size_t>(pair.second)])));
     }
     for (std::size_t target = 0; target < at_target_.size(); ++target)
-        if (const Flight* flight = at_target_[target])
-            lines.push_back(
-                "request from " +
-                name(description_.initiators[static_cast<std::size_t>(flight->initiator)]) +
-                " waits for " + name(description_.targets[target]) + " to end it, and " +
-                std::to_string(target_queue_[target].size()) + " more behind it");
+        if (at_target_[target])
+            lines.push_back(name(description_.targets[target]) + " takes no further request, " +
+                            std::to_string(target_queue_[target].size()) + " wait behind the last");
+    for (const Waiting& packet : timing_.waiting()) {
+        const char* kind = packet.network == Network::request ? "request" : "response";
+        std::string line = std::string(kind) + " from " + name(packet.from) + " to " +
+                           name(packet.to) + " waits for ";
+        if (packet.blocked_by != ~0u)
+            line += "room at " + name(packet.blocked_by);
+        else if (packet.holder_from != ~0u)
+            line += "link " + link_name(packet.link) + ", held by a " + kind + " from " +
+                    name(packet.holder_from) + " to " + name(packet.holder_to);
+        else
+            line += "a credit of link " + link_name(packet.link);
+        lines.push_back(std::move(line));
+    }
     return lines;
 }
 

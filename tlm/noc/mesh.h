@@ -75,7 +75,8 @@ class Mesh : public Interconnect {
         int target = 0;
         std::uint64_t base = 0;  ///< of the target's region
         bool owes_end_req = false;
-        bool taken = false;  ///< the target has ended the request
+        bool taken = false;        ///< the target has ended the request
+        bool with_target = false;  ///< which has not answered it
         bool owes_end_resp = false;
         bool owns_slot = true;        ///< in its target's port; copies to one port share theirs
         Flight* parent = nullptr;     ///< of a copy of a multicast

@@ -559,21 +559,15 @@ std::vector<Waiting> MeshTiming::waiting() const {
             for (const Request& request : link.channel[network].requests) {
                 const Worm& worm = worms_[request.worm];
                 const Channel& ch = link.channel[network];
-                const std::string name =
-                    link_name(static_cast<std::uint32_t>(&link - links_.data()));
-                Waiting packet{worm.tag, worm.from, worm.to, worm.network, {}};
+                Waiting packet{worm.tag, worm.from, worm.to, worm.network};
+                packet.link = static_cast<std::uint32_t>(&link - links_.data());
                 if (ch.holder != kNone) {
-                    packet.reason = "link " + name + ", held by a packet from endpoint " +
-                                    std::to_string(worms_[ch.holder].from) + " to endpoint " +
-                                    std::to_string(worms_[ch.holder].to);
+                    packet.holder_from = worms_[ch.holder].from;
+                    packet.holder_to = worms_[ch.holder].to;
                 } else if (link.kind == Kind::out && slots_[link.detail] == 0) {
-                    packet.reason =
-                        "endpoint " + std::to_string(link.detail) + " to take a request";
                     packet.blocked_by = link.detail;
-                } else {
-                    packet.reason = "a credit of link " + name;
                 }
-                result.push_back(std::move(packet));
+                result.push_back(packet);
             }
     return result;
 }

@@ -59,14 +59,17 @@ class MeshObserver {
                         std::uint32_t flits) = 0;
 };
 
-/// A packet that has not arrived, and what it waits for.
+/// A packet that has not arrived, and what it waits for: a packet that holds the link, or the
+/// endpoint behind it, or else a credit of the link.
 struct Waiting {
     std::uint64_t tag;
     std::uint32_t from;
     std::uint32_t to;
     Network network;
-    std::string reason;
-    std::uint32_t blocked_by = ~0u;  ///< endpoint that takes no request
+    std::uint32_t link = 0;           ///< that it asks for
+    std::uint32_t blocked_by = ~0u;   ///< endpoint that takes no request, if that is why
+    std::uint32_t holder_from = ~0u;  ///< source of the packet that holds the link, if one does
+    std::uint32_t holder_to = ~0u;    ///< and where that goes
 };
 
 /// A 2-D mesh with XY routing and wormhole flow control, in plain C++: no SystemC, no thread.

@@ -169,7 +169,7 @@ std::unique_ptr<noc::Interconnect> Machine::make_interconnect() {
     regions.push_back({"host", d.host_base, d.cores.size() * host::Host::page_bytes, target++});
     const std::uint32_t host_port = port("host", d.host_node);
     mesh.targets.push_back(host_port);
-    regions.push_back({"semaphores", d.semaphore_base, host::Semaphores::bytes, target++});
+    regions.push_back({"semaphores", d.semaphore_base, host::Semaphores::bytes, target++, 1, true});
     mesh.targets.push_back(host_port);
     for (const TargetDescription& t : d.targets) {
         regions.push_back({t.name, t.base, t.bytes, target++});
@@ -201,12 +201,7 @@ void Machine::bind(tlm::tlm_base_target_socket_b<>& target) {
 }
 
 std::vector<std::string> Machine::waiting() const {
-    std::vector<std::string> lines = interconnect_->waiting();
-    for (const auto& m : memories_)
-        if (m->outstanding() > 0)
-            lines.push_back(std::string(m->name()) + " has " + std::to_string(m->outstanding()) +
-                            " requests that it has not answered");
-    return lines;
+    return interconnect_->waiting();
 }
 
 Machine::~Machine() {
@@ -307,12 +302,14 @@ Outcome Machine::run() {
     run_ = &run;
     running_ = cores_.size();
     hub_.start_worker();
+    host_->launch(0);
     for (auto& c : cores_) c->start();
     const bool stalled = !simulate();
     for (auto& c : cores_) end_ps_ = std::max(end_ps_, c->end_ps());
     end_ps_ = std::max<std::uint64_t>(end_ps_,
                                       trapped_ || running_ ? sc_core::sc_time_stamp().value() : 0);
     for (auto& m : memories_) m->finish(end_ps_);
+    if (!trapped_ && running_ == 0) host_->done(end_ps_);
     hub_.finish(end_ps_);
     run_ = nullptr;
     for (auto& f : foreign_)

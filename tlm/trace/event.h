@@ -20,7 +20,7 @@ enum class Kind : std::uint8_t {
     memory,      ///< memory channel: [begin, end) of data transfer; b = bytes, c = 1 for a write
     link,        ///< NoC link: [begin, end); b = flits, c = virtual network
     command,     ///< DRAM command at begin; a = bank, b = command (memory::Command), c = row
-    sram,        ///< core SRAM access: [begin, end); a = first row, b = rows, c = 1 for a write
+    descriptor,  ///< core.dma: an instruction starts a transfer; a = its number, b = pc
     semaphore,   ///< a = index, b = new value
     mark,        ///< core: a = kind (layer, block, step, call, op, phase), b = value
     host,        ///< host interface: a = 0 doorbell, 1 word pushed, 2 launch, 3 done; b = value
@@ -30,7 +30,6 @@ enum class Kind : std::uint8_t {
     energy,      ///< any component: b = femtojoules spent evenly over [begin, end); a = what for:
                  ///< the descriptor of a DMA; of a core and its parts 0 for the instruction that
                  ///< was reported last, 1 for an access from outside
-    descriptor,  ///< core.dma: an instruction starts a transfer; a = its number, b = pc
     count_
 };
 

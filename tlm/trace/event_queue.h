@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "trace/event.h"
+#include "trace/radix_order.h"
 
 namespace npuvp::trace {
 
@@ -10,24 +12,36 @@ namespace npuvp::trace {
 /// the order of arrival, so the result does not depend on how far sources run ahead.
 class EventQueue {
   public:
-    void push(const Event& event);
+    /// Before what was handed out: std::logic_error.
+    void push(const Event& event) {
+        if (event.begin < drained_) refuse(event);
+        events_.push_back(event);
+    }
     /// Worth draining: so much has come since the last time.
     bool is_long() const { return events_.size() >= drain_at_; }
     /// Hands out everything before `limit`.
     template <class Consumer>
     void drain(Time limit, Consumer&& consume) {
-        const std::size_t ready = sort(limit);
-        for (std::size_t i = 0; i < ready; ++i) consume(events_[i]);
-        events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(ready));
+        while (drained_ < limit && !events_.empty()) {
+            sort(std::min(limit, drained_ + longest_slice));
+            for (std::size_t i = 0; i < order_.size(); ++i) consume(events_[order_[i]]);
+            events_.swap(later_);
+        }
+        drained_ = std::max(drained_, limit);
         drain_at_ = 2 * events_.size() + batch;
     }
 
   private:
-    static constexpr std::size_t batch = 1 << 14;
-    /// Moves the events before `limit` to the front, in order; returns their number.
-    std::size_t sort(Time limit);
+    static constexpr std::size_t batch = 1 << 13;
+    static constexpr Time longest_slice = Time{1} << 30;  // keys of 32 bits order it
+    static constexpr Time alignment = 4096;               // keys stay multiples of what times are
 
-    std::vector<Event> events_;
+    [[noreturn]] void refuse(const Event& event) const;
+    /// Orders the events before `limit`; the others go to later_.
+    void sort(Time limit);
+
+    std::vector<Event> events_, later_;
+    RadixOrder order_;
     std::size_t drain_at_ = batch;
     Time drained_ = 0;
 };

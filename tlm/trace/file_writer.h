@@ -22,6 +22,12 @@ class FileWriter {
         std::memcpy(room(text.size()), text.data(), text.size());
         used_ += text.size();
     }
+    /// Text that the compiler knows, without a call.
+    template <std::size_t size>
+    void append(const char (&text)[size]) {
+        std::memcpy(room(size - 1), text, size - 1);
+        used_ += size - 1;
+    }
     void append(char c) {
         *room(1) = c;
         ++used_;

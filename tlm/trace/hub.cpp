@@ -1,6 +1,7 @@
 #include "trace/hub.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace npuvp::trace {
 
@@ -20,6 +21,7 @@ void Hub::attach(Sink& sink, std::uint32_t kinds, const std::vector<std::uint16_
 }
 
 void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
+    if (!hooks) throw std::logic_error("this build has no trace hooks");
     kinds.resize(sources_.size(), 0);
     for (std::size_t i = 0; i < kinds.size(); ++i) sources_[i].wanted |= kinds[i];
     attachments_.push_back({&sink, {std::move(kinds)}});

@@ -11,6 +11,27 @@
 
 namespace npuvp::trace {
 
+/// Whether modules report at all. Every build does, but for the one that
+/// `python -m benchmarks tracing_off` counts instructions against.
+#ifdef NPUVP_NO_TRACE
+constexpr bool hooks = false;
+#else
+constexpr bool hooks = true;
+#endif
+
+/// What a module remembers of whether somebody listens.
+class Flag {
+  public:
+    Flag& operator=(bool on) {
+        on_ = on;
+        return *this;
+    }
+    operator bool() const { return hooks && on_; }
+
+  private:
+    bool on_ = false;
+};
+
 /// Bit per Kind that a sink wants, by source.
 struct Wanted {
     std::vector<std::uint32_t> kinds;
@@ -66,7 +87,7 @@ class Hub {
     void detach_all();
 
     bool wants(std::uint16_t source, Kind kind) const {
-        return (sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u;
+        return hooks && ((sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u);
     }
     void emit(const Event& event) {
         if (wants(event.source, event.kind)) dispatch(event);
@@ -93,7 +114,7 @@ class Hub {
     void start_worker();
     void finish(Time end);
     void reset_energy();
-    bool active() const { return !attachments_.empty(); }
+    bool active() const { return hooks && !attachments_.empty(); }
 
   private:
     struct Attachment {

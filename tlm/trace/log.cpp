@@ -1,7 +1,7 @@
 #include "trace/log.h"
 
 #include <algorithm>
-#include <cstdio>
+#include <charconv>
 #include <cstring>
 #include <stdexcept>
 
@@ -17,16 +17,27 @@ const char* mark_name(std::uint32_t kind) {
 }
 
 void append_hex(std::string& out, std::uint64_t value, int digits) {
-    char text[24];
-    std::snprintf(text, sizeof text, "0x%0*llx", digits, static_cast<unsigned long long>(value));
-    out += text;
+    char text[16];
+    int at = 16;
+    while (value != 0 || 16 - at < digits) {
+        text[--at] = "0123456789abcdef"[value % 16];
+        value /= 16;
+    }
+    out += "0x";
+    out.append(text + at, static_cast<std::size_t>(16 - at));
+}
+
+void append_number(std::string& out, std::uint64_t value) {
+    char digits[20];
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
 }
 
 /// "gp3", "f1", "v[12]" (a row), "fp[8:40]" (words 8 to 39), "int[3]".
 void append_place(std::string& out, const Event& event) {
     static const char* const names[] = {"gp", "f", "v[", "fp[", "int["};
     const std::uint64_t place = event.c >> 32, first = event.c & 0xffffffffu;
-    out += names[std::min<std::uint64_t>(place, std::size(names) - 1)] + std::to_string(first);
+    out += names[std::min<std::uint64_t>(place, std::size(names) - 1)];
+    append_number(out, first);
     if (place < static_cast<std::uint64_t>(Place::vector_rows)) return;
     if (event.b >> 32 > 1) out += ":" + std::to_string(first + (event.b >> 32));
     out += ']';
@@ -119,7 +130,8 @@ void LogSink::write(const Event& event) {
 }
 
 void LogSink::write_text(const Event& event) {
-    std::string line;
+    std::string& line = line_;
+    line.clear();
     if (event.kind == Kind::result) {
         line = in_line_ ? "  -> " : "# result ";
         append_place(line, event);
@@ -146,7 +158,12 @@ void LogSink::write_text(const Event& event) {
         file_.append(line);
         return;
     }
-    line = std::to_string(event.begin) + " " + std::to_string(event.end) + " " + source + " ";
+    append_number(line, event.begin);
+    line += ' ';
+    append_number(line, event.end);
+    line += ' ';
+    line += source;
+    line += ' ';
     append_hex(line, event.a, 4);
     line += ' ';
     append_hex(line, event.c, 8);

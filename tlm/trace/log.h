@@ -80,6 +80,7 @@ class LogSink : public Sink {
     FileWriter file_;
     EventQueue queue_;
     std::uint64_t records_ = 0;
+    std::string line_;  ///< what is put together
     bool in_line_ = false, closed_ = false;
 };
 

@@ -20,6 +20,21 @@ class RadixOrder {
         all_keys_ |= key;
     }
     void sort();
+    /// As sort(); what has equal keys stands in the order of `less`, and only then as it came.
+    template <class Less>
+    void sort(Less&& less) {
+        sort();
+        for (std::size_t at = 1; at < entries_.size(); ++at) {
+            const std::uint64_t entry = entries_[at];
+            std::size_t to = at;
+            for (; to > 0 && entries_[to - 1] >> 32 == entry >> 32 &&
+                   less(static_cast<std::uint32_t>(entry),
+                        static_cast<std::uint32_t>(entries_[to - 1]));
+                 --to)
+                entries_[to] = entries_[to - 1];
+            entries_[to] = entry;
+        }
+    }
 
     std::size_t size() const { return entries_.size(); }
     std::uint32_t operator[](std::size_t at) const {

@@ -1,8 +1,10 @@
 #include "trace/timeline.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
+#include "trace/digits.h"
 #include "trace/json.h"
 
 namespace npuvp::trace {
@@ -64,7 +66,8 @@ TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names,
                                process,
                                2 * process,
                                {},
-                               std::vector<std::int32_t>(mark_kinds, -1)});
+                               std::vector<std::int32_t>(mark_kinds, -1),
+                               std::vector<std::uint64_t>(mark_kinds, mark_ends)});
     }
     // Transactions of a memory and the transfers of its channels are the same bytes.
     for (Component& component : components_)
@@ -72,6 +75,15 @@ TimelineSink::TimelineSink(const Hub& hub, TimelineOptions options, Names names,
                            std::none_of(components_.begin(), components_.end(), [&](const auto& c) {
                                return c.name == processes_[component.process];
                            });
+    const auto quoted = [](const std::string& text) {
+        std::string line;
+        append_json(line, text);
+        return line;
+    };
+    stalls_.resize(processes_.size());
+    for (const std::string& name : names_.operations) operations_.push_back(quoted(name));
+    for (const std::string& name : stall_names()) stall_causes_.push_back(quoted(name));
+    for (const Component& component : components_) leaves_.push_back(quoted(component.leaf));
     file_.append('[');
     for (std::size_t i = 0; i < processes_.size(); ++i) {
         file_.append(i == 0 ? "\n" : ",\n");
@@ -116,10 +128,18 @@ void TimelineSink::advance(Time safe) {
 
 void TimelineSink::process(Time limit) {
     std::size_t row = 0;
+    // In the order of time, and so the same however far each call goes.
     const auto counters_until = [&](Time time) {
-        for (; row < power_rows_.size() && power_rows_[row].begin <= time; ++row)
-            write_power(power_rows_[row]);
-        while (bandwidth_.end() <= time) write_bandwidth();
+        for (;;) {
+            const bool power = row < power_rows_.size() && power_rows_[row].begin <= time;
+            const Time over = bandwidth_.end();
+            if (over <= time && (!power || over <= power_rows_[row].begin))
+                write_bandwidth();
+            else if (power)
+                write_power(power_rows_[row++]);
+            else
+                return;
+        }
     };
     queue_.drain(limit, [&](const Event& event) {
         counters_until(event.begin);
@@ -130,34 +150,46 @@ void TimelineSink::process(Time limit) {
 }
 
 void TimelineSink::write(const Event& event) {
+    // A mark where the window opens takes the place of those that it ends.
+    const bool opens = event.kind != Kind::mark || event.begin > window_.start;
+    if (!opened_ && opens && shown(event.begin)) open_held_marks();
     if (event.kind == Kind::mark) {
         write_mark(event);
         return;
     }
     if (!shown(event.begin)) return;
     switch (event.kind) {
-        case Kind::unit_busy: {
-            const bool known = event.b < names_.operations.size();
-            write_slice(event, known ? names_.operations[event.b] : components_[event.source].leaf,
-                        "\"pc\":" + std::to_string(event.a));
+        case Kind::unit_busy:
+            begin_slice(
+                event, event.b < operations_.size() ? operations_[event.b] : leaves_[event.source]);
+            argument("\"pc\":", event.a);
+            file_.append("}}");
+            break;
+        case Kind::stall:
+            if (event.end <= event.begin) break;
+            begin_slice(event, stall_causes_.at(event.b + 1));
+            argument("\"pc\":", event.a);
+            file_.append("}}");
+            break;
+        case Kind::dma: {
+            static const std::string load = "\"load\"", store = "\"store\"";
+            begin_slice(event, event.c ? store : load);
+            argument("\"bytes\":", event.b);
+            argument(",\"tag\":", event.a);
+            file_.append("}}");
             break;
         }
-        case Kind::stall:
-            if (event.end > event.begin)
-                write_slice(event, stall_names().at(event.b + 1),
-                            "\"pc\":" + std::to_string(event.a));
+        case Kind::memory: {
+            static const std::string read = "\"read\"", write = "\"write\"";
+            begin_slice(event, event.c ? write : read);
+            argument("\"bytes\":", event.b);
+            file_.append("}}");
             break;
-        case Kind::dma:
-            write_slice(
-                event, event.c ? "store" : "load",
-                "\"bytes\":" + std::to_string(event.b) + ",\"tag\":" + std::to_string(event.a));
-            break;
-        case Kind::memory:
-            write_slice(event, event.c ? "write" : "read", "\"bytes\":" + std::to_string(event.b));
-            break;
+        }
         case Kind::link:
-            write_slice(event, "network " + std::to_string(event.c),
-                        "\"flits\":" + std::to_string(event.b));
+            begin_slice(event, "\"network " + std::to_string(event.c) + "\"");
+            argument("\"flits\":", event.b);
+            file_.append("}}");
             break;
         case Kind::host:
             write_instant(event, event.a < std::size(host_names) ? host_names[event.a] : "unknown");
@@ -176,22 +208,41 @@ void TimelineSink::write(const Event& event) {
 void TimelineSink::write_mark(const Event& event) {
     if (event.a >= mark_kinds)
         throw std::out_of_range("mark of unknown kind " + std::to_string(event.a));
-    Component& component = components_[event.source];
     const std::size_t depth = depth_of(static_cast<MarkKind>(event.a));
+    if (!opened_) {
+        std::vector<std::uint64_t>& held = components_[event.source].held_marks;
+        std::fill(held.begin() + static_cast<std::ptrdiff_t>(depth), held.end(), mark_ends);
+        held[depth] = event.b;
+        return;
+    }
     close_marks(event.source, depth, event.begin);
-    if (event.b == mark_ends) return;
-    if (!shown(event.begin)) return;
-    component.open_marks[depth] = static_cast<std::int32_t>(event.a);
-    const auto& words = names_.marks[event.a];
+    if (event.b != mark_ends && shown(event.begin))
+        open_mark(event.source, depth, event.b, event.begin);
+}
+
+void TimelineSink::open_held_marks() {
+    opened_ = true;
+    for (std::size_t source = 0; source < components_.size(); ++source)
+        for (std::size_t depth = 0; depth < mark_kinds; ++depth)
+            if (components_[source].held_marks[depth] != mark_ends)
+                open_mark(static_cast<std::uint16_t>(source), depth,
+                          components_[source].held_marks[depth], window_.start);
+}
+
+void TimelineSink::open_mark(std::uint16_t source, std::size_t depth, std::uint64_t value,
+                             Time time) {
+    Component& component = components_[source];
+    const auto kind = static_cast<std::size_t>(nesting[depth]);
+    component.open_marks[depth] = static_cast<std::int32_t>(kind);
+    const auto& words = names_.marks[kind];
     name_track(component.process, marks_track, "program");
-    begin_record("B", component.process, marks_track, event.begin);
+    begin_record("B", component.process, marks_track, time);
     std::string line = ",\"name\":";
-    append_json(line, event.b < words.size()
-                          ? words[event.b]
-                          : mark_names[event.a] + (" " + std::to_string(event.b)));
+    append_json(line, value < words.size() ? words[value]
+                                           : mark_names[kind] + (" " + std::to_string(value)));
     line += ",\"args\":{\"kind\":\"";
-    line += mark_names[event.a];
-    line += "\",\"value\":" + std::to_string(event.b) + "}}";
+    line += mark_names[kind];
+    line += "\",\"value\":" + std::to_string(value) + "}}";
     file_.append(line);
 }
 
@@ -205,30 +256,42 @@ void TimelineSink::close_marks(std::uint16_t source, std::size_t depth, Time tim
     }
 }
 
-void TimelineSink::write_slice(const Event& event, const std::string& name,
-                               const std::string& arguments) {
+/// Slices of one track must not overlap: each goes to the first free lane.
+TimelineSink::Lane& TimelineSink::lane_of(const Event& event) {
     Component& component = components_[event.source];
-    std::uint32_t track = stall_track;
+    const auto made = [&](Lane& lane, std::uint32_t track, const std::string& name) {
+        if (!lane.place.empty()) return;
+        name_track(component.process, track, name);
+        lane.place = "\"pid\":" + std::to_string(component.process + 1) +
+                     ",\"tid\":" + std::to_string(track) + ",\"ts\":";
+    };
     if (event.kind == Kind::stall) {
-        name_track(component.process, track, "stall");
-    } else {
-        // Slices of one track must not overlap: each goes to the first free lane.
-        std::size_t lane = 0;
-        while (lane < component.lanes.size() && component.lanes[lane] > event.begin) ++lane;
-        lane = std::min<std::size_t>(lane, lanes_per_component - 2);
-        if (lane == component.lanes.size()) component.lanes.push_back(0);
-        component.lanes[lane] = std::max(component.lanes[lane], event.end);
-        track = lane_track(event.source, lane);
-        name_track(component.process, track,
-                   lane == 0 ? component.leaf : component.leaf + " " + std::to_string(lane + 1));
+        Lane& lane = stalls_[component.process];
+        made(lane, stall_track, "stall");
+        return lane;
     }
-    begin_record("X", component.process, track, event.begin);
+    std::vector<Lane>& lanes = component.lanes;
+    std::size_t at = 0;
+    while (at < lanes.size() && lanes[at].free > event.begin) ++at;
+    at = std::min<std::size_t>(at, lanes_per_component - 2);
+    if (at == lanes.size()) lanes.emplace_back();
+    made(lanes[at], lane_track(event.source, at),
+         at == 0 ? component.leaf : component.leaf + " " + std::to_string(at + 1));
+    lanes[at].free = std::max(lanes[at].free, event.end);
+    return lanes[at];
+}
+
+void TimelineSink::begin_slice(const Event& event, const std::string& name) {
+    const Lane& lane = lane_of(event);
+    file_.append(",\n{\"ph\":\"X\",");
+    file_.append(lane.place);
+    append_time(event.begin);
     file_.append(",\"dur\":");
     append_time(std::max(event.end, event.begin) - event.begin);
-    std::string line = ",\"name\":";
-    append_json(line, name);
-    line += ",\"args\":{" + arguments + "}}";
-    file_.append(line);
+    file_.append(",\"name\":");
+    file_.append(name);
+    file_.append(",\"args\":{");
+    ++records_;
 }
 
 void TimelineSink::write_instant(const Event& event, const std::string& name) {
@@ -319,9 +382,18 @@ void TimelineSink::begin_record(const char* phase, std::uint32_t process, std::u
 }
 
 void TimelineSink::append_time(Time time) {
-    std::string text;
-    append_decimal(text, time, 6);  // microseconds
-    file_.append(text);
+    // Microseconds, without trailing zeros.
+    const std::uint64_t whole = time / 1'000'000;
+    auto fraction = static_cast<std::uint32_t>(time - whole * 1'000'000);
+    file_.append_number(whole);
+    if (fraction == 0) return;
+    char* const out = file_.room(8);
+    out[0] = '.';
+    std::memcpy(out + 1, thousands.text[fraction / 1000], 4);
+    std::memcpy(out + 4, thousands.text[fraction % 1000], 4);
+    std::size_t digits = 6;
+    while (out[digits] == '0') --digits;
+    file_.advance(1 + digits);
 }
 
 void TimelineSink::finish(Time end) {

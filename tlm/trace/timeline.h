@@ -51,13 +51,19 @@ class TimelineSink : public Sink, public PowerListener {
     std::uint64_t records() const { return records_; }
 
   private:
+    /// A track of slices, which must not overlap.
+    struct Lane {
+        Time free = 0;
+        std::string place;  ///< its process and number, as every record of it begins with
+    };
     struct Component {
         std::string name, leaf;
         std::uint32_t process;
-        std::size_t memory = 0;                ///< column of its process in bandwidth_
-        std::vector<Time> lanes;               ///< when each parallel track is free again
-        std::vector<std::int32_t> open_marks;  ///< values of the open slices by depth; -1: closed
-        bool counts = true;                    ///< its bytes count in bandwidth_
+        std::size_t memory = 0;                 ///< column of its process in bandwidth_
+        std::vector<Lane> lanes;                ///< parallel tracks
+        std::vector<std::int32_t> open_marks;   ///< values of the open slices by depth; -1: closed
+        std::vector<std::uint64_t> held_marks;  ///< by depth, before the window opens
+        bool counts = true;                     ///< its bytes count in bandwidth_
     };
     struct PowerRow {
         Time begin;
@@ -67,7 +73,18 @@ class TimelineSink : public Sink, public PowerListener {
     void process(Time limit);
     void write(const Event& event);
     void write_mark(const Event& event);
-    void write_slice(const Event& event, const std::string& name, const std::string& arguments);
+    /// Begins the slice of a mark.
+    void open_mark(std::uint16_t source, std::size_t depth, std::uint64_t value, Time time);
+    /// Begins the slices of the marks that hold where the window opens.
+    void open_held_marks();
+    /// A slice up to its arguments; `name` is a JSON string.
+    void begin_slice(const Event& event, const std::string& name);
+    template <std::size_t size>
+    void argument(const char (&key)[size], std::uint64_t value) {
+        file_.append(key);
+        file_.append_number(value);
+    }
+    Lane& lane_of(const Event& event);
     void write_instant(const Event& event, const std::string& name);
     void write_command(const Event& event);
     void write_bandwidth();
@@ -87,12 +104,14 @@ class TimelineSink : public Sink, public PowerListener {
     std::vector<std::string> processes_;
     std::vector<bool> process_has_memory_;
     std::unordered_map<std::uint64_t, bool> named_tracks_;
+    std::vector<Lane> stalls_;                                     ///< by process
+    std::vector<std::string> operations_, leaves_, stall_causes_;  ///< as JSON strings
     WindowSums bandwidth_;  ///< bytes read and written per process
     std::vector<std::uint64_t> bytes_;
     std::vector<PowerRow> power_rows_;
     EventQueue queue_;
     std::uint64_t records_ = 0;
-    bool closed_ = false;
+    bool opened_ = false, closed_ = false;
 };
 
 }  // namespace npuvp::trace

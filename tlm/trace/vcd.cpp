@@ -351,11 +351,6 @@ void VcdSink::on_event(const Event& event) {
             set(event, State::bank, event.a);
             set(event, State::row, event.c);
             break;
-        case Kind::sram:
-            span(event, State::active, 1);
-            set(event, State::row, event.a);
-            set(event, State::write, event.c);
-            break;
         case Kind::semaphore:
             set(event, State::index, event.a);
             set(event, State::value, event.b);

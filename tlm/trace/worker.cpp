@@ -29,7 +29,10 @@ void Worker::advance(Time safe) {
 void Worker::hand_over() {
     std::unique_lock lock(mutex_);
     emptied_.wait(lock, [this] { return full_.size() < most_batches || error_; });
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    if (error_) {
+        next_ = batch_.get();  // nothing of it is of use any more
+        std::rethrow_exception(std::exchange(error_, nullptr));
+    }
     const auto count = static_cast<std::size_t>(next_ - batch_.get());
     full_.push_back({std::move(batch_), count});
     std::unique_ptr<Event[]> events;

@@ -1,6 +1,6 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from npuvp.analytical.phases import BF16_BYTES, Phases
 from npuvp.analytical.schedule import Work, body, repeat
@@ -28,10 +28,10 @@ class ForwardCall(Phases):
             draw = "fm int int im int ctl ctl fm vrand1. fm fm vmax1."
         else:
             draw = "vmaxi1."
-        text = f"im fm fp {draw} im fm"
+        row = "int" if self.layout.shape.batch == 1 else "int int"
         if self.sampler.score == "uniform":
-            return text
-        return f"{text} fm fp. vadd2. fexp. fp. vexp2. vsum1. fm."
+            return f"im fm fp {draw} im fm {row} int"
+        return f"im fm fp {draw} fm vadd2. fp fexp fp vexp2. vsum1. im fm {row} fm. int"
 
     def _scores(self) -> str:
         """Instructions for the score of a position, without the loop."""
@@ -49,40 +49,35 @@ class ForwardCall(Phases):
         total.add(self._load(1, BF16_BYTES * g.width))
         words = " ".join(["fm"] * len(self.sampler.words))
         total.add(body(h, f"{words} im int int br", call.span * call.samples))
+        total.add(body(h, repeat("int", 40)))
         most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
         guided = self.sampler.guidance != 0
         if guided:  # the rows with and without the prompt of a position are in one tile
             most = self.layout.whole_positions
         pitch = most * g.width
-        following = " int int br" if call.batch > 1 else ""
+        following = " int br" if call.batch > 1 else ""
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
-            tile = self._move(rows, spec.hidden)
-            tile.add(self._norm(rows, blocks, pitch))
+            tile = self._normalised(rows, spec.hidden, pitch)
+            # Lanes behind a vocabulary of less than a row are masked.
+            masked = "int int vsel4. " if spec.vocab < g.width else ""
+            text = masked + self._statistics() + following
             if guided:
-                guide = "br vadd3. vmul2. vadd3. "
-                compute = self._rows_loop(
-                    guide + self._statistics() + " int int" + following, 1, rows / 2
-                )
-                compute.add(self._rows_loop("br int int" + following, 1, rows / 2))
+                guide = "br vadd3. vmul2. vadd3. int "
+                other = "br int int" + following
+                results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
+                results = replace(results, row_cycles=results.row_cycles / 2, whole=True)
             else:
-                compute = self._rows_loop(self._statistics() + " int" + following, 1, rows)
-            # The tile's first row is divided by the batch, by subtraction.
+                results = self._results(text, 4, 24, rows, Work())
+            # The tile's first row is divided by the batch, by subtraction, for every chunk.
             before = done + rows * (times - 1) / 2
-            if call.batch > 1:
-                compute.add(body(h, "br int int br", before / call.batch))
+            divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
+            results.work.add(divide)
             done += rows * times
-            tile.add(
-                self._product(
-                    rows,
-                    self.layout.stored["head"],
-                    spec.vocab,
-                    "head",
-                    pitch,
-                    0,
-                    (Work(), compute, Work()),
-                )
-            )
+            weights = self.layout.stored["head"]
+            product = self._product(rows, weights, spec.vocab, "head", pitch, results)
+            product.cycles += divide.cycles * -(-spec.vocab // g.width)
+            tile.add(product)
             total.add(tile, times)
         total.add(body(h, f"{self._scores()} int int br", call.span * call.samples))
         return total

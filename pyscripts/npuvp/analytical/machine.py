@@ -72,6 +72,7 @@ class MemoryFigures:
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
         start: Cycles from issue to the first request.
+        queue: Transfers that wait in the DMA engine.
         banks: Of a memory that is simulated command by command.
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
@@ -84,6 +85,7 @@ class MemoryFigures:
     reads: int
     burst_bytes: int
     start: int
+    queue: int
     banks: Banks | None = None
     flit_bytes: int = 0
     refresh: tuple[float, float] = (0.0, 1.0)
@@ -298,6 +300,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
         start=core["dma_start_cycles"],
+        queue=core["dma_queue_depth"],
         banks=banks,
         flit_bytes=flit_bytes,
         refresh=refresh,

@@ -15,12 +15,18 @@ from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
-from npuvp.compiler.linear import Panels
+from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["Call", "Phases"]
 
 BF16_BYTES = 2
+#: Instructions between two stages of a product.
+_BETWEEN_STAGES = 36
+#: Instructions around the store of a finished group.
+_GROUP_DONE = 42
+#: Instructions from the first transfer of weights to the first product.
+_BEFORE_STAGES = 82
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,71 +100,33 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Wor
     return one, early
 
 
-@dataclass(frozen=True, eq=False)
-class Stream:
-    """How a matrix passes through Matrix SRAM, whatever rows it is multiplied with.
+@dataclass(frozen=True)
+class Results:
+    """What becomes of a chunk of results.
 
     Attributes:
-        panel: Of the compiler.
-        chunks: (panels of a chunk of columns, how many such chunks).
-        per_group: A panel's products with a group of rows.
-        early: How much earlier than its period the last one of an even number of tiles ends.
-        overhead: A panel's instructions beside its products.
-        load: Cycles from a panel's prefetch to its last byte.
-        streaming: Of them those for which it keeps the memory.
-        bytes_: Of the matrix, scales included.
+        work: Computation on all rows.
+        row_cycles: Of one of them.
+        entry: Instructions around the rows that are worked on at a time.
+        about: What the compiler takes for `row_cycles`.
+        loads, stores: Transfers.
+        whole: Whether they are worked on behind a chunk only.
     """
 
-    panel: Panels
-    chunks: tuple[tuple[int, int], ...]
-    per_group: Work
-    early: float
-    overhead: Work
-    load: float
-    streaming: float
-    bytes_: float
+    work: Work
+    row_cycles: float
+    entry: str
+    about: int
+    loads: Work
+    stores: Work
+    whole: bool = False
 
 
-@lru_cache(maxsize=4096)
-def _stream(
-    h: Hardware, name: str, weights: Stored, outputs: int, pitch: int, taken: int
-) -> Stream:
-    assert isinstance(h.geometry, Geometry)
-    g, inputs = h.geometry, weights.columns
-    panel = Panels.plan(g, name, inputs, outputs, taken)
-    full, rest = divmod(outputs, g.width)
-    chunks = [(-(-g.width // panel.rows), full)] * bool(full)
-    chunks += [(-(-rest // panel.rows), 1)] * bool(rest)
-    per_panel = panel.rows // g.blen
-    # Per output tile: moves, additions and the loop, and per product its additions. A row of
-    # Vector SRAM holds several operand rows where MLEN is less than VLEN.
-    per_row = g.width // g.mlen
-    loop = "ctl" if panel.blocks > per_row else ""
-    adds = 0
-    if panel.blocks > 1:
-        adds = addition(pitch if per_row == 1 else g.mlen) + addition(panel.rows * g.mlen)
-    inner = repeat("int", adds)
-    outer = repeat("int", 4 + 2 * (addition(g.group * g.width) - 1)) + " int br"
-    loops = " ".join([loop] * -(-panel.blocks // per_row))
-    text = " ".join([f"{inner} ctl"] * panel.blocks) + f" {loops} ctl {outer}"
-    per_group = Work()
-    one, early = _output_tile(h, panel.blocks, text, 0)
-    per_group.add(one, per_panel)
-    overhead = body(h, "int int int im ctl", per_panel)
-    prefetch = body(h, "im br int br int im int int im int int int int int int im int int im")
-    prefetch.add(body(h, "dma int int int ctl", max(1, panel.blocks)))
-    overhead.add(prefetch)
-    row_bytes = weights.bytes_of(min(inputs, g.mlen))
-    pieces = panel.rows * panel.blocks
-    streaming = h.memory.streaming(pieces, row_bytes, pitch=weights.pitch)
-    if weights.scaled:
-        scales = min(inputs, g.mlen) / weights.block
-        streaming += h.memory.streaming(
-            pieces, scales, pitch=(weights.piece or inputs) // weights.block
-        )
-    load = h.memory.start + h.memory.latency + streaming + prefetch.cycles
-    bytes_ = weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
-    return Stream(panel, tuple(chunks), per_group, early, overhead, load, streaming, bytes_)
+@lru_cache(maxsize=65536)
+def _panels(
+    geometry: Geometry, name: str, inputs: int, outputs: int, taken: int, ways: int
+) -> Panels:
+    return Panels.plan(geometry, name, inputs, outputs, taken, ways)
 
 
 @dataclass
@@ -254,6 +222,24 @@ class Phases:
         skew = 2 * (h.blen - 1) + h.matrix[1] if h.overlapping_tiles else 0
         return skew + (h.mlen // h.blen).bit_length() - 1 + float(h.tile_rows) + h.writeout[1]
 
+    def _tile_text(self, panel: Panels, pitch: int) -> str:
+        """Instructions of a turn of the loop over output tiles, work on results left aside."""
+        g = self.geometry
+        per_row = g.width // g.mlen
+        full, rest = divmod(panel.blocks, per_row)
+        part = repeat("int", addition(g.mlen) + addition(panel.ways * panel.rows * g.mlen))
+        row = " ".join(["ctl", *[f"{part} ctl"] * (per_row - 1)])
+        if panel.blocks > per_row:
+            leave = addition(pitch - (per_row - 1) * g.mlen)
+            row += " " + repeat("int", leave + addition(panel.ways * panel.rows * g.mlen))
+        blocks = " ".join([f"{row} im br" + (" ctl" if full > 1 else "")] * full)
+        blocks += " ctl" if full > 1 else ""
+        blocks += " " + " ".join([f"{part} ctl"] * max(0, rest - 1)) + (" ctl" if rest else "")
+        between = "im ctl int int" + (" int" if panel.ways > 1 else "")
+        # A piece of weights now and then, results that leave the array, the next tile's places.
+        behind = "im int im br im br int int int int ctl"
+        return " ".join([*[f"{blocks} {between}"] * panel.ways, behind])
+
     def _product(
         self,
         rows: int,
@@ -261,8 +247,8 @@ class Phases:
         outputs: int,
         name: str,
         pitch: int,
-        taken: int,
-        epilogue: tuple[Work, Work, Work],
+        results: "Results",
+        ways: int = 1,
     ) -> Work:
         """A product with streamed weights: one tile of rows, all outputs.
 
@@ -271,60 +257,139 @@ class Phases:
             weights, outputs: The matrix, and how many rows it has.
             name: Of the weights.
             pitch: Elements between column blocks of the tile.
-            taken: Rows of Matrix SRAM that are in use.
-            epilogue: Of a chunk: loads that it waits for, computation, stores.
+            results: What becomes of a chunk.
+            ways: Matrices side by side.
         """
         g, h = self.geometry, self.hardware
-        stream = _stream(h, name, weights, outputs, pitch, taken)
-        panel, load, streaming = stream.panel, stream.load, stream.streaming
+        inputs = weights.columns
+        panel = _panels(g, name, inputs, outputs, 0, ways)
+        full, rest = divmod(outputs, g.width)
+        number = -(-outputs // panel.rows)
         groups = -(-rows // g.group)
-        tiles = Work()
-        tiles.add(stream.per_group, groups)
-        tiles.add(stream.overhead)
-        number = groups * (panel.rows // g.blen)
-        first_tile = tiles.cycles / number
-        # From the first product of a panel to the last results of its last one.
-        whole = tiles.cycles - stream.early / (1 + number % 2) + self._drain()
-        loads, compute, stores = epilogue
+        tiles = panel.rows // g.blen
+        # A panel and all groups of rows, without work on results.
+        text = self._tile_text(panel, pitch)
+        stage = self._tile_products(panel.blocks * ways, text, 1, tiles)
+        if ways > 1:  # as many tiles, of half the products
+            one = self._tile_products(panel.blocks, "int", 1, tiles * ways)
+            stage.cycles = max(stage.cycles, one.cycles)
+        stage.add(body(h, repeat("int", _BETWEEN_STAGES)))
+        piece = body(
+            h,
+            "im br int br int int im " + repeat("im int im int ctl ", ways) + "im int im im int im",
+        )
+        piece.add(body(h, "dma int int int ctl", panel.blocks * ways))
+        issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
+        if number > 1:
+            stage.add(piece, panel.pieces(g) / groups)
+        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
+        pieces = panel.rows * panel.blocks * ways
+        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
+        if weights.scaled:
+            scales = min(inputs, g.mlen) / weights.block
+            streaming += h.memory.streaming(
+                pieces, scales, pitch=(weights.piece or inputs) // weights.block
+            )
+        first = h.memory.start + h.memory.latency + streaming / panel.pieces(g)
+        loads, stores = results.loads, results.stores
         total = Work()
-        if outputs % g.width:  # lanes that will not all be written, beside the load of a panel
-            clear = self._rows_loop("vshft1.", 1, rows)
-            total.beside(clear)
-            total.cycles += clear.cycles if h.classes.blocking else max(0.0, clear.cycles - load)
-        panels = 0
-        for count, times in stream.chunks:
-            panels += count * times
-            if h.classes.blocking:
-                total.add(tiles, count * times)
-                total.cycles += count * times * load
-                for part in epilogue:
-                    total.add(part, times)
-                continue
-            # Per panel the greater of multiplying it and loading the next one. Behind the last one of
-            # a chunk its results are worked on; transfers of that queue behind the panel's.
-            within = max(tiles.cycles, load)
-
-            def chunk(load: float, streaming: float) -> float:
-                done = whole
-                if loads.cycles:
-                    # Issued behind the last product, while the array still works on it.
-                    issued = tiles.cycles - min(first_tile, 3.0 * h.blen)
-                    done = max(done, max(issued, streaming) + loads.cycles)
-                done += compute.cycles
-                stored = max(done, streaming) + stores.cycles if stores.cycles else 0.0
-                return max(done, load, stored - first_tile)
-
-            total.cycles += times * ((count - 1) * within + chunk(load, streaming))
-            if panels * panel.rows >= outputs:  # nothing is left to load beside the last panel
-                total.cycles += chunk(0.0, 0.0) - chunk(load, streaming)
-            total.beside(tiles, count * times)
-            for part in epilogue:
-                total.beside(part, times)
-        if not h.classes.blocking:
-            total.cycles += load
-        total.read += stream.bytes_
-        total.femtojoules += h.energy.dma_byte * stream.bytes_
+        chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
+        latency = h.memory.start + h.memory.latency
+        moved = loads.cycles + stores.cycles
+        if not h.classes.blocking:  # other transfers are under way
+            moved -= min(loads.cycles, latency)
+        multiplied = 0.0
+        for columns, times in chunks:
+            once, again, end = self._chunk_cycles(
+                stage.cycles, issued, panel, columns, rows, results
+            )
+            multiplied += once + (times - 1) * again + end
+            total.beside(results.work, times)
+            total.beside(results.loads, times)
+            total.beside(results.stores, times)
+            if columns == rest:  # lanes that will not all be written, as the first weights arrive
+                clear = self._rows_loop("vshft1.", 1, rows)
+                total.beside(clear, ways)
+                hidden = 0.0 if full or h.classes.blocking else first
+                set_up = 0.0 if full or h.classes.blocking else _BEFORE_STAGES
+                multiplied += max(0.0, ways * clear.cycles + set_up - hidden)
+        total.beside(stage, number * groups)
+        weight_bytes = ways * (
+            weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
+        )
+        total.read += weight_bytes
+        total.femtojoules += h.energy.dma_byte * weight_bytes
+        share = outputs / (number * panel.rows)
+        if h.classes.blocking:
+            waits = number * (h.memory.latency + h.memory.start) * panel.blocks * ways
+            transfers = number * share * streaming + waits + len(chunks) * moved
+            total.cycles = number * groups * stage.cycles + transfers
+            total.cycles += (full + bool(rest)) * results.work.cycles
+            return total
+        # Either the array is the limit, or the memory: then behind the last weights the groups of
+        # rows but the first meet the last panel.
+        busy = number * share * streaming + (full + bool(rest)) * moved
+        behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
+        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
+        total.cycles += stores.cycles / groups
         return total
+
+    def _chunk_cycles(
+        self,
+        stage: float,
+        issued: float,
+        panel: Panels,
+        columns: int,
+        rows: int,
+        results: Results,
+    ) -> tuple[float, float, float]:
+        """Cycles of the first chunk, of one behind others, and what is left to do behind the last; of
+        a stage there are `stage` cycles in which `issued` instructions issue, all without work on
+        results."""
+        g, h = self.geometry, self.hardware
+        number = -(-columns // panel.rows)
+        groups = -(-rows // g.group)
+        cost = results.row_cycles
+        plain = number * groups * stage
+        if h.classes.blocking:
+            return plain, plain, 0.0
+        if not cost:
+            return plain, plain, self._drain()
+        if results.whole:
+            behind = plain + self._drain() + rows * cost
+            return behind, behind, 0.0
+        at_once = rows_at_once(g, panel, columns, results.about)
+        slices = panel.slices(g)
+        hidden = hidden_tiles(g, panel) * panel.ways * max(1, panel.blocks * g.mlen // g.width)
+        issue = issued / slices
+        window = max(stage / slices, issue)
+        entry = body(h, results.entry).cycles + _GROUP_DONE * at_once / g.group
+        waiting = 0.0
+        cycles = before = 0.0
+        for _ in range(2):
+            before = cycles
+            for n in range(number):
+                if 0 < n < number - 1:
+                    cycles += groups * stage
+                    continue
+                for group in range(groups):
+                    if n == 0:
+                        free = groups - 1 - (group if number > 1 else 0)
+                        due = waiting - free * g.group
+                        if due > 0:
+                            cycles += due * cost + entry
+                            waiting -= due
+                    new = min(waiting, (slices - (hidden if waiting else 0)) * at_once)
+                    turns = -(-new // at_once)
+                    extra = max(0.0, entry + at_once * cost + issue - window)
+                    cycles += stage + turns * extra
+                    waiting -= new
+                    if n == number - 1:
+                        waiting += min(g.group, rows - group * g.group)
+        # The instructions behind the last tile run while its results leave the array.
+        under = min(self._drain(), entry + _BETWEEN_STAGES)
+        return before, cycles - before, self._drain() - under + entry + waiting * cost
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
         """A loop over rows whose pointers advance by one row each."""
@@ -396,39 +461,68 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
-        blocks = -(-spec.hidden // g.width)
         total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(g.mlen, BF16_BYTES * g.mlen))  # the rotation
-        most = self._tile_rows("qkv", blocks + 4, blocks + 1)
-        total.add(self._tiled("qkv", most, self._qkv_tile))
+        most, alike = self.layout.qkv_tile
+
+        def one(rows: int, most: int) -> Work:
+            return self._qkv_tile(rows, most, alike)
+
+        total.add(self._tiled(f"qkv, {alike} alike", most, one))
         return self._fence(total)
 
-    def _qkv_tile(self, rows: int, most: int) -> Work:
+    def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
-        blocks, pitch = -(-spec.hidden // g.width), most * g.width
+        pitch = most * g.width
         q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        tile = self._move(rows, spec.hidden)
-        tables = self._load(2 * rows, BF16_BYTES * g.width)
-        tile.cycles += tables.cycles - self.hardware.memory.latency
-        tile.beside(tables)
-        tile.add(self._norm(rows, blocks, pitch))
+        tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
+        tile = self._normalised(rows, spec.hidden, pitch, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             columns = min(outputs, g.width)
-            compute = Work()
-            if turned:
-                groups = -(-rows // g.group)
-                large = 2 * (addition(g.group * g.width) - 1)
-                text = repeat("int", 4 + large) + " br"
-                compute.add(self._tile_products(1, text, groups, -(-columns // g.blen)))
-                compute.cycles += self._drain()
-                compute.add(self._rows_loop("vmul3. vmul3 vadd3.", 4, rows))
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             store = self._chunk(rows, columns, stored[table], True)
             if self.layout.quantised_cache and name != "q" and self.call.warm:
                 store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
+            text = ""
+            if turned:
+                text = "vshft2. vmul3 vmul3. vadd3. int br int"
+                text += "" if alike > 1 else " int"
             weights = stored[f"weights.{name}"]
-            parts = (Work(), compute, store)
-            tile.add(self._product(rows, weights, outputs, name, pitch, g.mlen, parts))
+            results = self._results(text, 4, 11, rows, store)
+            tile.add(self._product(rows, weights, outputs, name, pitch, results))
+        return tile
+
+    def _results(
+        self, text: str, state: int, about: int, rows: int, store: Work, load: Work | None = None
+    ) -> Results:
+        """Results of which every row goes through the instructions of `text`; `state` registers are
+        carried from row to row."""
+        work = self._rows_loop(text, 0, rows) if text else Work()
+        carried = repeat("im", 2 * state)
+        entry = f"im br im int int br int im int {carried} im br int int int int"
+        return Results(
+            work, work.cycles / rows if text else 0.0, entry, about, load or Work(), store
+        )
+
+    def _normalised(self, rows: int, columns: int, pitch: int, beside: Work | None = None) -> Work:
+        """A tile that is loaded group by group and normalised as it arrives."""
+        blocks = -(-columns // self.geometry.width)
+        tile = self._move(rows, columns)
+        if beside is not None:
+            tile.cycles += beside.cycles - self.hardware.memory.latency
+            tile.beside(beside)
+        norm = self._norm(rows, blocks, pitch)
+        tile.beside(norm)
+        if self.hardware.classes.blocking:
+            tile.cycles += norm.cycles
+            return tile
+        # The first group arrives alone, or is waited for until the others are in the queue; then
+        # whichever takes longer.
+        group = min(rows, self.geometry.group)
+        transfers = -(-rows // group) * blocks + 2 * (beside is not None)
+        queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
+        first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
+        last = norm.cycles * group / rows
+        tile.cycles = max(first + norm.cycles, tile.cycles + last)
         return tile
 
     def attention(self) -> Work:
@@ -530,16 +624,24 @@ class Phases:
         columns = min(spec.hidden, g.width)
 
         def one(rows: int, most: int) -> Work:
+            # Work begins with the first group.
             tile = self._move(rows, inputs)
-            if not self.hardware.classes.blocking:  # the first panel follows at once
-                tile.cycles -= self.hardware.memory.latency
-            parts = (
-                self._chunk(rows, columns, stored["x"], False),
-                self._rows_loop("vadd3.", 2, rows),
+            whole, group = tile.cycles, min(rows, g.group)
+            if not self.hardware.classes.blocking:
+                tile.cycles = whole * group / rows - self.hardware.memory.latency
+            results = self._results(
+                "vadd3. int int",
+                2,
+                5,
+                rows,
                 self._chunk(rows, columns, stored["x"], True),
+                self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            tile.add(self._product(rows, weights, spec.hidden, name, most * g.width, 0, parts))
+            product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
+            tile.add(product)
+            if not self.hardware.classes.blocking:  # the rest arrives before the weights
+                tile.cycles += whole * (1 - group / rows)
             return tile
 
         most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
@@ -561,17 +663,13 @@ class Phases:
 
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
-        blocks, pitch = -(-spec.hidden // g.width), most * g.width
+        pitch = most * g.width
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        tile = self._move(rows, spec.hidden)
-        tile.add(self._load(1, BF16_BYTES * spec.hidden))
-        tile.add(self._norm(rows, blocks, pitch))
+        tile = self._load(1, BF16_BYTES * spec.hidden)
+        tile.add(self._normalised(rows, spec.hidden, pitch))
         store = self._chunk(rows, columns, gated, True)
-        silu = self._rows_loop("vmul2. vexp2. vadd2. vreci2. vmul3.", 2, rows)
-        other = self._chunk(rows, columns, gated, False)
-        both = self._rows_loop("vmul3.", 2, rows)
-        for name, parts in (("gate", (Work(), silu, store)), ("up", (other, both, store))):
-            weights = self.layout.stored[f"weights.{name}"]
-            tile.add(self._product(rows, weights, spec.mlp, name, pitch, 0, parts))
+        results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store)
+        weights = self.layout.stored["weights.gate"]
+        tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
         return tile

@@ -31,6 +31,7 @@ _NAMES = {
     "vmul": ("vector_mul", 1),
     "vexp": ("vector_exp", 1),
     "vreci": ("vector_reci", 1),
+    "vsilu": ("vector_silu", 1),
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
     "vrand": ("vector_rand", 1),

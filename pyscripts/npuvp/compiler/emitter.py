@@ -14,9 +14,8 @@ from npuvp.compiler.linear import (
     A,
     B,
     Tile,
-    Tiles,
-    Weights,
 )
+from npuvp.compiler.products import Products, Weights
 from npuvp.compiler.state import State
 
 __all__ = ["GLOBAL", "LAYER", "OTHER", "Emitter"]
@@ -42,7 +41,7 @@ class Emitter:
         self.layout = layout
         self.geometry: Geometry = layout.geometry
         self.core = core
-        self.tiles = Tiles(asm, layout.geometry)
+        self.tiles = Products(asm, layout.geometry)
 
     @property
     def leads(self) -> bool:

@@ -10,6 +10,8 @@ import math
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.linear import (
+    ROW1,
+    ROW2,
     W_BLOCK,
     W_PANEL,
     X_BLOCK,
@@ -18,10 +20,10 @@ from npuvp.compiler.linear import (
     Y_PANEL,
     A,
     B,
-    Panels,
     Tile,
 )
 from npuvp.compiler.phases import Phases
+from npuvp.compiler.products import Panels, RowWork
 from npuvp.compiler.state import State
 from npuvp.model.spec import Moe
 
@@ -139,7 +141,9 @@ class Experts(Phases):
         # Every core needs all of them.
         weights = self._all_weights("router", moe.experts)
         panels = Panels.plan(geometry, "router", x.columns, moe.experts, 0)
-        self.tiles.product(x, logits, weights, panels, lambda columns: None, 2 * geometry.width)
+        self.tiles.product(
+            x, logits, weights, panels, lambda columns: RowWork(), 2 * geometry.width
+        )
         asm.li(Y_PANEL, 0)
 
         def row() -> None:
@@ -203,25 +207,30 @@ class Experts(Phases):
         down = self._layer_weights("expert_down", spec.hidden, width, State.EXPERT_AT)
         panels = Panels.plan(geometry, "expert_down", moe.mlp, down.outputs, 0)
 
-        def add(columns: int) -> None:
-            asm.load(A, State.COLUMN)
-            asm.li(B, int(math.log2(2 * width)))
-            asm(f"S_SHR_INT {A}, {A}, {B}")
-            asm.scaled(A, A, total.pitch)
-            asm.li(W_PANEL, total.address)
-            asm(f"S_ADD_INT {W_PANEL}, {W_PANEL}, {A}")
-            asm.li(Y_PANEL, weight_at)
+        weight_of_row, sum_of_row = ROW1, ROW2
+
+        def add(columns: int) -> RowWork:
+            def begin() -> None:
+                asm.load(A, State.COLUMN)
+                asm.li(B, int(math.log2(2 * width)))
+                asm(f"S_SHR_INT {A}, {A}, {B}")
+                asm.scaled(A, A, total.pitch)
+                asm.li(sum_of_row, total.address)
+                asm(f"S_ADD_INT {sum_of_row}, {sum_of_row}, {A}")
+                asm.li(weight_of_row, weight_at)
+                asm.li(X_GROUP, y)
 
             def row() -> None:
                 asm(
-                    f"S_LD_FP f1, {Y_PANEL}, 0",
+                    f"S_LD_FP f1, {weight_of_row}, 0",
                     f"V_MUL_VF {X_GROUP}, {X_GROUP}, f1",
-                    f"V_ADD_VV {W_PANEL}, {W_PANEL}, {X_GROUP}",
+                    f"V_ADD_VV {sum_of_row}, {sum_of_row}, {X_GROUP}",
                 )
-                asm.add(Y_PANEL, Y_PANEL, 1)
-                asm.add(W_PANEL, W_PANEL, width)
+                asm.add(weight_of_row, weight_of_row, 1)
+                asm.add(sum_of_row, sum_of_row, width)
+                asm.add(X_GROUP, X_GROUP, width)
 
-            self.tiles.for_rows({X_GROUP: y}, row)
+            return RowWork(row, (X_GROUP, weight_of_row, sum_of_row), begin)
 
         self.tiles.product(gated, y, down, panels, add, 2 * width)
         # The next expert writes where this one was read.

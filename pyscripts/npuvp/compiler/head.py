@@ -26,9 +26,9 @@ from npuvp.compiler.head_rows import (
     WORD,
 )
 from npuvp.compiler.linear import (
-    CHUNKS,
     GROUP,
-    PANELS,
+    ROW1,
+    ROW2,
     W_BLOCK,
     W_PANEL,
     X_BLOCK,
@@ -37,9 +37,8 @@ from npuvp.compiler.linear import (
     Y_PANEL,
     A,
     B,
-    Panels,
-    Weights,
 )
+from npuvp.compiler.products import Panels, RowWork, Weights
 from npuvp.compiler.restriction import Restriction
 from npuvp.compiler.state import State
 
@@ -109,18 +108,13 @@ class Forward(Restriction):
         panels = Panels.plan(geometry, "head", spec.hidden, tokens, 0)
 
         def tile() -> None:
-            self.tiles.move(
-                "H_LD_V", x, GLOBAL, layout.stored["x"], State.TILE, State.TILE_ROWS, State.ROW
-            )
+            self.tiles.load_tile(x, GLOBAL, layout.stored["x"], State.ROW)
             self._norm(x, weight, square)
             self._quantise(x)
             if not layout.stores_logits:
                 self.tiles.product(x, self.logits, weights, panels, self._statistics, width)
                 return
-            self.tiles.product(
-                x, self.logits, weights, panels, lambda columns: self._logits("H_ST_V", columns, 0),
-                width,
-            )  # fmt: skip
+            self.tiles.product(x, self.logits, weights, panels, self._store_logits, width)
             self._end()
             self._through_logits(rows)
             self.meet()
@@ -173,19 +167,40 @@ class Forward(Restriction):
 
     # By way of memory: other formats, several cores
 
-    def _logits(self, operation: str, columns: int, row: int) -> None:
-        """A chunk of stored logits, columns from COLUMN on, of the tile's rows from `row` on (moved
-        into Vector SRAM: of as many as REMAINING says)."""
+    def _store_logits(self, columns: int) -> RowWork:
+        """A chunk on its way to memory, a group of the tile's rows at a time."""
         asm, stored = self.asm, self.layout.stored["logits"]
-        asm.load(A, State.COLUMN)
-        asm.scaled(A, A, stored.bits)
-        asm.li(B, 3)
-        asm(f"S_SHR_INT {A}, {A}, {B}")
+
+        def store() -> None:
+            self._column_of_logits()
+            asm.load(B, State.GROUP_FIRST)
+            asm.scaled(X_GROUP, B, self.width)
+            asm.add(X_GROUP, X_GROUP, self.logits)
+            asm.scaled(B, B, stored.pitch)
+            asm(f"S_ADD_INT {A}, {A}, {B}")
+            asm.load(B, State.GROUP_ROWS)
+            self.tiles.memory_rows(stored, columns)
+            asm(f"H_ST_V {X_GROUP}, {A}, a3, {B}, 2")
+
+        return RowWork(end=store)
+
+    def _load_logits(self, columns: int, row: int) -> None:
+        """A chunk of stored logits of as many of the tile's rows as REMAINING says, from `row` on."""
+        asm, stored = self.asm, self.layout.stored["logits"]
+        self._column_of_logits()
         asm.add(A, A, row * stored.pitch)
-        asm.load(B, State.TILE_ROWS if operation == "H_ST_V" else State.REMAINING)
+        asm.load(B, State.REMAINING)
         asm.li(X_BLOCK, self.logits)
         self.tiles.memory_rows(stored, columns)
-        asm(f"{operation} {X_BLOCK}, {A}, a3, {B}, 2")
+        asm(f"H_LD_V {X_BLOCK}, {A}, a3, {B}, 2")
+
+    def _column_of_logits(self) -> None:
+        """A <- bytes before COLUMN in a row of stored logits."""
+        asm = self.asm
+        asm.load(A, State.COLUMN)
+        asm.scaled(A, A, self.layout.stored["logits"].bits)
+        asm.li(B, 3)
+        asm(f"S_SHR_INT {A}, {A}, {B}")
 
     def _through_logits(self, rows: int) -> None:
         """The statistics of this core's positions of the tile, over the whole vocabulary."""
@@ -208,7 +223,7 @@ class Forward(Restriction):
             """Work for every chunk of columns, told how many they are."""
 
             def chunk(columns: int) -> None:
-                self._logits("H_LD_V", columns, first)
+                self._load_logits(columns, first)
                 work(columns)
                 asm.load(A, State.COLUMN)
                 asm.add(A, A, width)
@@ -216,14 +231,14 @@ class Forward(Restriction):
 
             asm.store("gp0", State.COLUMN)
             if full:
-                with asm.loop(CHUNKS, full):
+                with asm.loop(W_PANEL, full):
                     chunk(width)
             if rest:
                 chunk(rest)
 
         if self.sampler.restricted:
             self._find_levels(vocabulary)
-        vocabulary(self._statistics)
+        vocabulary(lambda columns: self._rows_of_chunk(lambda: self._statistics_row(columns)))
         asm.label(behind)
 
     def _gather_statistics(self) -> None:
@@ -250,7 +265,7 @@ class Forward(Restriction):
         if not self.leads:
             return
         asm.li(B, slot)
-        with asm.loop(CHUNKS, layout.cores - 1):
+        with asm.loop(ROW1, layout.cores - 1):
             for index, name in enumerate(names):
                 asm.load(A, State.SPAN)
                 asm.scaled(A, A, samples)
@@ -272,7 +287,7 @@ class Forward(Restriction):
             asm.li(GROUP, 1)
             asm.add(Y_GROUP, B, len(names) * array)
             asm.li(X_BLOCK, 0)
-            with asm.loop(PANELS, samples):
+            with asm.loop(ROW2, samples):
                 asm.li(W_BLOCK, self.tokens_at)
                 asm(f"H_LD_INT {W_BLOCK}, {Y_GROUP}, a3, {GROUP}, 1", "C_FENCE 2")
                 asm.load(A, State.SPAN)
@@ -296,13 +311,29 @@ class Forward(Restriction):
 
     # A chunk of the vocabulary
 
-    def _statistics(self, columns: int) -> None:
-        asm, shape, sampler = self.asm, self.layout.shape, self.sampler
-        if not sampler.guidance:
-            self._each_row(lambda: self._row(columns))
-            return
+    def _statistics(self, columns: int) -> RowWork:
+        """What becomes of a chunk."""
+        guided = self.sampler.guidance
 
-        def row() -> None:
+        def begin() -> None:
+            self._first_row(State.TILE)
+            self.asm.li(X_GROUP, self.logits)
+
+        spare = (SPARE,) if self.sampler.score in ("margin", "entropy") else ()
+        return RowWork(
+            lambda: self._statistics_row(columns),
+            (X_GROUP, WORD, ROW_OF_BATCH, *((HIDDEN,) if guided else ())),
+            begin,
+            self._constants_of_rows,
+            uses=(SPAN, *spare),
+            cycles=24,
+            whole=bool(guided),
+        )
+
+    def _statistics_row(self, columns: int) -> None:
+        """The row of logits at X_GROUP, of a chunk; then the next one."""
+        asm, sampler = self.asm, self.sampler
+        if sampler.guidance:
             # u + (scale + 1) (c - u), in the rows with the prompt.
             with asm.skip_if("C_BGEU", ROW_OF_BATCH, SAMPLES):
                 asm(
@@ -312,13 +343,10 @@ class Forward(Restriction):
                 )
                 self._row(columns)
             asm.add(HIDDEN, HIDDEN, self.width)
-
-        def before() -> None:
-            asm.li(SAMPLES, shape.samples)
-            self._float("f4", sampler.guidance + 1)
-            asm.li(HIDDEN, self.logits + shape.samples * self.width)
-
-        self._each_row(row, before)
+            self._count_row()
+        else:
+            self._row(columns)
+        self._next_word()
 
     def _mask(self, token: int) -> None:
         """No logit for a token, in the chunk that holds it."""
@@ -330,7 +358,8 @@ class Forward(Restriction):
             asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {B}, {A}")
 
     def _row(self, columns: int) -> None:
-        """One row of logits of a chunk, at X_GROUP."""
+        """One row of logits of a chunk, at X_GROUP. What waits for a result stands behind what does
+        not."""
         asm, sampler = self.asm, self.sampler
         self._only_vocabulary(columns)
         for token in sampler.hidden:
@@ -345,14 +374,15 @@ class Forward(Restriction):
             asm(f"V_RED_MAX f1, {X_GROUP}, 0")
         else:
             asm(f"V_RED_MAX_IDX {INDEX}, {X_GROUP}, {TOKEN}, f1")
-        asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
-        self._put("f1", "maxima")
+        if sampler.score in ("uniform", "margin"):
+            self._keep_maximum()
         if sampler.score == "uniform":
+            self._behind_row()
             return
         if sampler.score == "margin":
             self._second()
         self._get("f2", "sums")
-        asm("S_SUB_FP f3, f3, f1", f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0")
+        asm(f"V_SUB_VF {X_GROUP}, {X_GROUP}, f1, 0, 0", "S_SUB_FP f3, f3, f1")
         if sampler.sharpness != 1:
             self._float("f6", sampler.sharpness)
             asm("S_MUL_FP f3, f3, f6", f"V_MUL_VF {X_GROUP}, {X_GROUP}, f6")
@@ -361,7 +391,19 @@ class Forward(Restriction):
         asm("S_EXP_FP f3, f3", "S_MUL_FP f2, f2, f3", f"V_EXP_V {X_GROUP}, {X_GROUP}, 0")
         self._without_left_out(X_GROUP)
         asm(f"V_RED_SUM f2, {X_GROUP}")
+        if sampler.score != "margin":
+            self._keep_maximum()
+        self._behind_row()
         self._put("f2", "sums")
+
+    def _keep_maximum(self) -> None:
+        self.asm(f"S_ST_INT {INDEX}, {WORD}, {self.candidates}")
+        self._put("f1", "maxima")
+
+    def _behind_row(self) -> None:
+        """Under guidance the row behind is another one's."""
+        if not self.sampler.guidance:
+            self._count_row()
 
     def _choose(self) -> None:
         """The token, where it is not that of the largest logit of which probabilities are made."""
@@ -389,7 +431,7 @@ class Forward(Restriction):
         asm.li(A, self.ones)
         asm.li(B, 1)
         asm.li(SPARE, self.spare)
-        self._float("f7", LEAST, SAMPLES)
+        self._float("f7", LEAST, INDEX)
         asm(
             f"V_RED_MAX f7, {X_GROUP}, 0",
             "S_MIN_FP f7, f7, f3",

@@ -10,14 +10,15 @@ from npuvp.compiler.experts import Experts
 from npuvp.compiler.layout import Layout
 from npuvp.compiler.linear import (
     BLOCK,
+    GROUP,
     PANEL,
-    PANELS,
+    ROW1,
+    ROW2,
+    ROW3,
     W_BLOCK,
-    W_PANEL,
     X_BLOCK,
     X_GROUP,
     Y_GROUP,
-    Y_PANEL,
     A,
     B,
 )
@@ -40,8 +41,8 @@ __all__ = [
 LEAST = -1e30
 """A logit that no model makes, and whose difference to any other is finite."""
 
-# Registers of a row's statistics, beside those of the product.
-WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = Y_PANEL, PANELS, W_PANEL, W_BLOCK, Y_GROUP
+# Registers of a row's statistics; a loop around them may use W_PANEL.
+WORD, ROW_OF_BATCH, TOKEN, SPAN, INDEX = ROW1, ROW2, ROW3, W_BLOCK, Y_GROUP
 HIDDEN, SAMPLES, SPARE = PANEL, BLOCK, X_BLOCK
 
 
@@ -82,17 +83,31 @@ class HeadRows(Experts):
         # Addresses of the head's rows of Vector SRAM.
         self.logits = self.seen = self.lowest = self.ones = self.spare = self.over = self.equal = 0
 
-    def _each_row(self, work: Callable[[], None], before: Callable[[], None] | None = None) -> None:
-        """Work for every row of logits of this core that are in Vector SRAM: X_GROUP is its
-        address, WORD its position's word, ROW_OF_BATCH its row of the batch, TOKEN the token of the
-        first column. `before` may load registers of its own."""
+    def _each_row(self, work: Callable[[], None]) -> None:
+        """Work for every row of stored logits of this core that is in Vector SRAM."""
+
+        def row() -> None:
+            work()
+            self._count_row()
+            self._next_word()
+
+        self._rows_of_chunk(row)
+
+    def _rows_of_chunk(self, row: Callable[[], None]) -> None:
+        """The same, with work that goes on to the next row: X_GROUP is a row's address, WORD its
+        position's word, ROW_OF_BATCH its row of the batch, TOKEN the token of the first column."""
+        asm = self.asm
+        self._first_row(State.OFFSET)
+        self._constants_of_rows()
+        asm.li(X_GROUP, self.logits)
+        asm.load(GROUP, State.REMAINING)
+        with asm.repeat(GROUP):
+            row()
+
+    def _first_row(self, first: State) -> None:
+        """Word and batch row of a row of the call's sampled positions."""
         asm, shape = self.asm, self.layout.shape
-        # Word and batch row of the first row.
-        first, count = State.TILE, State.TILE_ROWS
-        if self.layout.stores_logits:
-            first, count = State.OFFSET, State.REMAINING
         asm.load(A, first)
-        asm.load(SPAN, State.SPAN)
         asm.li(WORD, 0)
         if shape.batch > 1:
             asm.li(B, shape.batch)
@@ -103,29 +118,37 @@ class HeadRows(Experts):
             asm.add(WORD, WORD, 1)
             asm(f"C_JUMP {again}")
             asm.label(done)
-            asm(f"MV {ROW_OF_BATCH}, {A}", f"S_MUL_INT {A}, {A}, {SPAN}")
+            asm.load(B, State.SPAN)
+            asm(f"MV {ROW_OF_BATCH}, {A}", f"S_MUL_INT {A}, {A}, {B}")
             asm(f"S_ADD_INT {WORD}, {WORD}, {A}")
         else:
             asm(f"MV {WORD}, {A}")
             asm.li(ROW_OF_BATCH, 0)
+        if self.sampler.guidance:
+            asm.li(HIDDEN, self.logits + shape.samples * self.width)
+
+    def _constants_of_rows(self) -> None:
+        asm, sampler = self.asm, self.sampler
+        asm.load(SPAN, State.SPAN)
         asm.load(TOKEN, State.COLUMN)
-        if before is not None:
-            before()
+        if sampler.guidance:
+            asm.li(SAMPLES, self.layout.shape.samples)
+            self._float("f4", sampler.guidance + 1)
 
-        def row() -> None:
-            work()
-            self._next_row()
+    def _count_row(self) -> None:
+        """Address and row of the batch of the next row."""
+        asm = self.asm
+        asm.add(X_GROUP, X_GROUP, self.width)
+        if self.layout.shape.batch > 1:
+            asm.add(ROW_OF_BATCH, ROW_OF_BATCH, 1)
 
-        self.tiles.for_rows({X_GROUP: self.logits}, row, count)
-
-    def _next_row(self) -> None:
+    def _next_word(self) -> None:
         """The next row is the same position of the next row of the batch."""
         asm, batch = self.asm, self.layout.shape.batch
         if batch == 1:
             asm.add(WORD, WORD, 1)
             return
         asm(f"S_ADD_INT {WORD}, {WORD}, {SPAN}")
-        asm.add(ROW_OF_BATCH, ROW_OF_BATCH, 1)
         asm.li(A, batch)
         with asm.skip_if("C_BNE", ROW_OF_BATCH, A):
             asm.li(ROW_OF_BATCH, 0)

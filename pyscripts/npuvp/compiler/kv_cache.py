@@ -7,31 +7,23 @@ layer is written from there, and refine passes read nothing else.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from npuvp.baos import TINY, CacheFormat, headroom
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
-from npuvp.compiler.linear import (
-    GROUP,
-    PANEL,
-    W_BLOCK,
-    W_PANEL,
-    X_BLOCK,
-    X_GROUP,
-    Y_GROUP,
-    Y_PANEL,
-    A,
-    B,
-    Panels,
-    Tile,
-)
+from npuvp.compiler.linear import BLOCK, W_PANEL, X_GROUP, Y_GROUP, A, B
+from npuvp.compiler.products import Panels, RowWork
 from npuvp.compiler.projections import Projections
 from npuvp.compiler.state import State
 
 __all__ = ["KeysAndValues"]
 
 _FRESH = {"keys": "a4", "values": "a5"}
+_ROLES = {"k": "keys", "v": "values"}
+# Registers of BAOS: the row of inverse factors, and one for everything.
+_INVERSE, _SPARE = BLOCK, W_PANEL
 
 
 class KeysAndValues(Projections):
@@ -48,28 +40,23 @@ class KeysAndValues(Projections):
     def qkv(self) -> None:
         """q, and the rows of the call in the cache of keys and values, from x."""
         asm, spec, geometry, layout = self.asm, self.layout.spec, self.geometry, self.layout
-        width, mlen = geometry.width, geometry.mlen
+        width = geometry.width
         blocks = -(-spec.hidden // width)
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         batch = layout.shape.batch if layout.smoothed_cache else 0
-        rows = self._tile_rows("qkv", blocks + 4, blocks + 1 + batch + self.projection_rows)
+        self._check_heads()
+        rows, alike = layout.qkv_tile
         memory = self._vector()
         x = self._tile(memory, "x", rows, spec.hidden)
         y = self._rows(memory, "chunk", rows)
-        turned = self._rows(memory, "chunk, halves swapped", rows)
-        cosine = self._rows(memory, "cosine", rows)
-        sine = self._rows(memory, "sine", rows)
+        cosine = self._rows(memory, "cosine", rows // alike)
+        sine = self._rows(memory, "sine", rows // alike)
         weight = self._rows(memory, "attn_norm", blocks)
+        # The norm's squares, then swapped halves of a row.
         square = self._rows(memory, "squares", 1)
         inverse = self._rows(memory, "inverse factors", batch) if batch else 0
-        extra = self._rows(memory, "biases, norms of heads", self.projection_rows)
-        self._check_heads()
-        taken = mlen  # the rotation's tile
+        extra = self._rows(memory, "biases, norms of heads", layout.projection_rows)
         self._load_norm(LAYER, "attn_norm", weight)
-        self._address(GLOBAL, "rotation")
-        asm.li(A, mlen)
-        self.tiles.memory_rows(Stored("rotation", 0, mlen), mlen)
-        asm(f"H_LD_M gp0, gp0, {GLOBAL}, {A}, 3")
         self._address(GLOBAL, "cosine")
         self._address(OTHER, "sine")
         self._address("a3", "q")
@@ -80,114 +67,150 @@ class KeysAndValues(Projections):
         asm.load(A, State.FIRST)
         asm.scaled(A, A, layout.shape.batch)
         asm.store(A, State.ROW)
+        asm.store("gp0", State.POSITION)
+        tables = ((GLOBAL, "cosine", cosine), (OTHER, "sine", sine))
 
-        def rope(columns: int) -> None:
-            """The chunk at y, rotated, MLEN columns at a time."""
-            for part in range(0, columns, mlen):
-                asm.li(Y_PANEL, turned + part)
-                asm.li(W_PANEL, 0)
-                with asm.loop(PANEL, -(-min(mlen, columns - part) // geometry.blen)):
-                    asm.li(X_GROUP, y + part)
-                    asm(f"MV {Y_GROUP}, {Y_PANEL}")
-                    asm.load(GROUP, State.GROUPS)
-                    with asm.repeat(GROUP):
-                        asm(f"M_TMM 0, {X_GROUP}, {W_PANEL}", f"M_MM_WO {Y_GROUP}, gp0, 0")
-                        asm.add(X_GROUP, X_GROUP, geometry.group * width)
-                        asm.add(Y_GROUP, Y_GROUP, geometry.group * width)
-                    asm.add(W_PANEL, W_PANEL, geometry.blen * mlen)
-                    asm.add(Y_PANEL, Y_PANEL, geometry.blen)
+        def work(role: str, store: Callable[[int], None], columns: int) -> RowWork:
+            turned, smoothed = role != "v", role != "q" and layout.smoothed_cache
+
+            def begin() -> None:
+                self._begin_projection(role, columns, extra)
+                if smoothed:
+                    self._load_inverse(role, columns, inverse)
+                    self._first_inverse(alike, inverse)
+                asm.li(X_GROUP, y)
+                if turned:
+                    asm.li(self.COSINE, cosine)
+                    asm.li(self.SINE, sine)
+                    if alike > 1:
+                        asm.li(self.LEFT, (1 << 32) - alike)
+
+            def enter() -> None:
+                self._enter_projection(role, extra)
+                if turned:
+                    self._enter_rotation(square)
 
             def row() -> None:
-                asm(
-                    f"V_MUL_VV {X_GROUP}, {X_GROUP}, {X_BLOCK}",
-                    f"V_MUL_VV {Y_GROUP}, {Y_GROUP}, {W_BLOCK}",
-                    f"V_ADD_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}",
-                )
+                self._project_row(role, columns)
+                if turned:
+                    self._rotate_row(alike)
+                if smoothed:
+                    self._normalise_row(inverse)
+                asm.add(X_GROUP, X_GROUP, width)
 
-            pointers = {X_GROUP: y, Y_GROUP: turned, X_BLOCK: cosine, W_BLOCK: sine}
-            self.tiles.for_rows(pointers, row)
+            state: tuple[str, ...] = (X_GROUP,)
+            if turned:
+                state += (self.COSINE, self.SINE, *((self.LEFT,) if alike > 1 else ()))
+            if smoothed:
+                state += (_INVERSE,)
+            uses = self._projection_uses(role)
+            rows_change = turned or smoothed or spec.qkv_bias
+            if not rows_change:
+                return RowWork(end=lambda: store(columns))
+            return RowWork(
+                row, state, begin, enter, lambda: store(columns),
+                uses=(*uses, *((_SPARE,) if smoothed else ())), cycles=11,
+            )  # fmt: skip
 
-        def query(columns: int) -> None:
-            self._finish("q", y, columns, extra)
-            rope(columns)
-            self.tiles.move_chunk("H_ST_V", y, columns, "a3", layout.stored["q"])
+        def keep_query(columns: int) -> None:
+            self.tiles.store_group(y, columns, "a3", layout.stored["q"])
 
         def keep(role: str) -> Callable[[int], None]:
             cache = layout.stored[role]
 
             def store(columns: int) -> None:
-                self._finish(role[0], y, columns, extra)
-                if role == "keys":
-                    rope(columns)
                 if not layout.quantised_cache:
-                    self.tiles.move_chunk("H_ST_V", y, columns, LAYER, cache, State.ROW)
+                    self.tiles.store_group(y, columns, LAYER, cache, State.ROW)
                     return
                 fresh = layout.stored[f"fresh_{role}"]
                 refine, done = asm.new_label("refine"), asm.new_label("kept")
                 asm.load(A, State.KIND)
                 asm(f"C_BNE {A}, gp0, {refine}")
                 if not layout.smoothed_cache:
-                    self.tiles.move_chunk("H_ST_V", y, columns, LAYER, cache, State.ROW)
-                self.tiles.move_chunk("H_ST_V", y, columns, _FRESH[role], fresh, State.ROW)
+                    self.tiles.store_group(y, columns, LAYER, cache, State.ROW)
+                self.tiles.store_group(y, columns, _FRESH[role], fresh, State.ROW)
                 asm(f"C_JUMP {done}")
                 asm.label(refine)
-                if layout.smoothed_cache:
-                    self._normalise(role, y, columns, inverse)
-                self.tiles.move_chunk("H_ST_V", y, columns, LAYER, cache, State.ROW)
+                self.tiles.store_group(y, columns, LAYER, cache, State.ROW)
                 asm.label(done)
 
             return store
 
         def tile() -> None:
-            self.tiles.move("H_LD_V", x, "a7", layout.stored["x"], State.TILE, State.TILE_ROWS)
-            for name, register, at in (("cosine", GLOBAL, cosine), ("sine", OTHER, sine)):
-                table = Tile(at, rows, width, width)
-                self.tiles.move(
-                    "H_LD_V", table, register, layout.stored[name], State.TILE, State.TILE_ROWS,
-                    State.ROW,
-                )  # fmt: skip
+            self.tiles.load_tile(x, "a7", layout.stored["x"])
+            self._load_angles(tables, rows // alike, alike)
             self._norm(x, weight, square)
             self._quantise(x)
-            for role, outputs, epilogue in (
-                ("q", q_columns, query),
+            for role, outputs, store in (
+                ("q", q_columns, keep_query),
                 ("k", kv_columns, keep("keys")),
                 ("v", kv_columns, keep("values")),
             ):
                 weights = self._layer_weights(role, outputs, spec.head_dim)
-                panels = Panels.plan(geometry, role, spec.hidden, weights.outputs, taken)
-                self.tiles.product(x, y, weights, panels, epilogue, 2 * width)
+                panels = Panels.plan(geometry, role, spec.hidden, weights.outputs, 0)
+                self.tiles.product(x, y, weights, panels, partial(work, role, store), 2 * width)
+            # HLEN of the array again: what else looks at heads sets its own length.
+            asm.csr("head_len", 0)
 
         self.tiles.over_tiles(rows, State.ROWS, tile)
         self._end()
 
-    def _normalise(self, role: str, y: int, columns: int, inverse: int) -> None:
-        """Fresh rows of a refine pass times the inverse factors of their row of the batch."""
-        asm, width, batch = self.asm, self.geometry.width, self.layout.shape.batch
-        table = self.layout.stored[f"{role}.inverse"]
+    def _load_angles(self, tables: tuple[tuple[str, str, int], ...], rows: int, alike: int) -> None:
+        """The tile's rows of the rotary tables."""
+        asm, width = self.asm, self.geometry.width
+        first, count = (State.FIRST, State.COUNT) if alike > 1 else (State.ROW, State.ROWS)
+        table = Stored("angles", 0, width)
+        asm.load(B, State.POSITION)
+        asm.load(A, first)
+        asm(f"S_ADD_INT {A}, {A}, {B}")
+        asm.scaled(A, A, table.pitch)
+        asm.load(Y_GROUP, count)
+        asm(f"S_SUB_INT {Y_GROUP}, {Y_GROUP}, {B}")
+        asm.add(B, B, rows)
+        asm.store(B, State.POSITION)
+        asm.li(B, rows)
+        asm.minimum(Y_GROUP, B)
+        self.tiles.memory_rows(table, width)
+        for register, _, at in tables:
+            asm.li(X_GROUP, at)
+            asm(f"H_LD_V {X_GROUP}, {A}, {register}, {Y_GROUP}, 1")
+
+    def _load_inverse(self, role: str, columns: int, inverse: int) -> None:
+        """Inverse factors of a chunk of columns, of all rows of the batch."""
+        asm = self.asm
+        table = self.layout.stored[f"{_ROLES[role]}.inverse"]
         asm.load(A, State.COLUMN)
         asm.add(A, A, table.offset)
-        asm.li(B, batch)
-        asm.li(X_BLOCK, inverse)
+        asm.li(B, self.layout.shape.batch)
+        asm.li(X_GROUP, inverse)
         self.tiles.memory_rows(table, columns)
-        asm(f"H_LD_V {X_BLOCK}, {A}, {LAYER}, {B}, 1")
-        if batch > 1:
+        asm(f"H_LD_V {X_GROUP}, {A}, {LAYER}, {B}, 1")
+
+    def _first_inverse(self, alike: int, inverse: int) -> None:
+        """Those of the tile's first row."""
+        asm, batch = self.asm, self.layout.shape.batch
+        asm.li(_INVERSE, inverse)
+        if batch > alike:
+            asm.li(B, batch)
             asm.load(A, State.TILE)
             again, done = asm.new_label("row_of_batch"), asm.new_label("row_of_batch_done")
             asm.label(again)
             asm(f"C_BLTU {A}, {B}, {done}", f"S_SUB_INT {A}, {A}, {B}", f"C_JUMP {again}")
             asm.label(done)
-            asm.scaled(A, A, width)
-            asm(f"S_ADD_INT {X_BLOCK}, {X_BLOCK}, {A}")
+            asm.scaled(A, A, self.geometry.width)
+            asm(f"S_ADD_INT {_INVERSE}, {_INVERSE}, {A}")
 
-        def row() -> None:
-            asm(f"V_MUL_VV {X_GROUP}, {X_GROUP}, {X_BLOCK}")
-            if batch > 1:
-                asm.add(X_BLOCK, X_BLOCK, width)
-                asm.li(B, inverse + batch * width)
-                with asm.skip_if("C_BNE", X_BLOCK, B):
-                    asm.li(X_BLOCK, inverse)
-
-        self.tiles.for_rows({X_GROUP: y}, row)
+    def _normalise_row(self, inverse: int) -> None:
+        """A fresh row of a refine pass times the inverse factors of its row of the batch."""
+        asm, width, batch = self.asm, self.geometry.width, self.layout.shape.batch
+        asm.load(_SPARE, State.KIND)
+        with asm.skip_if("C_BEQ", _SPARE, "gp0"):
+            asm(f"V_MUL_VV {X_GROUP}, {X_GROUP}, {_INVERSE}")
+        if batch > 1:
+            asm.add(_INVERSE, _INVERSE, width)
+            asm.li(_SPARE, inverse + batch * width)
+            with asm.skip_if("C_BNE", _INVERSE, _SPARE):
+                asm.li(_INVERSE, inverse)
 
     def calibrate(self) -> None:
         """BAOS, in a warm pass: factors of every channel, and the cache of normalised rows."""

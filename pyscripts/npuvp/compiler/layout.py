@@ -254,7 +254,6 @@ class Layout:
             "call_log": 32 * shape.calls,
             "key_mask": 2 * width * shape.key_masks * self.key_rows,
             "vocab_mask": 2 * width * (1 + len(self.edited)),
-            "rotation": 2 * self.geometry.mlen**2,
         }
         sizes |= {name: 4 * len(table) for name, table in self.numbers.items()}
         for name, size in sizes.items():
@@ -293,8 +292,9 @@ class Layout:
         spec, formats, width = self.spec, self.formats, self.geometry.width
         tokens = self.shape.batch * self.shape.length
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        yield stored("cosine", 0, width), tokens
-        yield stored("sine", 0, width), tokens
+        angles = tokens // self.qkv_tile[1]
+        yield stored("cosine", 0, width), angles
+        yield stored("sine", 0, width), angles
         yield stored("final_norm", 0, spec.hidden), 1
         embedding = ELEMENTS[formats.embedding]
         yield stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
@@ -420,6 +420,38 @@ class Layout:
             self.stored[table.name] = table.placed(0, scales - at)
 
     @property
+    def projection_rows(self) -> int:
+        """Rows of Vector SRAM for biases and norms of heads."""
+        return int(self.spec.qkv_bias) + 2 * int(self.spec.qk_norm)
+
+    @property
+    def qkv_tile(self) -> tuple[int, int]:
+        """Rows of a tile of the projections, and how many of them follow each other at the same
+        position and share a row of the rotary tables.
+
+        Raises:
+            CompileError: Not even the smallest tile fits.
+        """
+        geometry, shape = self.geometry, self.shape
+        blocks = -(-self.spec.hidden // geometry.width)
+        fixed = blocks + 1 + self.projection_rows
+        fixed += shape.batch if self.smoothed_cache else 0
+        most = shape.length * shape.batch
+        for alike in dict.fromkeys((shape.batch if self.positions is None else 1, 1)):
+            unit = math.lcm(geometry.group, alike)
+            rows = unit * (blocks + 1) + 2 * unit // alike
+            number = min((geometry.vector_rows - fixed) // rows, -(-most // unit))
+            if number > 0:
+                return number * unit, alike
+        raise CompileError(
+            [
+                f"phase qkv: {blocks + 3} rows per token for {geometry.group} tokens and {fixed} more "
+                f"take {geometry.group * (blocks + 3) + fixed} rows of {geometry.width}, Vector SRAM "
+                f"has {geometry.vector_rows}"
+            ]
+        )
+
+    @property
     def key_tiles(self) -> int:
         """Tiles of Matrix SRAM that the keys of a row of the batch take."""
         return -(-self.shape.length // self.geometry.mlen)
@@ -506,7 +538,6 @@ class Layout:
     def weights(self, checkpoint: Checkpoint) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Addresses and contents of everything that is large: weights and rotary tables."""
         spec = self.spec
-        yield self.addresses["rotation"], _bytes(self._rotation())
         cosine, sine = self._tables()
         yield self.addresses["cosine"], _bytes(cosine)
         yield self.addresses["sine"], _bytes(sine)
@@ -564,17 +595,6 @@ class Layout:
     def _segment(self, name: str, values: NDArray[np.float32]) -> DataSegment:
         return DataSegment("hbm", self.addresses[name], "raw8", _bytes(values).tobytes())
 
-    def _rotation(self) -> NDArray[np.float32]:
-        """y = x . transpose(R) swaps the halves of the rotated channels of every head: y[c] =
-        x[c + r/2]; the sign of the lower half is in the table of sines."""
-        width, half = self.geometry.mlen, self.spec.rotary_dim // 2
-        rotation = np.zeros((width, width), np.float32)
-        lane = np.arange(width)
-        channel = lane % self.spec.head_dim
-        lane, channel = lane[channel < 2 * half], channel[channel < 2 * half]
-        rotation[lane, lane + np.where(channel < half, half, -half)] = 1
-        return rotation
-
     def _tables(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Cosine and signed sine of every position and lane, rows as the tokens stand."""
         spec, shape = self.spec, self.shape
@@ -583,7 +603,8 @@ class Layout:
         inverse = np.float32(1) / np.power(np.float32(spec.rope_theta), exponent)
         positions = self.positions
         if positions is None:
-            positions = np.tile(np.arange(shape.length, dtype=np.int32), (shape.batch, 1))
+            rows = shape.batch // self.qkv_tile[1]
+            positions = np.tile(np.arange(shape.length, dtype=np.int32), (rows, 1))
         position = positions.T.reshape(-1).astype(np.float32)
         angle = position[:, None] * inverse.astype(np.float32)
         channel = np.arange(self.geometry.width) % spec.head_dim

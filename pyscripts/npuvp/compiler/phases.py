@@ -5,11 +5,14 @@ footprint. Rows are position-major over the batch (row = position * B + b): what
 stores and attends to is one contiguous range of every table.
 """
 
+from dataclasses import replace
+
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.emitter import GLOBAL, LAYER, OTHER
 from npuvp.compiler.kv_cache import KeysAndValues
 from npuvp.compiler.layout import Layout
-from npuvp.compiler.linear import X_BLOCK, X_GROUP, Y_GROUP, A, B, Panels, Tile, Weights
+from npuvp.compiler.linear import X_BLOCK, X_GROUP, Y_GROUP, A, B, Tile
+from npuvp.compiler.products import Panels, RowWork, Weights
 from npuvp.compiler.state import State
 
 __all__ = ["LAYER", "Phases"]
@@ -93,16 +96,30 @@ class Phases(KeysAndValues):
         weights = self._layer_weights(role, spec.hidden, geometry.blen)
         panels = Panels.plan(geometry, role, inputs, weights.outputs, 0)
 
-        def add(columns: int) -> None:
-            self.tiles.move_chunk("H_LD_V", old, columns, OTHER, stored["x"])
-            self.tiles.for_rows(
-                {X_GROUP: y, Y_GROUP: old},
-                lambda: asm(f"V_ADD_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}"),
-            )
-            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, stored["x"])
+        def add(columns: int) -> RowWork:
+            def pointers() -> None:
+                asm.li(X_GROUP, y)
+                asm.li(Y_GROUP, old)
+
+            def row() -> None:
+                asm(f"V_ADD_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}")
+                asm.add(X_GROUP, X_GROUP, geometry.width)
+                asm.add(Y_GROUP, Y_GROUP, geometry.width)
+
+            return RowWork(
+                row,
+                (X_GROUP, Y_GROUP),
+                pointers,
+                end=lambda: self.tiles.store_group(y, columns, OTHER, stored["x"]),
+                prepare=lambda: self.tiles.move_chunk(
+                    "H_LD_V", old, columns, OTHER, stored["x"], column=State.CHUNK_COLUMN,
+                    rows=(State.STAGE_ROW, State.STAGE_ROWS),
+                ),
+                cycles=5,
+            )  # fmt: skip
 
         def tile() -> None:
-            self.tiles.move("H_LD_V", x, GLOBAL, stored[source], State.TILE, State.TILE_ROWS)
+            self.tiles.load_tile(x, GLOBAL, stored[source])
             self._quantise(x)
             self.tiles.product(x, y, weights, panels, add, 2 * geometry.width)
 
@@ -134,10 +151,8 @@ class Phases(KeysAndValues):
         self._address(OTHER, "gated")
 
         def tile() -> None:
-            self.tiles.move(
-                "H_LD_V", x, GLOBAL, self.layout.stored["x"], State.TILE, State.TILE_ROWS
-            )
             self._load_norm(LAYER, "mlp_norm", weight)
+            self.tiles.load_tile(x, GLOBAL, self.layout.stored["x"])
             self._norm(x, weight, square)
             self._quantise(x)
             gate, up = (self._layer_weights(n, spec.mlp, geometry.blen) for n in ("gate", "up"))
@@ -148,34 +163,31 @@ class Phases(KeysAndValues):
 
     def _gated(self, x: Tile, y: int, other: int, gate: Weights, up: Weights) -> None:
         """gated, at address register OTHER, <- silu(gate) * up of a tile; `y` and `other` are rows
-        for chunks of it."""
+        for chunks of the two."""
         asm, geometry = self.asm, self.geometry
         gated = self.layout.stored["gated"]
 
-        def silu(columns: int) -> None:
-            self._float("f3", -1.0)
-            self._float("f4", 1.0)
-            self.tiles.for_rows(
-                {X_GROUP: y, Y_GROUP: other},
-                lambda: asm(
-                    f"V_MUL_VF {Y_GROUP}, {X_GROUP}, f3",
-                    f"V_EXP_V {Y_GROUP}, {Y_GROUP}, 0",
-                    f"V_ADD_VF {Y_GROUP}, {Y_GROUP}, f4",
-                    f"V_RECI_V {Y_GROUP}, {Y_GROUP}, 0",
+        def gate_and_up(columns: int) -> RowWork:
+            def begin() -> None:
+                asm.li(X_GROUP, y)
+                asm.li(Y_GROUP, other)
+
+            def row() -> None:
+                asm(
+                    f"V_SILU_V {X_GROUP}, {X_GROUP}",
                     f"V_MUL_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}",
-                ),
-            )
-            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, gated)
+                )
+                asm.add(X_GROUP, X_GROUP, geometry.width)
+                asm.add(Y_GROUP, Y_GROUP, geometry.width)
 
-        def multiply(columns: int) -> None:
-            self.tiles.move_chunk("H_LD_V", other, columns, OTHER, gated)
-            self.tiles.for_rows(
-                {X_GROUP: y, Y_GROUP: other},
-                lambda: asm(f"V_MUL_VV {X_GROUP}, {X_GROUP}, {Y_GROUP}"),
+            return RowWork(
+                row,
+                (X_GROUP, Y_GROUP),
+                begin,
+                end=lambda: self.tiles.store_group(y, columns, OTHER, gated),
+                cycles=12,
             )
-            self.tiles.move_chunk("H_ST_V", y, columns, OTHER, gated)
 
-        for weights, epilogue in ((gate, silu), (up, multiply)):
-            panels = Panels.plan(geometry, weights.stored.name, x.columns, weights.outputs, 0)
-            self.tiles.product(x, y, weights, panels, epilogue, 2 * geometry.width)
-            asm("C_FENCE 4")
+        both = replace(gate, beside=(up.stored,))
+        panels = Panels.plan(geometry, "gate and up", x.columns, gate.outputs, 0, ways=2)
+        self.tiles.product(x, y, both, panels, gate_and_up, 2 * geometry.width, beside=other)

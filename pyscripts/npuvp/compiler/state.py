@@ -38,7 +38,7 @@ class State(IntEnum):
     REMAINING = 17
     """Rows of the weights that are not yet loaded."""
     COLUMN = 18
-    """Bytes (in the head: tokens) left of the chunk of columns."""
+    """Bytes (in the head: tokens) left of the chunk of columns whose results are worked on."""
     LEFT = 19
     """Masked positions of the block, over all rows of the batch."""
     KIND = 20
@@ -64,4 +64,41 @@ class State(IntEnum):
     """Block diffusion: bytes to the row of the key mask that shows what the call sees."""
     BIT = 39
     """top_p and top_k: the bit of all levels that is being found."""
-    FREE = 40
+    CHUNKS = 40
+    """Chunks of columns of a product that are left, and so on down to groups of rows."""
+    PANELS = 41
+    STAGES = 42
+    """Groups of rows that the panel has still to meet."""
+    STAGE_ROW = 43
+    """First row, in the tile, of the group that meets the panel."""
+    STAGE_ROWS = 44
+    STAGE_X = 45
+    STAGE_Y = 46
+    PANEL_Y = 47
+    BUFFER = 48
+    """Half of Matrix SRAM that is being multiplied."""
+    PIECE_AT = 49
+    """Where in Matrix SRAM the next piece of the next panel goes."""
+    TICK = 50
+    """Output tiles until it is asked for, negative."""
+    CHUNK_COLUMN = 51
+    """As COLUMN, of the chunk that is being multiplied."""
+    PENDING = 52
+    """Chunks whose results are not all worked on."""
+    UNFINISHED = 53
+    """Groups of rows that are multiplied and whose results are not all worked on."""
+    BACKLOG = 54
+    """Those of them whose results have left the array."""
+    HAND = 55
+    """Output tiles until another one has."""
+    GROUP_FIRST = 56
+    """First row, in the tile, of the group whose results are worked on."""
+    GROUP_ROWS = 57
+    GROUP_LEFT = 58
+    POSITION = 59
+    """Rows of the rotary tables before those of the tile."""
+    SAVED = 60
+    """Six registers of the work on results."""
+    KEPT = 66
+    """Six registers of the product."""
+    FREE = 72

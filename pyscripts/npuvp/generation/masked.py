@@ -134,7 +134,11 @@ class MaskedDiffusion(Generation):
             unlimited = False
         # A block's first pass and the next differ in what they see if there is a cache.
         repeats = plan.cache == "none" or self.step > 0
-        if unlimited and repeats and plan.remasking == "low_confidence":
+        # Another draw may commit another position, if that has another candidate.
+        alike = plan.remasking == "low_confidence" or bool(
+            (tokens[eligible] == self.spec.mask_id).all()
+        )
+        if unlimited and repeats and alike:
             self._demand_progress(whole)
         self.step += 1
         return whole

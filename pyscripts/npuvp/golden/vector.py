@@ -65,6 +65,27 @@ def _shift(core: Core, d: Decoded) -> None:
     core.vector[to] = rows.shift(core.vector[x], core.gp[d.rs2])
 
 
+def _silu(row: Row, mask: LaneMask | None) -> Row:
+    e = rows.exp(rows.mul_vf(row, np.float32(-1)))
+    return rows.mul_vv(row, rows.reciprocal(rows.add_vf(e, np.float32(1))))
+
+
+def _swap(core: Core, d: Decoded) -> None:
+    to, x = core.vector_row(core.gp[d.rd]), core.vector_row(core.gp[d.rs1])
+    count, length = core.gp[d.rs2], core.gp[d.rs3]
+    if length == 0 or core.vlen % length or 2 * count > length:
+        raise Fault(
+            "lanes of a head cannot change places",
+            f"{count} and {count} of {length} lanes, VLEN = {core.vlen}",
+        )
+    row = core.vector[x].copy()
+    heads = row.reshape(-1, length)
+    halves = heads[:, :count].copy()
+    heads[:, :count] = heads[:, count : 2 * count]
+    heads[:, count : 2 * count] = halves
+    core.vector[to] = row
+
+
 def _compare(core: Core, a: Row, b: Any, condition: int) -> Row:
     if _RELATIONS[condition]:
         return rows.compare_vf(_RELATIONS[condition], a, b)
@@ -307,8 +328,10 @@ VECTOR: dict[str, Vector] = {
     "V_RECI_V": _v(rows.reciprocal),
     "V_LOG_V": _v(rows.log),
     "V_ABS_V": _v(rows.abs),
+    "V_SILU_V": _v(_silu),
     "V_POW2_V": _power_of_two,
     "V_SHFT_V": _shift,
+    "V_SWAP_V": _swap,
     "V_CMP_VV": _compare_vv,
     "V_CMP_VF": _compare_vf,
     "V_SELECT_VVM": _select,

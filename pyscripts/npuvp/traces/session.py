@@ -1,11 +1,12 @@
 """Opens the sinks of one run on a platform's event stream."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npuvp._core import trace as _trace
+from npuvp.isa.encoding import decode
 from npuvp.traces.selection import SelectionError, select
 from npuvp.traces.times import picoseconds
 from npuvp.traces.triggers import MARK_KINDS, Bound, bound
@@ -27,8 +28,9 @@ _VERBOSE = {
     "unit": {"active", "pc"},
     "memory": {"outstanding", "command", "command_name", "bank", "row"},
     "link": {"network"},
-    "sram": {"busy", "write", "row"},
 }
+#: Marks whose number is called otherwise than their kind: `op` is the operation that issues.
+_MARK_SIGNALS = {"op": "op_mark"}
 #: Types whose sources get a power column of their own; the others share that of their top level.
 _OWN_COLUMN = {"core", "unit", "dma", "sram"}
 
@@ -172,7 +174,8 @@ def open_tracing(
     signals = []
     if options.vcd is not None:
         shown = [*(name for name, _ in columns), "total"] if columns else []
-        signals = _chosen(_trace.signal_catalog(hub, names, shown), options.signals)
+        catalog = _trace.signal_catalog(hub, names, shown)
+        signals = _chosen(catalog, options.signals, _never_moving(firmware))
     elif options.signals is not None:
         raise SelectionError("signals were chosen, but there is no waveform to show them")
     indices = {source.path: i for i, source in enumerate(hub.sources)}
@@ -263,9 +266,36 @@ def _limits(
     return limits
 
 
-def _chosen(catalog: list[Any], patterns: Sequence[str] | None) -> list[Any]:
+def _never_moving(firmware: "Firmware | None") -> set[tuple[str, str]]:
+    """Type and name of the signals that no instruction of the firmware can change."""
+    if firmware is None:
+        return set()
+    words = {word for text in firmware.cores.values() for word in text.words}
+    decoded = [d for d in map(decode, words) if d is not None]
+    kinds = {d.values[0] for d in decoded if d.instruction.name == "C_MARK"}
+    missing = [kind for code, kind in enumerate(MARK_KINDS) if code not in kinds]
+    never = {
+        ("core", name)
+        for kind in missing
+        for name in (_MARK_SIGNALS.get(kind, kind), f"{kind}_name")
+    }
+    if not any(d.instruction.name.startswith("C_SEM_") for d in decoded):
+        never |= {("semaphore", "index"), ("semaphore", "value")}
+    return never
+
+
+def _chosen(
+    catalog: list[Any],
+    patterns: Sequence[str] | None,
+    never: Container[tuple[str, str]] = (),
+) -> list[Any]:
     if patterns is None:
-        return [s for s in catalog if s.path.rsplit(".", 1)[1] not in _VERBOSE.get(s.type, ())]
+        leaves = [(s, s.path.rsplit(".", 1)[1]) for s in catalog]
+        return [
+            s
+            for s, leaf in leaves
+            if leaf not in _VERBOSE.get(s.type, ()) and (s.type, leaf) not in never
+        ]
     return [catalog[i] for i in select([s.path for s in catalog], patterns)]
 
 

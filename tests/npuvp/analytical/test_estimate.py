@@ -121,7 +121,7 @@ def test_narrow_weights_move_fewer_bytes_and_nothing_else():
 
 def test_what_does_not_fit_names_the_phase():
     hardware = _hardware("paper", hbm={"size": "64GiB"}, core={"vector_sram_bytes": "2MiB"})
-    with pytest.raises(vp.CompileError, match="phase qkv: 6 rows per token for 128 tokens"):
+    with pytest.raises(vp.CompileError, match="phase qkv: 5 rows per token for 128 tokens"):
         estimate(LLADA, hardware, PLAN, prompt_length=32, batch=1)
 
 

@@ -82,9 +82,9 @@ def test_unsupported_plans_are_named(changes: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("core", "message"),
     [
-        ({"matrix_sram_bytes": 2 * 64 * 64}, "weights q .64, 64."),
-        ({"vector_sram_bytes": 64 * 64 * 2}, "phase qkv: 5 rows per token"),
-        ({"int_sram_words": 48}, r"INT SRAM has 48 words(.|\n)*room for 1 x 3"),
+        ({"matrix_sram_bytes": 2 * 64 * 64}, "keys and values of a head, 24 x 16"),
+        ({"vector_sram_bytes": 32 * 64 * 2}, "phase qkv: 4 rows per token"),
+        ({"int_sram_words": 80}, r"INT SRAM has 80 words(.|\n)*room for 1 x 3"),
         ({"fp_sram_words": 8}, "sampling state of 1 x 8 positions"),
         ({"vector_format": "fp32", "vector_sram_bytes": "8MiB"}, "core.vector_format: fp32"),
     ],

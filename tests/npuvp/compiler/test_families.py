@@ -109,7 +109,17 @@ def test_in_the_golden_machine(name: str, changes: dict[str, Any]) -> None:
     same_results(made, vp.generate(model, prompt, plan, machine, golden=True))
 
 
-@pytest.mark.parametrize("name", ["dream_margin", "dream_dual_thr", "moe_b2_cfg", "v2_plain"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dream_margin",
+        "dream_dual_thr",
+        "dream_topp_b3",
+        "fast2_dual_factor",
+        "moe_b2_cfg",
+        "v2_plain",
+    ],
+)
 def test_several_cores_write_the_same(name: str) -> None:
     model, plan, prompt, mask = load(name)
     machine = Platform("two cores")

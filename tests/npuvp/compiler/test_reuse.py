@@ -55,19 +55,18 @@ def uses(laps: list[Lap]) -> list[Use]:
 
 def expected_macs(call: CallRecord) -> int:
     """Tokens that the facts say (L, L - s or K, times the batch) through all matrices; attention to
-    all L keys; the rotation as a product with a matrix of one row of lanes; the head for the block
-    only, or from the first mask before it on, which there is none."""
+    all L keys; the head for the block only, or from the first mask before it on, which there is
+    none."""
     tokens = BATCH * call.length
-    linear = LAYER_WEIGHTS + (Q + KV) * WIDTH
     # A head fills half of a row of lanes, and the product takes the row.
     attention = HEADS * (LENGTH * WIDTH + HEAD * LENGTH)
-    return LAYERS * tokens * (linear + attention) + BATCH * BLOCK * VOCAB * HIDDEN
+    return LAYERS * tokens * (LAYER_WEIGHTS + attention) + BATCH * BLOCK * VOCAB * HIDDEN
 
 
 def expected_written(call: CallRecord) -> int:
-    """Rows of the call: x, q, k, v, o, x, gated twice, x."""
+    """Rows of the call: x, q, k, v, o, x, gated, x."""
     tokens = BATCH * call.length
-    layer = Q + 2 * KV + Q + HIDDEN + 2 * MLP + HIDDEN
+    layer = Q + 2 * KV + Q + HIDDEN + MLP + HIDDEN
     return 2 * tokens * (HIDDEN + LAYERS * layer)
 
 
@@ -76,9 +75,13 @@ def expected_read(call: CallRecord) -> int:
     tokens = BATCH * call.length
     weights = LAYERS * LAYER_WEIGHTS + VOCAB * HIDDEN
     cache = LAYERS * BATCH * LENGTH * 2 * KV
-    # embedding; x, cosine, sine; q; o, x; x, gate; gated, x.
-    layer = HIDDEN + 2 * WIDTH + Q + Q + HIDDEN + HIDDEN + MLP + MLP + HIDDEN
-    rows = tokens * (HIDDEN + LAYERS * layer) + BATCH * BLOCK * HIDDEN
+    # embedding; x; q; o, x; x; gated, x. Angles once per position.
+    layer = HIDDEN + Q + Q + HIDDEN + HIDDEN + MLP + HIDDEN
+    rows = (
+        LAYERS * call.length * 2 * WIDTH
+        + tokens * (HIDDEN + LAYERS * layer)
+        + BATCH * BLOCK * HIDDEN
+    )
     return 2 * (weights + cache + rows)
 
 

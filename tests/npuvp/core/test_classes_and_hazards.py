@@ -27,6 +27,7 @@ EXAMPLES = {
     "vector_exp": ("V_EXP_V gp0, gp0, 0", 0),
     "vector_reci": ("V_RECI_V gp0, gp0, 0", 0),
     "vector_log": ("V_LOG_V gp0, gp0", 0),
+    "vector_silu": ("V_SILU_V gp0, gp0", 0),
     "vector_max": ("V_MAX_VV gp0, gp0, gp0", 0),
     "vector_max_idx": ("V_RED_MAX_IDX gp1, gp0, gp0, f1", 0),
     "vector_sum": ("V_RED_SUM f1, gp0", 0),

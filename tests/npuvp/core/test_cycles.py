@@ -29,6 +29,7 @@ RESULTS: list[tuple[str, str, str, str]] = [
     ("vector_mul", "V_MUL_VF gp1, gp0, f1", "V_GET f1, gp1, gp0", "V_MUL_VV gp2, gp0, gp0"),
     ("vector_exp", "V_EXP_V gp1, gp0, 0", "V_GET f1, gp1, gp0", "V_EXP_V gp2, gp0, 0"),
     ("vector_reci", "V_RECI_V gp1, gp0, 0", "V_GET f1, gp1, gp0", "V_RECI_V gp2, gp0, 0"),
+    ("vector_silu", "V_SILU_V gp1, gp0", "V_GET f1, gp1, gp0", "V_SILU_V gp2, gp0"),
     ("vector_log", "V_LOG_V gp1, gp0", "V_GET f1, gp1, gp0", "V_LOG_V gp2, gp0"),
     ("vector_max", "V_RED_MAX f1, gp0, 0", "S_ADD_FP f4, f1, f0", "V_MAX_VF gp2, gp0, f2"),
     (

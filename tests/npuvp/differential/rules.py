@@ -314,6 +314,11 @@ def _write_out(column: bool) -> Callable[[ProgramGenerator, Instruction], None]:
     return rule
 
 
+def _swap(g: ProgramGenerator, instruction: Instruction) -> None:
+    length = 1 << g.integer(0, g.vlen.bit_length() - 1)
+    g.generic(instruction, {"gpN": g.integer(0, length // 2), "gpH": length})
+
+
 STRUCTURAL = {
     "C_LOOP_START", "C_LOOP_END", "C_BREAK", "C_JUMP", "C_BEQ", "C_BNE", "C_BLTU", "C_BGEU",
     "C_BLT", "C_BGE", "C_HALT", "C_TRAP", "C_FENCE", "C_BARRIER", "C_SEM_SIGNAL", "C_SEM_WAIT",
@@ -344,6 +349,7 @@ RULES: dict[str, Callable[[ProgramGenerator, Instruction], None]] = {
     "V_TOPK_FP": _given(gpK=lambda g: g.small(2 * g.vlen)),
     "V_TOPK_N": _topk_n,
     "V_SHFT_V": _given(gpN=lambda g: g.small(2 * g.vlen) if g.chance(0.9) else g.any_word()),
+    "V_SWAP_V": _swap,
     "V_GET": _given(gpLane=lambda g: g.integer(0, g.vlen - 1)),
     "V_COLMAX": _colmax,
     "C_CSRR": _csrr,

@@ -114,6 +114,10 @@ def test_a_loop_without_end_is_an_error() -> None:
     stubborn = Scripted(lambda call, row, index: (MASK, 12.0))
     with pytest.raises(GenerationError, match="predicts the mask token 15"):
         generate(SPEC, plan(threshold=0.9), stubborn, PROMPT)
+    # Ranked at random, another position may come next: in the end none has another candidate.
+    partly = Scripted(lambda call, row, index: (MASK if index == 4 else 1, 12.0))
+    with pytest.raises(GenerationError, match="predicts the mask token 15"):
+        generate(SPEC, plan(threshold=1.0, remasking="random"), partly, PROMPT)
 
 
 def test_factor_decoding_ends_in_few_calls() -> None:

@@ -1,4 +1,4 @@
-"""Recorded traces of LLaDA-MoE, Dream and Fast-dLLM v2, through the reference model."""
+"""Recorded traces of all families, through the reference model."""
 
 import json
 from pathlib import Path
@@ -17,9 +17,12 @@ CASES = sorted(path.name for path in DATA.iterdir() if path.is_dir())
 def test_at_least_two_cases_of_each() -> None:
     families = [name.split("_")[0] for name in CASES]
     assert {family: families.count(family) for family in families} == {
-        "dream": 5,
-        "moe": 2,
-        "v2": 3,
+        "dream": 11,
+        "fast0": 1,
+        "fast2": 2,
+        "llada": 2,
+        "moe": 4,
+        "v2": 5,
     }
 
 

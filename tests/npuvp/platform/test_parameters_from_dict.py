@@ -36,7 +36,7 @@ COUNT = len(vp.Platform("x").core("c").parameters)
         (put("check_uninitialised", 1), "core.check_uninitialised has the wrong type"),
         (put("issue", 1), "core.issue has the wrong type"),
         (put("issue", "fast"), "core.issue = fast is no declared value"),
-        (put("timing", {}), "timing has 0 entries where 37 are declared"),
+        (put("timing", {}), "timing has 0 entries where 38 are declared"),
         (put_cost("latency", 1.0), "mark.latency has the wrong type"),
         (put_cost("latncy", 1), "mark has 4 entries where 3 are declared"),
     ],

@@ -101,6 +101,63 @@ def test_marks_of_different_kinds_nest_by_their_meaning(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("lookback", [0, 1500])
+def test_a_timeline_that_begins_late_shows_the_marks_that_hold(tmp_path, lookback):
+    """By time, and by a mark with a stretch before it: the slices around it begin with it."""
+    hub = t.Hub()
+    core, unit = hub.add_source("core0", "core"), hub.add_source("core0.vector", "unit")
+    session = t.Session(hub)
+    layer, block, step, op = 0, 1, 2, 4
+    names = t.Names([], [], [[]] * 6)
+    path = tmp_path / "a.json"
+    if lookback:
+        on = t.Trigger(t.Kind.mark, [core], a=op, b=9)
+        session.add_timeline(str(path), names, on=on, lookback=lookback)
+    else:
+        session.add_timeline(str(path), names, start=5500)
+    marks = [(block, 0), (step, 3), (layer, 1), (op, 1), (layer, 2), (op, 7), (step, 4), (op, 9)]
+    for at, (kind, value) in enumerate(marks):
+        hub.emit(t.Kind.mark, core, 1000 * at, 1000 * at, kind, value)
+        hub.emit(t.Kind.unit_busy, unit, 1000 * at, 1000 * at + 10, at, 0)
+    hub.finish(10_000)
+    program = tracks(load(path))["core0", "program"]
+    assert [(r["ph"], r["ts"] * 1e6, r.get("name")) for r in program] == [
+        ("B", 5500, "block 0"),
+        ("B", 5500, "step 3"),
+        ("B", 5500, "layer 2"),
+        ("B", 5500, "op 7"),
+        ("E", 6000, None),
+        ("E", 6000, None),
+        ("E", 6000, None),
+        ("B", 6000, "step 4"),
+        ("B", 7000, "op 9"),
+        ("E", 10000, None),
+        ("E", 10000, None),
+        ("E", 10000, None),
+    ]
+    assert [r["ts"] for r in tracks(load(path))["core0", "vector"]] == [0.006, 0.007]
+
+
+def test_a_mark_that_opens_the_timeline_is_its_first_slice(tmp_path):
+    hub = t.Hub()
+    core = hub.add_source("core0", "core")
+    session = t.Session(hub)
+    on = t.Trigger(t.Kind.mark, [core], a=2, b=4)
+    session.add_timeline(str(tmp_path / "a.json"), t.Names([], [], [[]] * 6), on=on)
+    for at, (kind, value) in enumerate([(1, 0), (2, 3), (0, 1), (2, 4), (0, 2)]):
+        hub.emit(t.Kind.mark, core, 1000 * at, 1000 * at, kind, value)
+    hub.finish(5000)
+    program = tracks(load(tmp_path / "a.json"))["core0", "program"]
+    assert [(r["ph"], r["ts"] * 1e6, r.get("name")) for r in program] == [
+        ("B", 3000, "block 0"),
+        ("B", 3000, "step 4"),
+        ("B", 4000, "layer 2"),
+        ("E", 5000, None),
+        ("E", 5000, None),
+        ("E", 5000, None),
+    ]
+
+
 def test_overlapping_slices_get_tracks_of_their_own(tmp_path):
     hub = t.Hub()
     dma = hub.add_source("core0.dma", "dma")

@@ -45,6 +45,19 @@ void check_bijective(const Config& c) {
         seen.insert(tuple_of(where));
     }
     CHECK(seen.size() == units);
+    for (std::uint64_t first = 0; first < o.channels; ++first) {
+        AddressMapping::Walk walk(mapping, first);
+        const std::uint32_t channel = mapping.channel(first);
+        for (std::uint64_t unit = first; unit < units; ++unit) {
+            if (mapping.channel(unit) != channel) continue;
+            REQUIRE(walk.unit() == unit);
+            Coordinates where = mapping.locate(unit);
+            where.column = walk.where().column;  // either may leave it out
+            REQUIRE(tuple_of(walk.where()) == tuple_of(where));
+            walk.next(units - 1);
+        }
+        CHECK(walk.unit() >= units);
+    }
 }
 
 const std::vector<MappingSlice> kInterleaved = {

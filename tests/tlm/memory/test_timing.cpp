@@ -95,7 +95,7 @@ TEST_CASE("HBM2: after PRE") {
 TEST_CASE("HBM2: after RD") {
     Checker c(hbm2());
     const int bank = c.bank(0, 0);
-    c.timing.read(0, bank, kAt, false);
+    c.timing.read(0, bank, kAt);
     CHECK_DISTANCE(c.timing.read_ready(0, c.bank(0, 1)), 4);    // tCCD_L
     CHECK_DISTANCE(c.timing.read_ready(0, c.bank(1, 0)), 2);    // tCCD_S
     CHECK_DISTANCE(c.timing.write_ready(0, c.bank(0, 1)), 15);  // CL + burst + 2 - CWL
@@ -121,7 +121,8 @@ TEST_CASE("HBM2: after WR") {
 
 TEST_CASE("HBM2: auto-precharge adds tRP to what a PRE would have waited for") {
     Checker rd(hbm2());
-    rd.timing.read(0, rd.bank(0, 0), kAt, true);
+    rd.timing.read(0, rd.bank(0, 0), kAt);
+    rd.timing.close_after_read(0, rd.bank(0, 0), kAt);
     CHECK_DISTANCE(rd.timing.activate_ready(0, rd.bank(0, 0)), 6 + 17 - 1);
     CHECK_DISTANCE(rd.timing.refresh_all_ready(0), 6 + 17);
     Checker wr(hbm2());
@@ -162,7 +163,7 @@ TEST_CASE("HBM3: half clocks, command lengths 1.5, 1 and 0.5 CK") {
     CHECK(p.timing.precharge_ready(1, p.bank(1, 0)) == 0);
 
     Checker r(hbm3());
-    r.timing.read(0, bank, kAt, false);
+    r.timing.read(0, bank, kAt);
     CHECK_DISTANCE(r.timing.read_ready(0, r.bank(0, 1)), 2 * 4);     // tCCD_L
     CHECK_DISTANCE(r.timing.read_ready(0, r.bank(1, 0)), 2 * 2);     // tCCD_S
     CHECK_DISTANCE(r.timing.read_ready(0, r.bank(0, 0, 1)), 2 * 3);  // tCCD_R

@@ -182,8 +182,12 @@ TEST_CASE("mesh: a blocked worm fills the buffers behind it and stops its source
     CHECK(mesh.in_flight() == 2);
     const auto waiting = mesh.waiting();
     REQUIRE(waiting.size() == 2);
-    CHECK(waiting[0].reason == "link r0c0.in0, held by a packet from endpoint 0 to endpoint 3");
-    CHECK(waiting[1].reason == "endpoint 3 to take a request");
+    CHECK(mesh.link_name(waiting[0].link) == "r0c0.in0");
+    CHECK(waiting[0].holder_from == 0);
+    CHECK(waiting[0].holder_to == 3);
+    CHECK(mesh.link_name(waiting[1].link) == "r0c3.out3");
+    CHECK(waiting[1].holder_from == ~0u);
+    CHECK(waiting[1].blocked_by == 3);
     // A packet that fits into the buffers does leave its source.
     MeshTiming small(s, all_nodes(4, 1));
     for (int i = 0; i < 2; ++i) small.inject(0, 3, Network::request, 32, i, true);

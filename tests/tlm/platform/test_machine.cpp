@@ -3,76 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
-#include <initializer_list>
 #include <stdexcept>
 
-#include "isa/decode.h"
-#include "platform/machine.h"
+#include "support/machines.h"
 
 using namespace npuvp;
 using isa::Field;
 using isa::Op;
-
-namespace {
-
-constexpr std::uint64_t window = 1ull << 20;
-constexpr std::uint64_t cores_at = 1ull << 30;
-constexpr std::uint64_t host_at = 1ull << 31;
-constexpr std::uint64_t semaphores_at = host_at + 0x10000;
-
-std::uint32_t word(Op op, std::initializer_list<std::pair<Field, std::uint32_t>> fields = {}) {
-    std::uint32_t result = isa::info(op).match;
-    for (const auto& [field, value] : fields) result |= value << isa::info(field).low;
-    return result;
-}
-
-/// rd <- value, of up to 18 bits.
-std::uint32_t set(unsigned rd, std::uint32_t value) {
-    return word(Op::s_addi_int, {{Field::rd, rd}, {Field::imm18, value}});
-}
-
-platform::MachineDescription small(unsigned cores) {
-    platform::MachineDescription m;
-    m.name = "test";
-    m.core_window = window;
-    for (unsigned i = 0; i < cores; ++i) {
-        platform::CoreDescription core;
-        core.name = "core" + std::to_string(i);
-        core.base = cores_at + i * window;
-        core.parameters.vlen = 16;
-        core.parameters.mlen = 16;
-        core.parameters.blen = 4;
-        core.parameters.hlen = 4;
-        core.parameters.vector_sram_bytes = 64 * 32;
-        core.parameters.matrix_sram_bytes = 2 * 512;
-        core.parameters.fp_sram_words = 64;
-        core.parameters.int_sram_words = 64;
-        core.parameters.prefetch_v_rows = 4;
-        core.parameters.prefetch_m_rows = 16;
-        core.parameters.act_format = numerics::MxFormat::bf16;
-        core.parameters.weight_format = numerics::MxFormat::bf16;
-        core.energy.operation_fj.resize(isa::timing_class_count, 1);
-        core.energy.element_fj.resize(isa::timing_class_count, 1);
-        core.energy.mac_fj = 1;
-        m.cores.push_back(core);
-    }
-    platform::MemoryDescription memory;
-    memory.name = "hbm";
-    memory.bytes = 1 << 20;
-    memory.backend = "ideal";
-    memory.config.name = "hbm";
-    memory.config.organization = {1, 1, 1, 1, 1, 256, 1, 4096};
-    memory.config.controller.queue_depth = 1u << 20;
-    memory.config.ideal = {10.0, 32e9};
-    m.memories.push_back(memory);
-    m.host_base = host_at;
-    m.semaphore_base = semaphores_at;
-    m.semaphores = 8;
-    m.regions = {{"hbm", 0, 1 << 20}};
-    return m;
-}
-
-}  // namespace
+using namespace npuvp::support;
 
 TEST_CASE("machine: transfers, products and their results") {
     for (const bool functional : {true, false}) {

@@ -110,6 +110,9 @@ AddressMapping::AddressMapping(const Config& config)
     fill(&row_, 1, {Field::row});
     fill(bank_.data(), kPieces, {Field::stack_id, Field::bank_group, Field::bank});
     fill(column_.data(), kPieces, {Field::column});
+    if (plain_) {
+        for (std::uint64_t unit = 0; unit < kLowUnits; ++unit) low_.push_back(locate(unit));
+    }
     const auto counts = counts_of(config.organization);
     for (const MappingHash& hash : config.mapping.hashes) {
         const auto target = static_cast<std::size_t>(hash.target);

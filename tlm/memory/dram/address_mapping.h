@@ -42,19 +42,48 @@ class AddressMapping {
         return plain_ ? extract(channel_, unit) : decode_any(unit).channel;
     }
 
-    /// The access after `unit` in its channel, if there is one up to `last`; else any after `last`.
-    std::uint64_t next_in_channel(std::uint64_t unit, std::uint64_t last,
-                                  std::uint32_t channel) const {
-        ++unit;
-        if (plain_) {
-            // Behind the block of this channel: over those of all others.
-            if (extract(channel_, unit) != channel)
-                unit += std::uint64_t{channel_.mask} << channel_.shift;
-            return unit;
+    /// Goes over the accesses of one channel in order of address.
+    class Walk {
+      public:
+        Walk(const AddressMapping& mapping, std::uint64_t unit)
+            : mapping_(mapping),
+              unit_(unit),
+              channel_(mapping.channel(unit)),
+              channel_bits_(std::uint64_t{mapping.channel_.mask} << mapping.channel_.shift),
+              own_bits_(unit & channel_bits_) {}
+
+        std::uint64_t unit() const { return unit_; }
+        std::uint32_t channel() const { return channel_; }
+        /// As `locate`.
+        Coordinates where() {
+            if (!mapping_.plain_) return mapping_.decode_any(unit_);
+            // Every bit of the number goes to a place of its own, so the parts can be put together.
+            if (unit_ >> kLowBits != block_) {
+                block_ = unit_ >> kLowBits;
+                high_ = mapping_.locate(block_ << kLowBits);
+            }
+            const Coordinates& low = mapping_.low_[unit_ & (kLowUnits - 1)];
+            return {channel_, high_.pc | low.pc, high_.bank | low.bank, high_.row | low.row, 0};
         }
-        while (unit <= last && decode_any(unit).channel != channel) ++unit;
-        return unit;
-    }
+        /// To the next access, if there is one up to `last`; else to any after `last`.
+        void next(std::uint64_t last) {
+            ++unit_;
+            if (!mapping_.plain_) {
+                while (unit_ <= last && mapping_.decode_any(unit_).channel != channel_) ++unit_;
+                return;
+            }
+            // Behind the block of this channel: over those of all others.
+            if ((unit_ & channel_bits_) != own_bits_) unit_ += channel_bits_;
+        }
+
+      private:
+        const AddressMapping& mapping_;
+        std::uint64_t unit_;
+        std::uint32_t channel_;
+        std::uint64_t channel_bits_, own_bits_;    ///< where the channel stands in a number
+        std::uint64_t block_ = ~std::uint64_t{0};  ///< whose coordinates `high_` are
+        Coordinates high_;
+    };
 
   private:
     /// A run of address bits and where it goes.
@@ -64,6 +93,8 @@ class AddressMapping {
         std::uint8_t left = 0;
     };
     static constexpr std::size_t kPieces = 3;
+    static constexpr std::uint32_t kLowBits = 8;
+    static constexpr std::uint64_t kLowUnits = std::uint64_t{1} << kLowBits;
     using Pieces = std::array<Piece, kPieces>;
     struct Step {
         std::uint64_t size;
@@ -86,6 +117,7 @@ class AddressMapping {
     bool plain_ = true;
     Piece channel_, pc_, row_;
     Pieces bank_, column_;
+    std::vector<Coordinates> low_;  ///< of the first accesses
     std::vector<Step> steps_;
     std::vector<HashStep> hashes_;
     std::uint32_t bank_groups_;

@@ -3,18 +3,10 @@
 namespace npuvp::memory::dram {
 
 BankQueues::BankQueues(int pseudo_channels, int banks, int depth)
-    : banks_per_pc_(banks),
-      depth_(depth),
-      masks_(pseudo_channels),
-      banks_(static_cast<std::size_t>(pseudo_channels) * banks),
-      active_orders_(banks_.size()),
-      active_arrivals_(banks_.size()),
-      entries_(static_cast<std::size_t>(depth) * kKinds + banks_.size()),
+    : depth_(depth),
+      entries_(static_cast<std::size_t>(depth) * kKinds +
+               static_cast<std::size_t>(pseudo_channels) * banks),
       writes_at_(256) {
-    for (Kind k : {kRead, kWrite}) {
-        hit_orders_[k].resize(banks_.size());
-        miss_orders_[k].resize(banks_.size());
-    }
     for (int index = static_cast<int>(entries_.size()) - 1; index >= 0; --index) release(index);
 }
 
@@ -29,14 +21,18 @@ void BankQueues::append(std::int16_t& head, std::int16_t& tail, int index) {
 }
 
 void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
-    const List& list = at(pc, bank).lists[kind];
-    Masks& masks = masks_[pc];
+    PseudoChannel& p = pcs_[pc];
+    const List& list = p.banks[bank].lists[kind];
+    Masks& masks = p.masks;
     const std::uint64_t bit = std::uint64_t{1} << bank;
     const bool hit = list.hit_head >= 0;
     const bool miss = list.miss_head >= 0;
-    const int where = pc * banks_per_pc_ + bank;
-    if (hit) hit_orders_[kind][where] = entries_[list.hit_head].order;
-    if (miss) miss_orders_[kind][where] = entries_[list.miss_head].order;
+    if ((masks.hit[kind] & bit) != 0) p.hit_ages[kind].remove(bank);
+    if (hit) {
+        p.hit_orders[kind][bank] = entries_[list.hit_head].order;
+        p.hit_ages[kind].insert(bank, p.hit_orders[kind].data());
+    }
+    if (miss) p.miss_orders[kind][bank] = entries_[list.miss_head].order;
     const auto put = [bit](std::uint64_t& mask, bool on) { mask = on ? mask | bit : mask & ~bit; };
     put(masks.hit[kind], hit);
     put(masks.miss[kind], miss);
@@ -55,7 +51,8 @@ bool BankQueues::finds_write(int pc, int bank, std::uint64_t unit) const {
 }
 
 int BankQueues::activate(int pc, int bank, Kind kind) {
-    Bank& b = at(pc, bank);
+    PseudoChannel& p = pcs_[pc];
+    Bank& b = p.banks[bank];
     const std::uint64_t bit = std::uint64_t{1} << bank;
     const int index = b.lists[kind].miss_head;
     Entry& e = entries_[index];
@@ -69,11 +66,11 @@ int BankQueues::activate(int pc, int bank, Kind kind) {
     b.row = e.row;
     b.columns = 0;
     ++actives_;
-    masks_[pc].open |= bit;
-    masks_[pc].active |= bit;
-    if (kind == kWrite) masks_[pc].active_write |= bit;
-    active_orders_[pc * banks_per_pc_ + bank] = e.order;
-    active_arrivals_[pc * banks_per_pc_ + bank] = e.arrival;
+    p.masks.open |= bit;
+    p.masks.active |= bit;
+    if (kind == kWrite) p.masks.active_write |= bit;
+    p.active_orders[bank] = e.order;
+    p.active_arrivals[bank] = e.arrival;
     for (Kind k : {kRead, kWrite}) {
         List& list = b.lists[k];
         std::int16_t i = list.miss_head;
@@ -93,8 +90,10 @@ int BankQueues::activate(int pc, int bank, Kind kind) {
 }
 
 void BankQueues::close(int pc, int bank) {
-    Bank& b = at(pc, bank);
-    masks_[pc].open &= ~(std::uint64_t{1} << bank);
+    PseudoChannel& p = pcs_[pc];
+    Bank& b = p.banks[bank];
+    p.masks.open &= ~(std::uint64_t{1} << bank);
+    b.row = kNoRow;
     for (Kind k : {kRead, kWrite}) {
         List& list = b.lists[k];
         if (list.hit_head < 0) continue;
@@ -114,14 +113,15 @@ void BankQueues::close(int pc, int bank) {
 }
 
 Entry BankQueues::take_active(int pc, int bank) {
-    Bank& b = at(pc, bank);
+    PseudoChannel& p = pcs_[pc];
+    Bank& b = p.banks[bank];
     const Entry taken = entries_[b.active];
     release(b.active);
     b.active = -1;
     ++b.columns;
     --actives_;
-    masks_[pc].active &= ~(std::uint64_t{1} << bank);
-    masks_[pc].active_write &= ~(std::uint64_t{1} << bank);
+    p.masks.active &= ~(std::uint64_t{1} << bank);
+    p.masks.active_write &= ~(std::uint64_t{1} << bank);
     return taken;
 }
 
@@ -131,14 +131,7 @@ void BankQueues::save(Writer& writer) const {
     writer.put(arrivals_);
     writer.put(activations_);
     writer.put(free_);
-    writer.put(masks_);
-    writer.put(banks_);
-    for (Kind k : {kRead, kWrite}) {
-        writer.put(hit_orders_[k]);
-        writer.put(miss_orders_[k]);
-    }
-    writer.put(active_orders_);
-    writer.put(active_arrivals_);
+    writer.put(pcs_);
     writer.put(entries_);
     writer.put(writes_at_);
 }
@@ -149,14 +142,7 @@ void BankQueues::restore(Reader& reader) {
     reader.get(arrivals_);
     reader.get(activations_);
     reader.get(free_);
-    reader.fill(masks_);
-    reader.fill(banks_);
-    for (Kind k : {kRead, kWrite}) {
-        reader.fill(hit_orders_[k]);
-        reader.fill(miss_orders_[k]);
-    }
-    reader.fill(active_orders_);
-    reader.fill(active_arrivals_);
+    reader.get(pcs_);
     reader.fill(entries_);
     reader.fill(writes_at_);
 }

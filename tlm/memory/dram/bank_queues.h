@@ -1,9 +1,12 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
 #include "memory/backend.h"
+#include "memory/dram/age_list.h"
+#include "memory/dram/limits.h"
 #include "memory/dram/ticks.h"
 #include "memory/serial.h"
 
@@ -11,18 +14,18 @@ namespace npuvp::memory::dram {
 
 enum Kind : std::uint8_t { kRead = 0, kWrite = 1 };
 inline constexpr int kKinds = 2;
-inline constexpr int kMaxPseudoChannels = 2;
-inline constexpr int kMaxQueue = 4096;  ///< per pseudo-channel: entries have 16-bit numbers
-inline constexpr int kMaxBanks = 64;    ///< of one pseudo-channel: banks are bits of a word
 
-/// Whether `a` comes before `b`: orders and arrivals wrap, and never span half their range.
-inline bool earlier(std::uint32_t a, std::uint32_t b) {
-    return static_cast<std::int32_t>(a - b) < 0;
-}
+/// One access of a channel as it is sent.
+struct Access {
+    Kind kind;
+    std::uint32_t bytes;
+    std::uint64_t unit;  ///< address / access size
+    std::uint64_t tag;
+};
 
 /// One waiting access of a channel: half a cache line, for there are many.
 struct Entry {
-    std::uint64_t unit = 0;  ///< address / access size
+    std::uint64_t unit = 0;
     std::uint64_t tag = 0;
     std::uint32_t arrival = 0;  ///< tick; wraps, compare by `earlier`
     std::uint32_t order = 0;    ///< of arrival, of activation once activated
@@ -54,55 +57,58 @@ class BankQueues {
     struct List {
         std::int16_t hit_head = -1, hit_tail = -1, miss_head = -1, miss_tail = -1;
     };
-    struct Bank {
+    static constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
+    struct alignas(32) Bank {
         List lists[kKinds];
         std::int16_t active = -1;
-        std::uint32_t row = 0;
-        std::uint32_t columns = 0;  ///< accesses since the row was opened
+        std::uint32_t row = kNoRow;  ///< that is open
+        std::uint32_t columns = 0;   ///< accesses since the row was opened
     };
 
     BankQueues(int pseudo_channels, int banks, int depth);
+    BankQueues(const BankQueues&) = delete;
+    BankQueues& operator=(const BankQueues&) = delete;
 
     bool full(Kind kind) const { return size_[kind] >= depth_; }
     int size(Kind kind) const { return size_[kind]; }
     int depth() const { return depth_; }
     int actives() const { return actives_; }
-    const Masks& masks(int pc) const { return masks_[pc]; }
-    const Bank& bank(int pc, int bank) const { return banks_[pc * banks_per_pc_ + bank]; }
+    const Masks& masks(int pc) const { return pcs_[pc].masks; }
+    const Bank& bank(int pc, int bank) const { return pcs_[pc].banks[bank]; }
+    /// The banks of a pseudo-channel with hits, by `hit_orders`.
+    const AgeList& hits_by_age(int pc, Kind kind) const { return pcs_[pc].hit_ages[kind]; }
     /// Per bank of a pseudo-channel, the order of its oldest hit or miss, and order and arrival of
     /// the request that activated its row.
     const std::uint32_t* hit_orders(int pc, Kind kind) const {
-        return &hit_orders_[kind][pc * banks_per_pc_];
+        return pcs_[pc].hit_orders[kind].data();
     }
     const std::uint32_t* miss_orders(int pc, Kind kind) const {
-        return &miss_orders_[kind][pc * banks_per_pc_];
+        return pcs_[pc].miss_orders[kind].data();
     }
-    const std::uint32_t* active_orders(int pc) const { return &active_orders_[pc * banks_per_pc_]; }
-    const std::uint32_t* active_arrivals(int pc) const {
-        return &active_arrivals_[pc * banks_per_pc_];
-    }
+    const std::uint32_t* active_orders(int pc) const { return pcs_[pc].active_orders.data(); }
+    const std::uint32_t* active_arrivals(int pc) const { return pcs_[pc].active_arrivals.data(); }
     Entry& entry(int index) { return entries_[index]; }
     const Entry& entry(int index) const { return entries_[index]; }
 
     /// True if the request now leads its bank's hits or misses, so that a decision may change.
-    bool push(int pc, int bank, Kind kind, std::uint64_t unit, std::uint32_t row,
-              const Request& request, Tick now) {
+    bool push(int pc, int bank, std::uint32_t row, const Access& access, Tick now) {
+        const Kind kind = access.kind;
         const std::int16_t index = free_;
         Entry& e = entries_[index];
         free_ = e.next;
-        e.unit = unit;
-        e.tag = request.tag;
+        e.unit = access.unit;
+        e.tag = access.tag;
         e.arrival = static_cast<std::uint32_t>(now);
         e.order = arrivals_++;
         e.row = row;
         e.next = -1;
-        e.bytes = static_cast<std::uint16_t>(request.bytes) & 0x7FFF;
+        e.bytes = static_cast<std::uint16_t>(access.bytes) & 0x7FFF;
         e.counted = 0;
         ++size_[kind];
-        if (kind == kWrite) ++writes_at_[bucket(unit)];
-        Bank& b = at(pc, bank);
+        if (kind == kWrite) ++writes_at_[bucket(access.unit)];
+        Bank& b = pcs_[pc].banks[bank];
         List& list = b.lists[kind];
-        const bool hits = ((masks_[pc].open >> bank) & 1) != 0 && b.row == row;
+        const bool hits = b.row == row;
         std::int16_t& head = hits ? list.hit_head : list.miss_head;
         std::int16_t& tail = hits ? list.hit_tail : list.miss_tail;
         const bool first = head < 0;
@@ -126,7 +132,8 @@ class BankQueues {
     /// Removes the oldest hit / the request that activated the row, and counts a column access. The
     /// entry may be read until the next `push`.
     const Entry& take_hit(int pc, int bank, Kind kind) {
-        Bank& b = at(pc, bank);
+        PseudoChannel& p = pcs_[pc];
+        Bank& b = p.banks[bank];
         List& list = b.lists[kind];
         const int index = list.hit_head;
         const Entry& taken = entries_[index];
@@ -135,14 +142,16 @@ class BankQueues {
         --size_[kind];
         if (kind == kWrite) --writes_at_[bucket(taken.unit)];
         ++b.columns;
-        Masks& masks = masks_[pc];
+        Masks& masks = p.masks;
         const std::uint64_t bit = std::uint64_t{1} << bank;
+        p.hit_ages[kind].remove(bank);
         if (next < 0) {
             list.hit_tail = -1;
             masks.hit[kind] &= ~bit;
             masks.hit_first[kind] &= ~bit;
         } else {
-            hit_orders_[kind][pc * banks_per_pc_ + bank] = entries_[next].order;
+            p.hit_orders[kind][bank] = entries_[next].order;
+            p.hit_ages[kind].insert(bank, p.hit_orders[kind].data());
             // Hits only grow younger, so a miss that came first stays first.
             if ((masks.hit_first[kind] & bit) != 0 &&
                 earlier(entries_[list.miss_head].arrival, entries_[next].arrival)) {
@@ -158,7 +167,19 @@ class BankQueues {
     void restore(Reader& reader);
 
   private:
-    Bank& at(int pc, int bank) { return banks_[pc * banks_per_pc_ + bank]; }
+    template <class T>
+    using PerBank = std::array<T, kMaxBanks>;
+    struct PseudoChannel {
+        Masks masks;
+        AgeList hit_ages[kKinds];
+        PerBank<Bank> banks;
+        // Copies of what decisions compare, one array each: they look at many banks and one value.
+        PerBank<std::uint32_t> hit_orders[kKinds] = {};
+        PerBank<std::uint32_t> miss_orders[kKinds] = {};
+        PerBank<std::uint32_t> active_orders = {};
+        PerBank<std::uint32_t> active_arrivals = {};
+    };
+
     void append(std::int16_t& head, std::int16_t& tail, int index);
     void release(int index) {
         entries_[index].next = free_;
@@ -170,20 +191,14 @@ class BankQueues {
         return static_cast<std::size_t>((unit * 0x9E3779B97F4A7C15ULL) >> 56);
     }
 
-    int banks_per_pc_;
     int depth_;
     int size_[kKinds] = {};
     int actives_ = 0;
     std::uint32_t arrivals_ = 0;
     std::uint32_t activations_ = 0;
     std::int16_t free_ = -1;
-    std::vector<Masks> masks_;
-    std::vector<Bank> banks_;
-    // Copies of what decisions compare, one array each: they look at many banks and one value.
-    std::vector<std::uint32_t> hit_orders_[kKinds];
-    std::vector<std::uint32_t> miss_orders_[kKinds];
-    std::vector<std::uint32_t> active_orders_;
-    std::vector<std::uint32_t> active_arrivals_;
+    // In place, not behind a pointer: every access looks at them.
+    std::array<PseudoChannel, kMaxPseudoChannels> pcs_;
     std::vector<Entry> entries_;
     std::vector<std::uint16_t> writes_at_;  ///< waiting writes by hash of their unit
 };

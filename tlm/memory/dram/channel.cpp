@@ -64,6 +64,13 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
     }
 }
 
+Tick Channel::actives_ready() const {
+    Tick ready = kNeverTick;
+    if (queues_.actives() == 0) return ready;
+    for (int pc = 0; pc < pcs_; ++pc) ready = std::min(ready, scheduler_.active_ready(pc));
+    return ready;
+}
+
 Tick Channel::row_ready() const {
     Tick ready = kNeverTick;
     for (int pc = 0; pc < pcs_; ++pc) {
@@ -73,118 +80,68 @@ Tick Channel::row_ready() const {
     return std::max(ready, row_free_);
 }
 
-namespace {
-
-/// The reads of one pseudo-channel that hit open rows, while nothing else happens to it.
-struct HitRun {
-    TimingChecker::ReadRun times;
-    const std::uint32_t* orders = nullptr;
-    int bank = -1;            ///< the oldest ready hit, if it has been looked for
-    std::uint32_t order = 0;  ///< of that hit
-    Tick next = 0;            ///< until then it stays the oldest ready one; without one: none is
-    Tick last = -1;           ///< when the last read issued
-    std::uint64_t used = 0;   ///< banks that were read
-
-    void look(std::uint64_t banks, Tick now) {
-        bank = -1;
-        next = kNeverTick;
-        if (banks == 0) return;
-        // The oldest is ready nearly always, and then nothing else matters.
-        int oldest = __builtin_ctzll(banks);
-        for (std::uint64_t rest = banks & (banks - 1); rest != 0; rest &= rest - 1) {
-            const int b = __builtin_ctzll(rest);
-            oldest = earlier(orders[b], orders[oldest]) ? b : oldest;
-        }
-        if (times.ready(oldest) <= now) {
-            bank = oldest;
-            order = orders[oldest];
-            return;
-        }
-        for (; banks != 0; banks &= banks - 1) {
-            const int b = __builtin_ctzll(banks);
-            // A younger one is no candidate, ready or not.
-            if (bank >= 0 && !earlier(orders[b], order)) continue;
-            const Tick ready = times.ready(b);
-            if (ready > now) {
-                next = std::min(next, ready);
-                continue;
-            }
-            bank = b;
-            order = orders[b];
-        }
+inline bool Channel::read_hit(int pc, int bank, Tick t, std::vector<Completion>& completions) {
+    const Entry& entry = queues_.take_hit(pc, bank, kRead);
+    record(t, Command::read, pc, bank, queues_.bank(pc, bank).row);
+    timing_.read(pc, bank, t);
+    ++counts_.reads;
+    counts_.row_hits += !entry.counted;
+    counts_.bytes_read += entry.bytes;
+    ticks_.data_busy += table_.burst;
+    completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+    column_free_ = t + table_.column_busy;
+    PseudoChannel& state = state_[pc];
+    state.column = align(t + table_.column_gap);
+    state.precharging.forget(bank);
+    if ((queues_.masks(pc).miss[kRead] >> bank & 1) != 0 &&
+        (scheduler_.precharge_banks(pc, kRead) >> bank & 1) != 0) {
+        state.precharging.add(timing_.precharge_ready(pc, bank));
+        return true;
     }
-};
-
-}  // namespace
+    return false;
+}
 
 bool Channel::stream(Tick until, std::vector<Completion>& completions) {
     if (mode_ != kRead || !owed_.empty() || !row_policy_.leaves_open() || mode_would_flip())
         return false;
-    Tick stop = std::min({until, refresh_->due() - 1, row_ready() - 1});
-    HitRun runs[kMaxPseudoChannels];
-    for (int pc = 0; pc < pcs_; ++pc) {
-        if (queues_.masks(pc).active != 0) stop = std::min(stop, scheduler_.active_ready(pc) - 1);
-        runs[pc].times = timing_.begin_reads(pc);
-        runs[pc].orders = queues_.hit_orders(pc, kRead);
-    }
-    if (stop < next_) return false;
-    const Tick first = next_;
-    Tick last = first - 1;
-    std::uint64_t reads = 0, hits = 0, bytes = 0;
-    bool flips = false;
-    while (!flips) {
-        Tick t = state_[0].column;
-        for (int pc = 1; pc < pcs_; ++pc) t = std::min(t, state_[pc].column);
-        t = align(std::max({t, column_free_, last + 1}));
-        if (t > stop) break;
-        last = t;
-        int best = -1;
-        for (int pc = 0; pc < pcs_; ++pc) {
-            if (state_[pc].column > t) continue;
-            HitRun& run = runs[pc];
-            if (run.bank < 0 || run.next <= t) {
-                run.look(queues_.masks(pc).hit[kRead], t);
-                if (run.bank < 0) {
-                    state_[pc].column = align(std::min(run.next, scheduler_.active_ready(pc)));
-                    continue;
+    const Tick limit = std::min(until, refresh_->due() - 1);
+    Tick stop = std::min(limit, actives_ready() - 1);
+    Tick row = std::max(row_ready(), next_);
+    Tick from = std::max(column_free_, next_);
+    Tick last = -1;
+    while (mode_ == kRead && queues_.size(kRead) > 0) {
+        const Tick t = align(std::max(column_ready(), from));
+        const Tick now = std::min(t, row);
+        if (now > stop) break;
+        last = now;
+        if (t == now) {
+            from = t + 1;
+            int best = -1, bank = -1;
+            for (int pc = 0; pc < pcs_; ++pc) {
+                Tick& ready = state_[pc].column;
+                if (ready > t) continue;
+                const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
+                if (pick.bank < 0) {
+                    ready = align(std::min(pick.next, scheduler_.active_ready(pc)));
+                } else if (best < 0 || earlier(pick.order, queues_.hit_orders(best, kRead)[bank])) {
+                    best = pc;
+                    bank = pick.bank;
                 }
             }
-            if (best < 0 || earlier(run.order, runs[best].order)) best = pc;
+            if (best >= 0) {
+                if (read_hit(best, bank, t, completions))
+                    row = std::min(row, std::max({state_[best].precharging.look, row_free_, now}));
+                from = column_free_;
+            }
         }
-        if (best < 0) continue;
-        HitRun& run = runs[best];
-        PseudoChannel& state = state_[best];
-        const int bank = run.bank;
-        const Entry& entry = queues_.take_hit(best, bank, kRead);
-        record(t, Command::read, best, bank, queues_.bank(best, bank).row);
-        ++reads;
-        hits += !entry.counted;
-        bytes += entry.bytes;
-        completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
-        run.times.issue(bank, t);
-        run.used |= std::uint64_t{1} << bank;
-        run.bank = -1;
-        run.last = t;
-        column_free_ = t + table_.column_busy;
-        state.column = align(t + table_.column_gap);
-        if ((queues_.masks(best).miss[kRead] >> bank & 1) != 0 &&
-            (scheduler_.precharge_banks(best, kRead) >> bank & 1) != 0) {
-            state.precharging.add(timing_.precharge_ready(best, bank));
-            stop = std::min(stop, std::max(row_free_, state.precharging.look) - 1);
+        // Without a read left, the writes may be served at once.
+        if (row <= now || queues_.size(kRead) == 0) {
+            row_slot(now);
+            stop = std::min(limit, actives_ready() - 1);
+            row = std::max(row_ready(), now + 1);
         }
-        flips = mode_would_flip();
     }
-    if (last < first) return false;
-    counts_.reads += reads;
-    counts_.row_hits += hits;
-    counts_.bytes_read += bytes;
-    ticks_.data_busy += static_cast<Tick>(reads) * table_.burst;
-    for (int pc = 0; pc < pcs_; ++pc) {
-        if (runs[pc].used == 0) continue;
-        timing_.end_reads(pc, runs[pc].last);
-        state_[pc].precharging.forget_all(runs[pc].used);
-    }
-    if (flips) row_slot(last);  // may serve the writes at once
+    if (last < 0) return false;
     schedule(last);
     return true;
 }
@@ -228,7 +185,7 @@ void Channel::column_slot(Tick t, std::vector<Completion>& completions) {
             if (best_active) {
                 pick.next = t + 1;
             } else if (queues_.masks(pc).hit[mode_] != 0) {
-                pick = scheduler_.hit_column(pc, mode_, t);
+                pick = scheduler_.oldest_hit(pc, mode_, t);
                 pick.next = std::min(pick.next, next);
             }
         }
@@ -270,7 +227,8 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     const std::uint64_t row = queues_.bank(pc, bank).row;
     if (!write) {
         record(t, close ? Command::read_precharge : Command::read, pc, bank, row);
-        timing_.read(pc, bank, t, close);
+        timing_.read(pc, bank, t);
+        if (close) timing_.close_after_read(pc, bank, t);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
         completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});

@@ -31,24 +31,26 @@ class Channel {
 
     enum class Accepted : std::uint8_t { no, queued, forwarded, posted };
 
-    /// At `now`, after `run(now)`. `forwarded`: a read that a waiting write answers in the next
-    /// tick.
-    Accepted send(const Coordinates& where, std::uint64_t unit, const Request& request, Tick now) {
+    /// At `now`, after `run(now)`, with `taken` behind the last. `forwarded`: a read that a waiting
+    /// write answers in the next tick.
+    Accepted take(const Coordinates& where, const Access& access, Tick now) {
         const int pc = static_cast<int>(where.pc);
         const int bank = static_cast<int>(where.bank);
-        const Kind kind = request.write ? kWrite : kRead;
-        if (queues_.write_waits(pc, bank, unit)) {
-            ++(request.write ? counts_.writes_coalesced : counts_.reads_forwarded);
-            return request.write ? Accepted::posted : Accepted::forwarded;
+        if (queues_.write_waits(pc, bank, access.unit)) {
+            ++(access.kind == kWrite ? counts_.writes_coalesced : counts_.reads_forwarded);
+            return access.kind == kWrite ? Accepted::posted : Accepted::forwarded;
         }
-        if (queues_.full(kind)) {
+        if (queues_.full(access.kind)) {
             ++counts_.refused;
             return Accepted::no;
         }
-        const bool leads = queues_.push(pc, bank, kind, unit, where.row, request, now);
-        if (leads && kind == mode_) lead(pc, bank, where.row, now);
+        const bool leads = queues_.push(pc, bank, where.row, access, now);
+        if (leads && access.kind == mode_) lead(pc, bank, where.row, now);
+        return access.kind == kWrite ? Accepted::posted : Accepted::queued;
+    }
+    /// Requests have been taken at `now`.
+    void taken(Tick now) {
         if (owed_.empty() && mode_would_flip()) next_ = now + 1;
-        return request.write ? Accepted::posted : Accepted::queued;
     }
 
     /// Counts a refusal if there is no way to take a request of the kind, wherever it goes.
@@ -103,10 +105,20 @@ class Channel {
                                 static_cast<std::uint32_t>(pc * banks_ + bank), command, row});
     }
     void step(Tick t, std::vector<Completion>& completions);
-    /// Issues reads that hit their rows from `next_` on, up to `until` or the first tick at which
-    /// anything else may happen: what `step` would do, without looking at all the rest. False if
-    /// `step` has to.
+    /// Serves reads that hit their rows, and the row commands between them, from `next_` on up to
+    /// `until` or the first tick at which anything else may happen: what `step` would do, without a
+    /// look at all the rest. False if `step` has to.
     bool stream(Tick until, std::vector<Completion>& completions);
+    /// True if another request now waits for the row to be closed.
+    bool read_hit(int pc, int bank, Tick t, std::vector<Completion>& completions);
+    /// No column command for a request that has activated its row is ready earlier.
+    Tick actives_ready() const;
+    /// No column command is ready earlier.
+    Tick column_ready() const {
+        Tick ready = state_[0].column;
+        for (int pc = 1; pc < pcs_; ++pc) ready = std::min(ready, state_[pc].column);
+        return ready;
+    }
     /// No row command is ready earlier, while no maintenance waits.
     Tick row_ready() const;
     void column_slot(Tick t, std::vector<Completion>& completions);

@@ -49,8 +49,11 @@ bool DramBackend::send(const Request& request) {
     Channel& channel = *channels_[number];
     // A caller that is refused tries again and again: that has to be cheap.
     if (channel.refuses(request.write ? kWrite : kRead)) return false;
-    const Channel::Accepted accepted = channel.send(mapping_.locate(unit), unit, request, tick_);
+    const Channel::Accepted accepted =
+        channel.take(mapping_.locate(unit),
+                     {request.write ? kWrite : kRead, request.bytes, unit, request.tag}, tick_);
     if (accepted == Channel::Accepted::no) return false;
+    channel.taken(tick_);
     if (accepted == Channel::Accepted::forwarded)
         decided_.push_back({request.tag, clock_.time(tick_ + 1)});
     if (channel.next() != next_[number] || wake_[number] == kNeverTick) note(number);
@@ -62,25 +65,26 @@ Sent DramBackend::send_run(const Request& first, std::uint64_t end, std::uint32_
     if (first.address >= end) return sent;
     check_request({first.address, 1, first.write, 0}, access_bytes_, capacity_);
     check_request({end - 1, 1, first.write, 0}, access_bytes_, capacity_);
-    const Kind kind = first.write ? kWrite : kRead;
     const std::uint64_t last = (end - 1) >> access_shift_;
-    std::uint64_t unit = first.address >> access_shift_;
-    const std::uint32_t number = mapping_.channel(unit);
-    Channel& channel = *channels_[number];
-    while (unit <= last && sent.accepted < most && !channel.refuses(kind)) {
-        const std::uint64_t begin = std::max(first.address, unit << access_shift_);
-        const std::uint64_t stop = std::min(end, (unit + 1) << access_shift_);
-        const Channel::Accepted accepted = channel.send(
-            mapping_.locate(unit), unit,
-            {begin, static_cast<std::uint32_t>(stop - begin), first.write, first.tag}, tick_);
+    AddressMapping::Walk walk(mapping_, first.address >> access_shift_);
+    Channel& channel = *channels_[walk.channel()];
+    Access access{first.write ? kWrite : kRead, access_bytes_, 0, first.tag};
+    for (; walk.unit() <= last && sent.accepted < most; walk.next(last)) {
+        access.unit = walk.unit();
+        const std::uint64_t begin = std::max(first.address, access.unit << access_shift_);
+        const std::uint64_t stop = std::min(end, (access.unit + 1) << access_shift_);
+        access.bytes = static_cast<std::uint32_t>(stop - begin);
+        const Channel::Accepted accepted = channel.take(walk.where(), access, tick_);
         if (accepted == Channel::Accepted::no) break;
         if (accepted == Channel::Accepted::forwarded)
             decided_.push_back({first.tag, clock_.time(tick_ + 1)});
         ++sent.accepted;
-        unit = mapping_.next_in_channel(unit, last, number);
     }
-    if (sent.accepted > 0) note(number);
-    sent.next = unit <= last ? std::max(first.address, unit << access_shift_) : end;
+    if (sent.accepted > 0) {
+        channel.taken(tick_);
+        note(walk.channel());
+    }
+    sent.next = walk.unit() <= last ? std::max(first.address, walk.unit() << access_shift_) : end;
     return sent;
 }
 

@@ -24,7 +24,7 @@ class RefreshSchedule {
     struct State {
         Tick due = kNeverTick;
         std::uint32_t turn = 0;
-        Tick round_allowed[8] =
+        Tick round_allowed[kMaxStackIds] =
             {};  ///< per stack id: when its next round of per-bank refreshes may begin
     };
 

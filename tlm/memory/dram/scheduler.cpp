@@ -62,12 +62,6 @@ Tick FrFcfs::active_ready(int pc) const {
     return ready;
 }
 
-Pick FrFcfs::hit_column(int pc, Kind kind, Tick now) const {
-    return oldest_ready(queues_.masks(pc).hit[kind], now,
-                        kind == kRead ? timing_.reads(pc) : timing_.writes(pc),
-                        queues_.hit_orders(pc, kind));
-}
-
 Pick FrFcfs::activate(int pc, Kind kind, Tick now) const {
     const BankQueues::Masks& m = queues_.masks(pc);
     const std::uint64_t banks = m.miss[kind] & ~m.open;

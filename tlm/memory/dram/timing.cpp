@@ -63,36 +63,22 @@ TickTable::TickTable(const Config& config) {
 
 TimingChecker::TimingChecker(const TickTable& table, const Organization& o)
     : table_(table),
-      banks_per_pc_(static_cast<int>(o.stack_ids * o.bank_groups * o.banks)),
-      stacks_per_pc_(static_cast<int>(o.stack_ids)),
-      act_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups * o.banks),
-      rd_(act_.size()),
-      wr_(act_.size()),
-      pre_(act_.size()),
-      ref_(act_.size()),
-      group_of_(act_.size()),
-      stack_of_(act_.size()),
-      group_act_(std::size_t{o.pseudo_channels} * o.stack_ids * o.bank_groups),
-      group_rd_(group_act_.size()),
-      group_wr_(group_act_.size()),
-      stack_rd_(std::size_t{o.pseudo_channels} * o.stack_ids),
-      stack_wr_(stack_rd_.size()),
-      pcs_(o.pseudo_channels) {
-    for (std::size_t i = 0; i < act_.size(); ++i) {
-        group_of_[i] = static_cast<std::uint8_t>(i / o.banks);
-        stack_of_[i] = static_cast<std::uint8_t>(i / (std::size_t{o.banks} * o.bank_groups));
+      banks_(static_cast<int>(o.stack_ids * o.bank_groups * o.banks)),
+      stacks_(static_cast<int>(o.stack_ids)) {
+    for (std::uint32_t bank = 0; bank < o.stack_ids * o.bank_groups * o.banks; ++bank) {
+        group_of_[bank] = static_cast<std::uint8_t>(bank / o.banks);
+        stack_of_[bank] = static_cast<std::uint8_t>(bank / (o.banks * o.bank_groups));
     }
 }
 
 void TimingChecker::activate(int pc, int bank, Tick t) {
-    const int at = pc * banks_per_pc_ + bank;
-    rd_[at] = t + table_.act_rd;
-    wr_[at] = t + table_.act_wr;
-    act_[at] = t + table_.act_act_bank;
-    raise(pre_[at], t + table_.act_pre);
-    raise(ref_[at], t + table_.act_ref);
-    group_act_[group_of_[at]] = t + table_.act_act_long;
     PseudoChannel& p = pcs_[pc];
+    p.bank_rd[bank] = t + table_.act_rd;
+    p.bank_wr[bank] = t + table_.act_wr;
+    p.bank_act[bank] = t + table_.act_act_bank;
+    raise(p.bank_pre[bank], t + table_.act_pre);
+    raise(p.bank_ref[bank], t + table_.act_ref);
+    p.group_act[group_of_[bank]] = t + table_.act_act_long;
     p.window[p.window_at] = t + table_.act_window;
     p.window_at = (p.window_at + 1) % 4;
     raise(p.act, std::max(t + table_.act_act_short, p.window[p.window_at]));
@@ -102,62 +88,43 @@ void TimingChecker::activate(int pc, int bank, Tick t) {
 }
 
 void TimingChecker::precharge(int pc, int bank, Tick t) {
-    const int at = pc * banks_per_pc_ + bank;
-    raise(act_[at], t + table_.pre_act);
-    raise(ref_[at], t + table_.pre_ref);
     PseudoChannel& p = pcs_[pc];
+    raise(p.bank_act[bank], t + table_.pre_act);
+    raise(p.bank_ref[bank], t + table_.pre_ref);
     p.pre = t + table_.pre_pre;
     raise(p.ref_all, t + table_.pre_ref);
 }
 
 void TimingChecker::precharge_all(int pc, Tick t) {
-    for (int bank = 0; bank < banks_per_pc_; ++bank) {
-        raise(act_[pc * banks_per_pc_ + bank], t + table_.pre_act);
-        raise(ref_[pc * banks_per_pc_ + bank], t + table_.pre_ref);
-    }
     PseudoChannel& p = pcs_[pc];
+    for (int bank = 0; bank < banks_; ++bank) {
+        raise(p.bank_act[bank], t + table_.pre_act);
+        raise(p.bank_ref[bank], t + table_.pre_ref);
+    }
     p.pre = t + table_.pre_pre;
     raise(p.ref_all, t + table_.pre_ref);
 }
 
-TimingChecker::ReadRun TimingChecker::begin_reads(int pc) {
-    const int at = pc * banks_per_pc_;
-    return {&rd_[at],           group_rd_.data(), stack_rd_.data(),    &pre_[at],
-            &group_of_[at],     &stack_of_[at],   table_.rd_rd_long,   table_.rd_rd_short,
-            table_.rd_rd_stack, table_.rd_pre,    pc * stacks_per_pc_, stacks_per_pc_};
-}
-
-void TimingChecker::end_reads(int pc, Tick last) {
-    const int first = pc * stacks_per_pc_;
-    for (int s = first; s < first + stacks_per_pc_; ++s) raise(stack_wr_[s], last + table_.rd_wr);
-    raise(pcs_[pc].pre_all, last + table_.rd_pre);
-}
-
-void TimingChecker::read(int pc, int bank, Tick t, bool auto_precharge) {
-    begin_reads(pc).issue(bank, t);
-    end_reads(pc, t);
-    if (!auto_precharge) return;
-    const int at = pc * banks_per_pc_ + bank;
-    raise(act_[at], t + table_.rd_act);
-    raise(ref_[at], t + table_.rd_ref);
-    raise(pcs_[pc].ref_all, t + table_.rd_ref);
+void TimingChecker::close_after_read(int pc, int bank, Tick t) {
+    PseudoChannel& p = pcs_[pc];
+    raise(p.bank_act[bank], t + table_.rd_act);
+    raise(p.bank_ref[bank], t + table_.rd_ref);
+    raise(p.ref_all, t + table_.rd_ref);
 }
 
 void TimingChecker::write(int pc, int bank, Tick t, bool auto_precharge) {
-    const int at = pc * banks_per_pc_ + bank;
-    raise(group_wr_[group_of_[at]], t + table_.wr_wr_long);
-    raise(group_rd_[group_of_[at]], t + table_.wr_rd_long);
-    const int first = pc * stacks_per_pc_;
-    for (int s = first; s < first + stacks_per_pc_; ++s) {
-        raise(stack_wr_[s], t + table_.wr_wr_short);
-        raise(stack_rd_[s], t + table_.wr_rd_short);
-    }
-    raise(pre_[at], t + table_.wr_pre);
     PseudoChannel& p = pcs_[pc];
+    raise(p.group_wr[group_of_[bank]], t + table_.wr_wr_long);
+    raise(p.group_rd[group_of_[bank]], t + table_.wr_rd_long);
+    for (int s = 0; s < stacks_; ++s) {
+        raise(p.stack_wr[s], t + table_.wr_wr_short);
+        raise(p.stack_rd[s], t + table_.wr_rd_short);
+    }
+    raise(p.bank_pre[bank], t + table_.wr_pre);
     raise(p.pre_all, t + table_.wr_pre);
     if (auto_precharge) {
-        raise(act_[at], t + table_.wr_act);
-        raise(ref_[at], t + table_.wr_ref);
+        raise(p.bank_act[bank], t + table_.wr_act);
+        raise(p.bank_ref[bank], t + table_.wr_ref);
         raise(p.ref_all, t + table_.wr_ref);
     }
 }
@@ -170,26 +137,19 @@ void TimingChecker::refresh_all(int pc, Tick t) {
 }
 
 void TimingChecker::refresh_bank(int pc, int bank, Tick t) {
-    const int at = pc * banks_per_pc_ + bank;
-    raise(act_[at], t + table_.ref_bank_act);
-    raise(ref_[at], t + table_.ref_bank_act);
     PseudoChannel& p = pcs_[pc];
+    raise(p.bank_act[bank], t + table_.ref_bank_act);
+    raise(p.bank_ref[bank], t + table_.ref_bank_act);
     raise(p.act, t + table_.ref_bank_other_act);
     raise(p.ref_bank, t + table_.ref_bank_ref);
 }
 
 void TimingChecker::save(Writer& writer) const {
-    for (const auto* times : {&act_, &rd_, &wr_, &pre_, &ref_, &group_act_, &group_rd_, &group_wr_,
-                              &stack_rd_, &stack_wr_})
-        writer.put(*times);
     writer.put(pcs_);
 }
 
 void TimingChecker::restore(Reader& reader) {
-    for (auto* times : {&act_, &rd_, &wr_, &pre_, &ref_, &group_act_, &group_rd_, &group_wr_,
-                        &stack_rd_, &stack_wr_})
-        reader.fill(*times);
-    reader.fill(pcs_);
+    reader.get(pcs_);
 }
 
 }  // namespace npuvp::memory::dram

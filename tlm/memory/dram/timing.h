@@ -1,10 +1,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
-#include <vector>
 
 #include "memory/config.h"
+#include "memory/dram/limits.h"
 #include "memory/dram/ticks.h"
 #include "memory/serial.h"
 
@@ -36,20 +37,24 @@ struct TickTable {
 class TimingChecker {
   public:
     TimingChecker(const TickTable& table, const Organization& organization);
+    TimingChecker(const TimingChecker&) = delete;
+    TimingChecker& operator=(const TimingChecker&) = delete;
 
     /// When a column command, an ACT or a PRE is allowed to each bank of one pseudo-channel: for a
     /// look at many banks. Valid until the next command.
     struct ColumnTimes {
         const Tick *bank, *group, *stack;
         const std::uint8_t *group_of, *stack_of;
+        Tick floor;  ///< no bank is ready earlier
         Tick operator()(int b) const {
-            return std::max(std::max(bank[b], group[group_of[b]]), stack[stack_of[b]]);
+            return std::max(std::max(bank[b], group[group_of[b]]),
+                            std::max(stack[stack_of[b]], floor));
         }
     };
     struct ActivateTimes {
         const Tick *bank, *group;
         const std::uint8_t* group_of;
-        Tick floor;  ///< no bank is ready earlier
+        Tick floor;
         Tick operator()(int b) const {
             return std::max(std::max(bank[b], group[group_of[b]]), floor);
         }
@@ -60,62 +65,53 @@ class TimingChecker {
         Tick operator()(int b) const { return std::max(bank[b], floor); }
     };
     ColumnTimes reads(int pc) const {
-        const int at = pc * banks_per_pc_;
-        return {&rd_[at], group_rd_.data(), stack_rd_.data(), &group_of_[at], &stack_of_[at]};
+        const PseudoChannel& p = pcs_[pc];
+        return {p.bank_rd.data(), p.group_rd.data(), p.stack_rd.data(),
+                group_of_.data(), stack_of_.data(),  0};
     }
     ColumnTimes writes(int pc) const {
-        const int at = pc * banks_per_pc_;
-        return {&wr_[at], group_wr_.data(), stack_wr_.data(), &group_of_[at], &stack_of_[at]};
+        const PseudoChannel& p = pcs_[pc];
+        return {p.bank_wr.data(), p.group_wr.data(), p.stack_wr.data(),
+                group_of_.data(), stack_of_.data(),  p.last_read + table_.rd_wr};
     }
     ActivateTimes activates(int pc) const {
-        const int at = pc * banks_per_pc_;
-        return {&act_[at], group_act_.data(), &group_of_[at], pcs_[pc].act};
+        const PseudoChannel& p = pcs_[pc];
+        return {p.bank_act.data(), p.group_act.data(), group_of_.data(), p.act};
     }
-    PrechargeTimes precharges(int pc) const { return {&pre_[pc * banks_per_pc_], pcs_[pc].pre}; }
+    PrechargeTimes precharges(int pc) const { return {pcs_[pc].bank_pre.data(), pcs_[pc].pre}; }
 
-    /// What a run of reads of one pseudo-channel looks at and changes, for a loop that issues many.
-    /// `end_reads` adds what only other commands look at.
-    struct ReadRun {
-        const Tick* bank;  ///< by bank: after its ACT
-        Tick* group;       ///< by bank group
-        Tick* stack;       ///< by stack id
-        Tick* precharge;   ///< by bank
-        const std::uint8_t *group_of, *stack_of;
-        Tick gap_long, gap_short, gap_stack, to_precharge;
-        int first_stack, stacks;
-
-        Tick ready(int b) const {
-            return std::max(std::max(bank[b], group[group_of[b]]), stack[stack_of[b]]);
-        }
-        void issue(int b, Tick t) {
-            group[group_of[b]] = t + gap_long;
-            if (stacks == 1) {
-                stack[first_stack] = t + gap_short;
-            } else {
-                for (int s = first_stack; s < first_stack + stacks; ++s)
-                    raise(stack[s], t + (s == stack_of[b] ? gap_short : gap_stack));
-            }
-            raise(precharge[b], t + to_precharge);
-        }
-    };
-    ReadRun begin_reads(int pc);
-    /// The run's last one was at `last`.
-    void end_reads(int pc, Tick last);
-
-    Tick read_ready(int pc, int bank) const { return reads(pc)(bank); }
+    Tick read_ready(int pc, int bank) const {
+        const PseudoChannel& p = pcs_[pc];
+        return std::max(std::max(p.bank_rd[bank], p.group_rd[group_of_[bank]]),
+                        p.stack_rd[stack_of_[bank]]);
+    }
     Tick write_ready(int pc, int bank) const { return writes(pc)(bank); }
     Tick activate_ready(int pc, int bank) const { return activates(pc)(bank); }
     Tick precharge_ready(int pc, int bank) const { return precharges(pc)(bank); }
-    Tick precharge_all_ready(int pc) const { return std::max(pcs_[pc].pre_all, pcs_[pc].pre); }
+    Tick precharge_all_ready(int pc) const {
+        const PseudoChannel& p = pcs_[pc];
+        return std::max({p.pre_all, p.pre, p.last_read + table_.rd_pre});
+    }
     Tick refresh_all_ready(int pc) const { return pcs_[pc].ref_all; }
     Tick refresh_bank_ready(int pc, int bank) const {
-        return std::max(ref_[pc * banks_per_pc_ + bank], pcs_[pc].ref_bank);
+        return std::max(pcs_[pc].bank_ref[bank], pcs_[pc].ref_bank);
     }
 
     void activate(int pc, int bank, Tick t);
     void precharge(int pc, int bank, Tick t);
     void precharge_all(int pc, Tick t);
-    void read(int pc, int bank, Tick t, bool auto_precharge);
+    void read(int pc, int bank, Tick t) {
+        PseudoChannel& p = pcs_[pc];
+        p.last_read = t;
+        p.group_rd[group_of_[bank]] = t + table_.rd_rd_long;
+        p.stack_rd[stack_of_[bank]] = t + table_.rd_rd_short;
+        for (int s = 0; stacks_ > 1 && s < stacks_; ++s) {
+            if (s != stack_of_[bank]) raise(p.stack_rd[s], t + table_.rd_rd_stack);
+        }
+        raise(p.bank_pre[bank], t + table_.rd_pre);
+    }
+    /// The read that came last, in the same tick, closes its row.
+    void close_after_read(int pc, int bank, Tick t);
     void write(int pc, int bank, Tick t, bool auto_precharge);
     void refresh_all(int pc, Tick t);
     void refresh_bank(int pc, int bank, Tick t);
@@ -124,22 +120,26 @@ class TimingChecker {
     void restore(Reader& reader);
 
   private:
+    template <class T>
+    using PerBank = std::array<T, kMaxBanks>;
     struct PseudoChannel {
         Tick act = 0, pre = 0, pre_all = 0, ref_all = 0, ref_bank = 0;
+        Tick last_read = -kNeverTick;  ///< what follows from it is added where it is asked for
         Tick window[4] = {};  ///< end of the four-activate window that each of the last ACTs began
         std::uint32_t window_at = 0;
+        // One array per command: a decision reads one of them for many banks.
+        PerBank<Tick> bank_act = {}, bank_rd = {}, bank_wr = {}, bank_pre = {}, bank_ref = {};
+        PerBank<Tick> group_act = {}, group_rd = {}, group_wr = {};
+        std::array<Tick, kMaxStackIds> stack_rd = {}, stack_wr = {};
     };
 
     static void raise(Tick& time, Tick least) { time = std::max(time, least); }
     TickTable table_;
-    int banks_per_pc_;
-    int stacks_per_pc_;
-    // Of each bank of the channel, one array per command: a decision reads one of them for many
-    // banks.
-    std::vector<Tick> act_, rd_, wr_, pre_, ref_;
-    std::vector<std::uint8_t> group_of_, stack_of_;  ///< indices into the following
-    std::vector<Tick> group_act_, group_rd_, group_wr_, stack_rd_, stack_wr_;
-    std::vector<PseudoChannel> pcs_;
+    int banks_;   ///< of a pseudo-channel
+    int stacks_;  ///< stack ids
+    PerBank<std::uint8_t> group_of_ = {}, stack_of_ = {};
+    // In place, not behind a pointer: every command looks at them.
+    std::array<PseudoChannel, kMaxPseudoChannels> pcs_;
 };
 
 }  // namespace npuvp::memory::dram

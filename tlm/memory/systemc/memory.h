@@ -129,8 +129,8 @@ class Memory : public sc_core::sc_module {
     MemoryEnergy energy_;
     Statistics charged_;
     Picoseconds charged_until_ = 0;
-    bool traced_ = false;
-    bool recording_ = false;  ///< a sink wants DRAM commands
+    trace::Flag traced_;
+    trace::Flag recording_;  ///< a sink wants DRAM commands
     std::vector<IssuedCommand> commands_;
     std::vector<Burst> bursts_;
     std::vector<std::uint32_t> free_;
