@@ -590,6 +590,8 @@ class Phases:
             one.cycles += self._drain()
             work = Work()
             work.add(one, together)
+            # The outputs of a head leave the array while the next one's queries are separated.
+            work.cycles -= (together - 1) * self._drain()
             work.add(self._store(rows, BF16_BYTES * columns, q_pitch))
             work.add(body(h, repeat("int", 56) + " im im br br"))
             work.beside(queries)
