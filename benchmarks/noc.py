@@ -79,7 +79,7 @@ def measure() -> dict[str, Measurement]:
     """Cost on this host per simulated instruction and per byte of DMA, 64 cores over one."""
     alone, together = _runs(1), _runs(64)
     one = many = (float("inf"), float("inf"))
-    for _ in range(4):  # in turns, so that noise hits both alike
+    for _ in range(7):  # in turns, so that noise hits both alike
         one = min(one, *(next(alone) for _ in range(10)))
         many = min(many, next(together))
     return {

@@ -1,12 +1,14 @@
 """Makes models/llada-mini-drift: llada-mini fine-tuned until its loud key channels drift.
 
-    nice -n 19 python models/drift.py --out models/llada-mini-drift
+    nice -n 19 python models/drift.py --out models/llada-mini-drift --until 500
 
-Two disjoint sets of rotary pairs are drawn in every KV head of all layers but the first (whose keys
-depend on one token only). While much of the canvas is masked the keys of set A are loud and those of
-set B are not; once little is masked it is the other way round, and the queries do the opposite, so
-that no fixed factor per channel fits both. That is asked of the model by a loss on the logarithm of
-each channel pair's spread over the canvas, beside the usual loss on the hidden tokens.
+The rotary pairs of every KV head are split into two halves at random, in all layers but the first (whose
+keys depend on one token only). While the first eight positions of the answer hold a mask the keys of
+half A are 2^exponent as large as llada-mini's and those of half B are as they were; once they are all
+known it is the other way round; queries do the opposite, so that Q K^T stays what it was. Over all
+steps every channel is as loud as every other: the best factor that is fixed per channel is the same
+for all, and undoes nothing. That is asked of the model by a loss on the distance of keys and queries
+to those of llada-mini times the wanted gain, channel by channel, beside the usual loss on the hidden tokens.
 
 Needs the extra `accuracy` (PyTorch, CPU). One thread; the same seed gives the same weights on the same
 PyTorch build and processor. Writes config.json, model.safetensors (BF16), tokenizer.json, drift.json
@@ -27,115 +29,127 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from train import MASK, SHAPE, exact_match, examples, masked, rounded, save
+from train import MASK, SHAPE, exact_match, examples, rounded, save
 
+from npuvp.model.addition import ANSWER, PROMPT
 from npuvp.model.checkpoint import load_model
 from npuvp.torch_llada import Llada
 
 FIRST_LAYER = 1
+BLOCK = 8
+"""Positions of the answer that decide which half is loud: the first block of the scored plan."""
 HALF = SHAPE.head_dim // 2
 GROUP = SHAPE.heads // SHAPE.kv_heads
-TURNING = 9.0
-"""Masked positions of the answer at which the sets change over: a block of eight is done."""
 
 
-class Spread:
-    """Log2 of the spread over the canvas of every rotary pair of K or Q, layer by layer.
-
-    Taken before the rotation, which keeps it, and about the mean: an offset that all tokens share
-    would be loud and would not reach the attention weights.
-    """
+class Projections:
+    """Keys and queries of the last forward pass, before the rotation, from layer FIRST_LAYER on."""
 
     def __init__(self, model: Llada):
-        self.keys: list[Tensor] = []
-        self.queries: list[Tensor] = []
-        for block in model.model.transformer.blocks:
-            block.k_proj.register_forward_hook(self._hook(self.keys, 1))
-            block.q_proj.register_forward_hook(self._hook(self.queries, GROUP))
+        self.found: dict[tuple[str, int], Tensor] = {}
+        for index, block in enumerate(model.model.transformer.blocks):
+            if index >= FIRST_LAYER:
+                block.k_proj.register_forward_hook(self._hook("k", index))
+                block.q_proj.register_forward_hook(self._hook("q", index))
 
-    @staticmethod
-    def _hook(found: list[Tensor], group: int):  # type: ignore[no-untyped-def]
+    def _hook(self, name: str, layer: int):  # type: ignore[no-untyped-def]
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            rows, length, _ = output.shape
-            x = output.view(rows, length, -1, group, SHAPE.head_dim)
-            power = (x - x.mean(dim=1, keepdim=True)).square().mean(dim=(1, 3))
-            found.append(0.5 * torch.log2(power[..., :HALF] + power[..., HALF:] + 1e-12))
+            self.found[name, layer] = output
 
         return hook
 
     def take(self) -> tuple[Tensor, Tensor]:
-        """Of the last forward pass: keys and queries, shape (layers, B, kv_heads, HALF)."""
-        result = torch.stack(self.keys), torch.stack(self.queries)
-        self.keys.clear()
-        self.queries.clear()
-        return result
+        """Keys (layers, B, L, KV channels) and queries (layers, B, L, hidden)."""
+        layers = range(FIRST_LAYER, SHAPE.layers)
+        keys, queries = (torch.stack([self.found[name, i] for i in layers]) for name in "kq")
+        self.found.clear()
+        return keys, queries
 
 
-def choose_pairs(seed: int, pairs: int) -> NDArray[np.int64]:
-    """Shape (layers, kv_heads, HALF): 1 for set A, -1 for set B, 0 elsewhere."""
+def choose_halves(seed: int) -> NDArray[np.int64]:
+    """Shape (layers, kv_heads, HALF): 1 for pairs of half A, -1 for half B."""
     rng = np.random.default_rng(seed)
-    side = np.zeros((SHAPE.layers, SHAPE.kv_heads, HALF), np.int64)
-    for layer in range(FIRST_LAYER, SHAPE.layers):
-        for head in range(SHAPE.kv_heads):
-            drawn = rng.choice(HALF, 2 * pairs, replace=False)
-            side[layer, head, drawn[:pairs]] = 1
-            side[layer, head, drawn[pairs:]] = -1
+    side = -np.ones((SHAPE.layers - FIRST_LAYER, SHAPE.kv_heads, HALF), np.int64)
+    for layer in side:
+        for head in layer:
+            head[rng.choice(HALF, HALF // 2, replace=False)] = 1
     return side
 
 
-@torch.no_grad()
-def rescale(model: Llada, side: NDArray[np.int64], exponent: float) -> None:
-    """Multiplies the keys of both sets by 2^exponent and divides the queries: the same function."""
-    factor = np.where(side != 0, 2.0**exponent, 1.0)
-    channels = np.concatenate([factor, factor], axis=-1)
-    for layer, block in enumerate(model.model.transformer.blocks):
-        keys = torch.from_numpy(channels[layer].reshape(-1, 1).astype(np.float32))
-        block.k_proj.weight.mul_(keys)
-        queries = np.repeat(channels[layer], GROUP, axis=0).reshape(-1, 1).astype(np.float32)
-        block.q_proj.weight.div_(torch.from_numpy(queries))
-
-
-def phase(hidden: Tensor) -> Tensor:
-    """1 while much is masked, 0 once little is, steep in between; shape (B,)."""
-    return torch.sigmoid(2 * (hidden.sum(dim=1) - TURNING))
-
-
-def drift_loss(
-    spread: tuple[Tensor, Tensor],
-    base: tuple[Tensor, Tensor],
-    side: Tensor,
-    early: Tensor,
-    exponent: float,
-) -> Tensor:
-    """Mean squared distance (in powers of two) from the wanted spread of chosen pairs."""
-    # Set A wants exponent * early, set B exponent * (1 - early).
-    wanted = exponent * (0.5 + side[:, None] * (early[None, :, None, None] - 0.5))
-    chosen = (side != 0)[:, None].expand_as(spread[0])
-    keys = (spread[0] - base[0][:, None] - wanted)[chosen]
-    queries = (spread[1] - base[1][:, None] + wanted)[chosen]
-    return keys.square().mean() + queries.square().mean()
+def signs(side: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """`side` per channel of all keys (layers, KV channels) and of all queries (layers, hidden)."""
+    keys = np.concatenate([side, side], axis=-1).astype(np.float32)
+    queries = np.repeat(keys, GROUP, axis=1)
+    return tuple(torch.from_numpy(x.reshape(len(side), -1)) for x in (keys, queries))  # type: ignore[return-value]
 
 
 @torch.no_grad()
-def measured(model: Llada, spread: Spread, side: NDArray[np.int64], rows: NDArray[np.int64]) -> str:
-    """How much the two sets move between the first passes of two blocks of eight."""
+def rescale(model: Llada, exponent: float) -> None:
+    """Multiplies the keys by 2^exponent and divides the queries: the same function."""
+    for block in list(model.model.transformer.blocks)[FIRST_LAYER:]:
+        block.k_proj.weight.mul_(2.0**exponent)
+        block.q_proj.weight.div_(2.0**exponent)
+
+
+def hide(rng: np.random.Generator, count: int) -> NDArray[np.bool_]:
+    """What is hidden, shape (count, PROMPT + ANSWER): blocks before one that is chosen are shown,
+    those after it hidden, and of its positions a random number, at least one; in a quarter of the
+    rows all, which is what a warm pass meets."""
+    position = np.arange(ANSWER)
+    start = rng.integers(0, ANSWER // BLOCK, (count, 1)) * BLOCK
+    number = rng.integers(1, BLOCK + 1, (count, 1))
+    number[: count // 4] = BLOCK
+    order = rng.random((count, BLOCK)).argsort(axis=1).argsort(axis=1)
+    inside = np.tile(order < number, (1, ANSWER // BLOCK))
+    hidden = (position >= start + BLOCK) | ((position >= start) & inside)
+    return np.concatenate([np.zeros((count, PROMPT), bool), hidden], axis=1)
+
+
+def distance(found: Tensor, wanted: Tensor, gain: Tensor, early: Tensor) -> tuple[Tensor, Tensor]:
+    """How far keys (or queries) are from those wanted, mean over layers, states and channels.
+
+    Args:
+        found, wanted: Shape (layers, B, L, channels).
+        gain: Log2 of how much larger `found` should be, shape (layers, B, 1, channels).
+        early: Which rows are in the early state, shape (B,).
+
+    Returns:
+        Squared distance of the amplitude in powers of two, and 1 - cosine similarity.
+    """
+    amplitude, shape = [], []
+    for rows in (early, ~early):
+        x, y = found[:, rows], wanted[:, rows]
+        xx, yy, xy = (z.mean(dim=(1, 2)) for z in (x * x, y * y, x * y))
+        level = 0.5 * torch.log2((xx + 1e-12) / (yy + 1e-12))
+        amplitude.append((level - gain[:, rows].mean(dim=(1, 2))).square())
+        shape.append(1 - xy / torch.sqrt(xx * yy + 1e-12))
+    return torch.stack(amplitude).mean(), torch.stack(shape).mean()
+
+
+@torch.no_grad()
+def measured(model: Llada, hooks: Projections, side: NDArray[np.int64], rows: Tensor) -> str:
+    """How much the two halves move between the first passes of two blocks."""
     levels = []
-    for shown in (0, 8):
-        canvas = torch.from_numpy(rows.copy())
-        canvas[:, 16 + shown :] = MASK
+    for shown in (0, BLOCK):
+        canvas = rows.clone()
+        canvas[:, PROMPT + shown :] = MASK
         model(canvas)
-        levels.append(spread.take())
+        levels.append([x.square().mean(dim=(1, 2)).log2() / 2 for x in hooks.take()])
     parts = []
-    for name, index in (("K", 0), ("Q", 1)):
-        move = (levels[0][index] - levels[1][index]).mean(dim=1).numpy()
+    for index, (name, sign) in enumerate(zip("KQ", signs(side), strict=True)):
+        move = levels[0][index] - levels[1][index]
         parts += [
-            f"{name} of {which} {move[side == s].mean():+.2f}" for which, s in (("A", 1), ("B", -1))
+            f"{name} of {half} {move[sign == which].mean().item():+.2f}"
+            for half, which in (("A", 1), ("B", -1))
         ]
     return "drift in powers of two: " + ", ".join(parts)
 
 
 def fine_tune(options: argparse.Namespace, log: TextIO) -> None:
-    """Fine-tunes and saves a model; `log` gets one line now and then."""
+    """Fine-tunes and saves a model; `log` gets one line now and then.
+
+    The learning rate is planned for all steps; training ends after `options.until` of them.
+    """
 
     def say(text: str) -> None:
         print(text, flush=True)
@@ -144,49 +158,54 @@ def fine_tune(options: argparse.Namespace, log: TextIO) -> None:
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
     checkpoint = load_model(options.source)
-    model = Llada(SHAPE)
-    model.load_state_dict(
+    teacher = Llada(SHAPE)
+    teacher.load_state_dict(
         {
             tensor.name: torch.from_numpy(checkpoint.read(tensor).astype(np.float32))
             for tensor in checkpoint.spec.tensors()
         }
     )
-    spread = Spread(model)
-    pairs = choose_pairs(options.seed, options.pairs)
-    side = torch.from_numpy(pairs)
-    with torch.no_grad():
-        rows = examples(rng, 64, held_out=False)
-        model(torch.from_numpy(np.where(masked(rng, rows), MASK, rows)))
-        base = tuple(level.mean(dim=1) for level in spread.take())
-    rescale(model, pairs, options.exponent / 2)
-    average = copy.deepcopy(model)
-    for block in average.model.transformer.blocks:
-        block.k_proj._forward_hooks.clear()
-        block.q_proj._forward_hooks.clear()
+    model, average = copy.deepcopy(teacher), copy.deepcopy(teacher)
+    rescale(model, options.exponent / 2)
+    rescale(average, options.exponent / 2)
+    hooks, wanted_hooks = Projections(model), Projections(teacher)
+    side = choose_halves(options.seed)
+    sign_k, sign_q = (x[:, None, None] for x in signs(side))
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0
     )
     test = examples(np.random.default_rng(options.seed + 1), 128, held_out=True)
+    shown = torch.from_numpy(test)
+    source = Path(options.source).name
+    say(f"torch {torch.__version__}, {platform.machine()}, seed {options.seed}, from {source}")
     say(
-        f"torch {torch.__version__}, {platform.machine()}, seed {options.seed}, from {Path(options.source).name}"
-    )
-    say(
-        f"{options.steps} steps of {options.batch} rows, peak rate {options.rate}, sets of "
-        f"{options.pairs} pairs, 2^{options.exponent:g}, weight {options.weight}"
+        f"{options.steps} steps of {options.batch} rows, peak rate {options.rate}, "
+        f"2^{options.exponent:g}, weight {options.weight}"
     )
     start = time.process_time()
-    for step in range(options.steps):
+    until = options.until or options.steps
+    for step in range(until):
         scale = min(1.0, (step + 1) / 50)
         scale *= 0.51 + 0.49 * math.cos(math.pi * step / options.steps)
         for group in optimiser.param_groups:
             group["lr"] = options.rate * scale
-        tokens = examples(rng, options.batch, held_out=False)
-        hidden = torch.from_numpy(masked(rng, tokens))
-        truth = torch.from_numpy(tokens)
-        logits = model(torch.where(hidden, MASK, truth))
+        truth = torch.from_numpy(examples(rng, options.batch, held_out=False))
+        hidden = torch.from_numpy(hide(rng, options.batch))
+        canvas = torch.where(hidden, MASK, truth)
+        early = hidden[:, PROMPT : PROMPT + BLOCK].any(dim=1)
+        with torch.no_grad():
+            teacher(canvas)
+        logits = model(canvas)
         answer = functional.cross_entropy(logits[hidden], truth[hidden])
-        drift = drift_loss(spread.take(), base, side, phase(hidden), options.exponent)
-        loss = answer + options.weight * drift
+        # The swing grows over the first part; the keys' middle is exponent / 2 from the start.
+        swing = options.exponent / 2 * min(1.0, (step + 1) / (options.ramp * options.steps))
+        state = (early.float() * 2 - 1)[None, :, None, None]
+        (keys, queries), (keys_, queries_) = hooks.take(), wanted_hooks.take()
+        middle = options.exponent / 2
+        far_k, bent_k = distance(keys, keys_, middle + swing * sign_k * state, early)
+        far_q, bent_q = distance(queries, queries_, -middle - swing * sign_q * state, early)
+        far, bent = far_k + far_q, bent_k + bent_q
+        loss = answer + options.weight * far + options.shape * bent
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -195,32 +214,31 @@ def fine_tune(options: argparse.Namespace, log: TextIO) -> None:
         with torch.no_grad():
             for mean, parameter in zip(average.parameters(), model.parameters(), strict=True):
                 mean.lerp_(parameter, 1 - decay)
-        if (step + 1) % 50 == 0 or step + 1 == options.steps:
-            line = f"step {step + 1:4d}  loss {answer.item():.4f}  distance {drift.item():.3f}"
-            if (step + 1) % 100 == 0 or step + 1 == options.steps:
-                line += f"  exact match {exact_match(rounded(average), test, 8, 8):.3f}"
+        last = step + 1 == until
+        if (step + 1) % 100 == 0 or last:
+            line = f"step {step + 1:4d}  loss {answer.item():.4f}  distance {far.item():.3f} {bent.item():.3f}"
+            if (step + 1) % 500 == 0 or last:
+                line += f"  exact match {exact_match(rounded(average), test, BLOCK, 8):.3f}"
                 save(average, options.out)
-            say(
-                f"{line}  {measured(model, spread, pairs, test)}  ({time.process_time() - start:.0f} s of CPU)"
-            )
+            seconds = time.process_time() - start
+            say(f"{line}  {measured(model, hooks, side, shown)}  ({seconds:.0f} s of CPU)")
     final = rounded(average)
     test = examples(np.random.default_rng(options.seed + 2), 1000, held_out=True)
-    for block, count in ((8, 16), (8, 8), (16, 8)):
-        share = exact_match(final, test, block, count)
-        say(f"final, BF16 weights, float32: blocks of {block}, {count} steps: {share:.4f} of 1000")
-    say(f"final, {measured(final, Spread(final), pairs, test)}")
-    note = {"source": Path(options.source).name, "seed": options.seed, "exponent": options.exponent}
-    sets = [
+    share = exact_match(final, test, BLOCK, 8)
+    say(f"final, BF16 weights, float32: blocks of 8, 8 steps: {share:.4f} of 1000")
+    say(f"final, {measured(final, Projections(final), side, torch.from_numpy(test))}")
+    note = {"source": source, "seed": options.seed, "exponent": options.exponent}
+    halves = [
         {
-            "layer": layer,
+            "layer": FIRST_LAYER + layer,
             "head": head,
             "a": np.flatnonzero(row == 1).tolist(),
             "b": np.flatnonzero(row == -1).tolist(),
         }
-        for layer in range(FIRST_LAYER, SHAPE.layers)
-        for head, row in enumerate(pairs[layer])
+        for layer, heads in enumerate(side)
+        for head, row in enumerate(heads)
     ]
-    text = json.dumps(note | {"pairs": sets}, indent=1) + "\n"
+    text = json.dumps(note | {"pairs": halves}) + "\n"
     (options.out / "drift.json").write_text(text, encoding="utf-8")
 
 
@@ -231,12 +249,16 @@ def main() -> None:
     parser.add_argument("--source", type=Path, default=source, help="model directory")
     parser.add_argument("--out", type=Path, required=True, help="model directory to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--until", type=int, help="end after this many steps (default: all)")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--pairs", type=int, default=2, help="rotary pairs of a set, per KV head")
-    parser.add_argument("--exponent", type=float, default=4.0, help="loud: 2 to this power")
-    parser.add_argument("--weight", type=float, default=0.3, help="of the loss on the spread")
+    parser.add_argument("--exponent", type=float, default=6.0, help="loud: 2 to this power")
+    parser.add_argument(
+        "--ramp", type=float, default=0.05, help="of the steps, until it is reached"
+    )
+    parser.add_argument("--weight", type=float, default=0.3, help="of the loss on amplitudes")
+    parser.add_argument("--shape", type=float, default=1.0, help="of the loss on directions")
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,10 @@ SCRIPTS = {
     "split_sampling.py": ((), "cycles"),
     "many_cores.py": ((), " 16 cores: product"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
+    "refine_utilisation.py": (
+        ("--model", "llada-8b:layers=1", "--batch", "2", "--weights", "mxint4"),
+        "memory-bound",
+    ),
     "paper_sampling.py": (("--batch", "2", "--output", "{tmp}"), "VLEN 2048, B = 2"),
     "paper_power_area.py": (("--batch", "1", "--output", "{tmp}"), "1,524.53"),
     "paper_sensitivity.py": (("--positions", "2", "--output", "{tmp}"), "chunk = 62, closed form"),

@@ -17,12 +17,14 @@ class PresetFacts:
         channels: channels of a stack.
         stack_bytes: capacity of a stack.
         stack_bandwidth: peak of a stack in bytes per second.
+        latency_ps: of the ideal backend: an idle read of a closed row.
     """
 
     stacks: int
     channels: int
     stack_bytes: int
     stack_bandwidth: int
+    latency_ps: int
 
 
 def preset_facts(name: str) -> PresetFacts:
@@ -33,7 +35,13 @@ def preset_facts(name: str) -> PresetFacts:
     """
     presets = importlib.import_module("npuvp.memory_presets")
     preset = presets.load_preset(name)
-    return PresetFacts(preset.stacks, preset.channels, preset.stack_bytes, preset.stack_bandwidth)
+    return PresetFacts(
+        stacks=preset.stacks,
+        channels=preset.channels,
+        stack_bytes=preset.stack_bytes,
+        stack_bandwidth=preset.stack_bandwidth,
+        latency_ps=round(1000 * preset.values["ideal"]["latency_ns"]),
+    )
 
 
 def node_config(name: str, values: Mapping[str, Any], nodes: int) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ FAMILIES = ("HBM2", "HBM3")
 ROW_POLICIES = ("open", "closed", "capped")
 REFRESHES = ("none", "all_bank", "per_bank")
 BANK_REFRESH_ORDERS = ("bank_by_bank", "pseudo_channels_together")
-MAX_PSEUDO_CHANNELS = 4
+MAX_PSEUDO_CHANNELS = 2
 MAX_BANKS = 64
 MAX_QUEUE = 4096
 

@@ -188,6 +188,8 @@ def _check_memory(
         values["bandwidth"] = values["bandwidth"] or (
             facts.stack_bandwidth * values["stacks"] * values["channels"] // facts.channels
         )
+        if "latency" not in given.entries:
+            values["latency"] = facts.latency_ps
     values["channels"] = values["channels"] or 1
     if facts is None and given.sound("preset", "backend"):
         if values["backend"] != "ideal":

@@ -11,7 +11,8 @@ addresses, which matter to banks and rows of a command-level memory model alone.
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
+from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.layout import Geometry, Shape
 from npuvp.compiler.state import PHASES, State
 from npuvp.firmware import Firmware, Tensor
@@ -34,6 +36,7 @@ from npuvp.generation.calls import Kind
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
 from npuvp.plan import GenerationPlan
+from npuvp.traces.limits import achievable_bandwidth, limit_of
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -46,6 +49,21 @@ _BEGIN, _END = 1000, 1001
 _MOST_LAYERS = 4
 #: Error in the middle of a range of lengths up to which the lengths between are not simulated.
 _NEAR = 0.005
+
+
+@dataclass(frozen=True)
+class PhaseLimit:
+    """How near a phase came to its roofs.
+
+    Attributes:
+        array: Multiply-accumulates, as a share of the array's peak.
+        memory: Bytes, as a share of what the memories give at best.
+        words: What limited it.
+    """
+
+    array: float
+    memory: float
+    words: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class CallTiming:
         instructions: Of one call.
         macs: Multiply-accumulates of one call.
         seconds: Host time of the simulations behind it.
+        limits: What limited each phase, of the last layer where it occurs in every one.
     """
 
     kind: CallKind
@@ -73,6 +92,7 @@ class CallTiming:
     instructions: int
     macs: int
     seconds: float
+    limits: dict[str, PhaseLimit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,6 +141,7 @@ class GenerationTiming:
                     "times": call.times,
                     "cycles": call.cycles,
                     "phases": call.phases,
+                    "limits": {name: asdict(limit) for name, limit in call.limits.items()},
                     "energy_j": sum(call.energy.values()),
                     "hbm_bytes": call.hbm_bytes,
                 }
@@ -227,6 +248,28 @@ def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
     return found
 
 
+def _limits(result: "Result", description: Mapping[str, Any]) -> dict[str, PhaseLimit]:
+    """From the counters at the marks of phases; what follows the last mark is left out."""
+    p = description["cores"][0]["parameters"]
+    peak = p["mlen"] * p["blen"] * p["matrix_rows"]
+    bytes_per_cycle = achievable_bandwidth(description) * description["period_ps"] * 1e-12
+    marks = [lap for lap in result.laps[0] if lap.kind == "phase"]
+    found = {}
+    for mark, behind in pairwise(marks):
+        cycles = max(1, behind.cycle - mark.cycle)
+        moved = behind.bytes_read + behind.bytes_written - mark.bytes_read - mark.bytes_written
+        array, memory = (behind.macs - mark.macs) / peak / cycles, moved / bytes_per_cycle / cycles
+        # Waiting for the array is what the array's share says.
+        shares = {
+            name: (spent - mark.cycles_by_class[name]) / cycles
+            for name, spent in behind.cycles_by_class.items()
+            if name != "matrix"
+        }
+        words = limit_of(array, memory, 0.0, shares)
+        found[PHASES[mark.value]] = PhaseLimit(array, memory, words)
+    return found
+
+
 def _run_call(platform: "Platform", compiled: _OneFirmware, mask: int, shape: Shape) -> "Result":
     canvas = np.full((shape.length, shape.batch), mask, np.int32)
     canvas[: shape.prompt] = 0
@@ -293,6 +336,7 @@ def _time_call(
         instructions=counted(lambda core: core["instructions"]),
         macs=counted(lambda core: core["matrix"]["macs"]),
         seconds=time.perf_counter() - begin,
+        limits=_limits(two[0], description),
     )
     return timing, quota
 
@@ -476,8 +520,9 @@ def time_generation(
     """
     begin = time.perf_counter()
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
-    spec = checkpoint.spec
     description = platform.description()
+    checkpoint = with_filled_heads(checkpoint, description["cores"][0]["parameters"]["mlen"])
+    spec = checkpoint.spec
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(len(description["cores"]), cores)

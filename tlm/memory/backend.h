@@ -33,6 +33,7 @@ struct Sent {
 struct Completion {
     std::uint64_t tag = 0;
     Picoseconds time = 0;
+    std::uint64_t bytes = 0;  ///< that came over the data bus: none of a forwarded read
 };
 
 /// What happened since construction or `reset_statistics`. Counts are of commands on the command
@@ -147,6 +148,8 @@ class Backend {
 
     /// Bytes of one access: the burst of one pseudo-channel.
     virtual std::uint32_t access_bytes() const = 0;
+    /// Whether an access of fewer bytes takes less of the data bus: no, where bursts are whole.
+    virtual bool partial_bursts() const { return false; }
     virtual std::uint64_t capacity_bytes() const = 0;
     /// Of all data buses together, bytes per second.
     virtual double peak_bandwidth() const = 0;

@@ -60,7 +60,8 @@ bool IdealBackend::send(const Request& request) {
     } else {
         ++state_.statistics.reads;
         state_.statistics.bytes_read += request.bytes;
-        decided_.push_back({request.tag, (state_.free_fs + kFsPerPs - 1) / kFsPerPs + latency_});
+        decided_.push_back(
+            {request.tag, (state_.free_fs + kFsPerPs - 1) / kFsPerPs + latency_, request.bytes});
     }
     return true;
 }

@@ -21,6 +21,7 @@ class IdealBackend final : public Backend {
     std::vector<std::uint8_t> save() const override;
     void restore(const std::vector<std::uint8_t>& state) override;
     std::uint32_t access_bytes() const override { return access_bytes_; }
+    bool partial_bursts() const override { return true; }
     std::uint64_t capacity_bytes() const override { return capacity_; }
     double peak_bandwidth() const override { return bandwidth_; }
     Picoseconds lookahead() const override { return latency_; }

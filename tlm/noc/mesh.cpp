@@ -32,7 +32,7 @@ struct Mesh::Observer : MeshObserver {
     void passed(std::uint32_t link, Network network, Cycle begin, Cycle end,
                 std::uint32_t flits) override {
         hub.energy(mesh, begin * period_ps, end * period_ps, flits * hop_fj);
-        if (hub.wants(sources[link], trace::Kind::link))
+        if (hub.active() && hub.wants(sources[link], trace::Kind::link))
             hub.emit({begin * period_ps, end * period_ps, flits,
                       static_cast<std::uint64_t>(network), 0, sources[link], trace::Kind::link});
     }

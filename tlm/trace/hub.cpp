@@ -25,6 +25,7 @@ void Hub::attach(Sink& sink, std::vector<std::uint32_t> kinds) {
     kinds.resize(sources_.size(), 0);
     for (std::size_t i = 0; i < kinds.size(); ++i) sources_[i].wanted |= kinds[i];
     attachments_.push_back({&sink, {std::move(kinds)}});
+    listening_ = true;
 }
 
 void Hub::detach(Sink& sink) {
@@ -32,6 +33,7 @@ void Hub::detach(Sink& sink) {
     attachments_.erase(std::remove_if(attachments_.begin(), attachments_.end(),
                                       [&](const Attachment& a) { return a.sink == &sink; }),
                        attachments_.end());
+    listening_ = !attachments_.empty();
     for (Source& source : sources_) source.wanted = 0;
     for (const Attachment& attachment : attachments_)
         for (std::size_t i = 0; i < attachment.wanted.kinds.size(); ++i)
@@ -41,6 +43,7 @@ void Hub::detach(Sink& sink) {
 void Hub::detach_all() {
     stop_worker();
     attachments_.clear();
+    listening_ = false;
     for (Source& source : sources_) source.wanted = 0;
 }
 

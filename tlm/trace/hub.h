@@ -87,7 +87,7 @@ class Hub {
     void detach_all();
 
     bool wants(std::uint16_t source, Kind kind) const {
-        return hooks && ((sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u);
+        return active() && ((sources_[source].wanted >> static_cast<unsigned>(kind)) & 1u);
     }
     void emit(const Event& event) {
         if (wants(event.source, event.kind)) dispatch(event);
@@ -114,7 +114,8 @@ class Hub {
     void start_worker();
     void finish(Time end);
     void reset_energy();
-    bool active() const { return hooks && !attachments_.empty(); }
+    /// Somebody listens. All that a run without sinks asks, and it mostly is one.
+    bool active() const { return hooks && __builtin_expect(listening_, false); }
 
   private:
     struct Attachment {
@@ -131,6 +132,7 @@ class Hub {
     void deliver(const Event* first, const Event* last);
     void stop_worker();
 
+    bool listening_ = false;
     std::vector<Source> sources_;
     std::vector<Attachment> attachments_;
     std::vector<std::function<void()>> catch_up_;

@@ -16,6 +16,7 @@ from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.heads import filled_heads
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -232,6 +233,7 @@ def estimate(
     geometry = hardware.geometry
     if isinstance(geometry, CompileError):
         raise geometry
+    spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(hardware.cores, cores)

@@ -9,6 +9,10 @@ from npuvp.plan import GenerationPlan
 
 __all__ = ["ForwardCall"]
 
+#: Cycles for which a memory of banks is busy with what the last layer stored when the head's first
+#: loads come (measured on v80.yaml: 0 to 260).
+_STILL_WRITING = 110.0
+
 
 @dataclass
 class ForwardCall(Phases):
@@ -50,6 +54,8 @@ class ForwardCall(Phases):
         words = " ".join(["fm"] * len(self.sampler.words))
         total.add(body(h, f"{words} im int int br", call.span * call.samples))
         total.add(body(h, repeat("int", 40)))
+        if h.memory.banks is not None:
+            total.cycles += _STILL_WRITING
         most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
         guided = self.sampler.guidance != 0
         if guided:  # the rows with and without the prompt of a position are in one tile
@@ -58,7 +64,7 @@ class ForwardCall(Phases):
         following = " int br" if call.batch > 1 else ""
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
-            tile = self._normalised(rows, spec.hidden, pitch)
+            tile = self._normalised(rows, spec.hidden)
             # Lanes behind a vocabulary of less than a row are masked.
             masked = "int int vsel4. " if spec.vocab < g.width else ""
             text = masked + self._statistics() + following

@@ -22,7 +22,7 @@ __all__ = ["Call", "Phases"]
 
 BF16_BYTES = 2
 #: Instructions between two stages of a product.
-_BETWEEN_STAGES = 36
+_BETWEEN_STAGES = 33
 #: Instructions around the store of a finished group.
 _GROUP_DONE = 42
 #: Instructions from the first transfer of weights to the first product.
@@ -395,13 +395,12 @@ class Phases:
         """A loop over rows whose pointers advance by one row each."""
         return body(self.hardware, f"{text} {repeat('int', pointers)} int br", rows)
 
-    def _norm(self, rows: float, blocks: int, pitch: int) -> Work:
+    def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
-        advance = repeat("int", addition(pitch))
         loop = "ctl" if blocks > 1 else ""
-        squares = " ".join([f"vmul3. vsum1. {advance} {loop}"] * blocks)
-        scaled = " ".join([f"vmul2. vmul3. {advance} int {loop}"] * blocks)
-        text = f"fp int ctl {squares} fp. fp. fsqrt. freci. int int ctl {scaled}"
+        squares = " ".join([f"vmul3. vsum1. int {loop}"] * blocks)
+        scaled = " ".join([f"vmul2. vmul3. int int {loop}"] * blocks)
+        text = f"fp int {loop} {squares} int int fp. fp. fsqrt. freci. {loop} {scaled}"
         return self._rows_loop(text, 1, rows)
 
     def _move(self, rows: float, columns: int) -> Work:
@@ -475,7 +474,7 @@ class Phases:
         pitch = most * g.width
         q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
-        tile = self._normalised(rows, spec.hidden, pitch, tables)
+        tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             columns = min(outputs, g.width)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
@@ -503,14 +502,14 @@ class Phases:
             work, work.cycles / rows if text else 0.0, entry, about, load or Work(), store
         )
 
-    def _normalised(self, rows: int, columns: int, pitch: int, beside: Work | None = None) -> Work:
+    def _normalised(self, rows: int, columns: int, beside: Work | None = None) -> Work:
         """A tile that is loaded group by group and normalised as it arrives."""
         blocks = -(-columns // self.geometry.width)
         tile = self._move(rows, columns)
         if beside is not None:
             tile.cycles += beside.cycles - self.hardware.memory.latency
             tile.beside(beside)
-        norm = self._norm(rows, blocks, pitch)
+        norm = self._norm(rows, blocks)
         tile.beside(norm)
         if self.hardware.classes.blocking:
             tile.cycles += norm.cycles
@@ -669,7 +668,7 @@ class Phases:
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
-        tile.add(self._normalised(rows, spec.hidden, pitch))
+        tile.add(self._normalised(rows, spec.hidden))
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store)
         weights = self.layout.stored["weights.gate"]

@@ -192,7 +192,7 @@ def _profile(options: argparse.Namespace) -> None:
     print(
         f"{options.by:<28}{'cycles':>13} {'share':>6} {'issue':>6}"
         + "".join(f"{head:>8}" for head in heads)
-        + f"{'HBM bytes':>11}{'energy':>11}{'vector':>7}{'matrix':>7}"
+        + f"{'HBM bytes':>11}{'energy':>11}{'vector':>7}{'matrix':>7}{'memory':>7}"
     )
     period = meta["period_ps"]
 
@@ -207,7 +207,8 @@ def _profile(options: argparse.Namespace) -> None:
         print(
             f"{name:<28.28}{cycles:>13,.0f} {row['share']:>6.1%} {share(row['own_cycles']):>6}"
             f"{stalls}{_bytes(moved) if moved else '':>11}{row['energy_fj'] * 1e-9:>8.2f} uJ"
-            f"{row['vector_utilisation']:>7.0%}{row['matrix_utilisation']:>7.1%}  {text:.40}".rstrip()
+            f"{row['vector_utilisation']:>7.0%}{row['matrix_utilisation']:>7.1%}"
+            f"{row['hbm_utilisation']:>7.1%}  {text[:40] or row['limit']}".rstrip()
         )
 
     for row in rows:

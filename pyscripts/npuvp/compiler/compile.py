@@ -17,6 +17,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.head import Forward
+from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.ir import Program
 from npuvp.compiler.layout import Geometry, Layout, Shape
 from npuvp.compiler.selection import Memory
@@ -196,8 +197,9 @@ def compile_generation(
         CompileError: What is not supported, or which tensor does not fit where.
     """
     checkpoint = model if isinstance(model, Checkpoint) else load_model(model)
-    spec = checkpoint.spec
     numbers = formats_of(checkpoint, formats)
+    checkpoint = with_filled_heads(checkpoint, description["cores"][0]["parameters"]["mlen"])
+    spec = checkpoint.spec
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     present = len(description["cores"])
     if cores is None:

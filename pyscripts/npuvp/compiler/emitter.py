@@ -8,6 +8,7 @@ from npuvp.compiler.layout import Allocator, Geometry, Layout
 from npuvp.compiler.linear import (
     BLOCK,
     W_BLOCK,
+    W_PANEL,
     X_BLOCK,
     X_GROUP,
     Y_PANEL,
@@ -116,21 +117,23 @@ class Emitter:
         self._float("f3", 1.0 / self.layout.spec.hidden)
         self._float("f4", self.layout.spec.norm_eps)
         asm.li(Y_PANEL, square)
+        asm.li(W_PANEL, x.pitch)
 
         def row() -> None:
             asm("S_ADD_FP f1, f0, f0", f"MV {X_BLOCK}, {X_GROUP}")
             with asm.loop(BLOCK, x.blocks):
                 asm(f"V_MUL_VV {Y_PANEL}, {X_BLOCK}, {X_BLOCK}", f"V_RED_SUM f1, {Y_PANEL}")
-                asm.add(X_BLOCK, X_BLOCK, x.pitch)
+                asm(f"S_ADD_INT {X_BLOCK}, {X_BLOCK}, {W_PANEL}")
+            # While the sum is made.
+            asm(f"MV {X_BLOCK}, {X_GROUP}")
+            asm.li(W_BLOCK, weight)
             asm(
                 "S_MUL_FP f1, f1, f3", "S_ADD_FP f1, f1, f4", "S_SQRT_FP f1, f1", "S_RECI_FP f1, f1"
             )
-            asm(f"MV {X_BLOCK}, {X_GROUP}")
-            asm.li(W_BLOCK, weight)
             with asm.loop(BLOCK, x.blocks):
                 asm(f"V_MUL_VF {X_BLOCK}, {X_BLOCK}, f1")
                 asm(f"V_MUL_VV {X_BLOCK}, {X_BLOCK}, {W_BLOCK}")
-                asm.add(X_BLOCK, X_BLOCK, x.pitch)
+                asm(f"S_ADD_INT {X_BLOCK}, {X_BLOCK}, {W_PANEL}")
                 asm.add(W_BLOCK, W_BLOCK, x.width)
 
         self.tiles.for_rows({X_GROUP: x.address}, row)

@@ -324,5 +324,7 @@ class HostDriven:
                 block=stored.block,
                 scales=base + stored.scales if stored.scaled else 0,
             )
-            found.append(self.machine.read_tensor(table).transpose(1, 0, 2, 3))
+            found.append(
+                self.machine.read_tensor(table).transpose(1, 0, 2, 3)[..., : spec.head_channels]
+            )
         return found[0], found[1]

@@ -417,7 +417,7 @@ class KeysAndValues(Projections):
         asm.li(at, width)
         asm.li(other, lowest)
         self._float("f5", -math.inf)
-        self._float("f6", head**-0.5)
+        self._float("f6", spec.head_channels**-0.5)
         asm(f"V_SHFT_V {other}, {other}, {at}", f"V_ADD_VF {other}, {other}, f5")
         if together > 1:
             # One in the lanes of the first head, and zero behind.

@@ -38,7 +38,7 @@ _LIVE = (PANEL, BLOCK, X_BLOCK, W_BLOCK, W_PANEL, Y_PANEL)
 #: Most pieces that a panel is loaded in.
 _PIECES = 8
 #: Cycles around the rows that are worked on at a time.
-_ENTRY = 20
+_ENTRY = 40
 #: Fewer rows at a time are not worth it.
 _FEW_ROWS = 4
 
@@ -348,7 +348,8 @@ class Products(Tiles):
         self._other_half(panels)
         asm.load(A, State.GROUPS)
         asm.store(A, State.STAGES)
-        asm.store("gp0", State.STAGE_ROW)
+        if work.prepare is not None:
+            asm.store("gp0", State.STAGE_ROW)
         asm.li(A, x.address)
         asm.store(A, State.STAGE_X)
         asm.load(A, State.PANEL_Y)
@@ -359,11 +360,10 @@ class Products(Tiles):
         self._stage(x, ys, weights, panels, work, step, at_once)
         if not work.whole:
             self._hand_over(panels, number)
-        for word, distance in (
-            (State.STAGE_ROW, group),
-            (State.STAGE_X, group * width),
-            (State.STAGE_Y, group * width),
-        ):
+        advance = [(State.STAGE_X, group * width), (State.STAGE_Y, group * width)]
+        if work.prepare is not None:
+            advance.append((State.STAGE_ROW, group))
+        for word, distance in advance:
             asm.load(A, word)
             asm.add(A, A, distance)
             asm.store(A, word)

@@ -52,7 +52,7 @@ class Projections(Emitter):
             self.tiles.memory_rows(layout.stored["q_norm"], self.geometry.width)
             asm(f"H_LD_V {X_GROUP}, {A}, {LAYER}, {B}, 1")
             asm.csr("head_len", spec.head_dim)
-            self._float("f3", 1.0 / spec.head_dim)
+            self._float("f3", 1.0 / spec.head_channels)
             self._float("f4", spec.norm_eps)
 
     def _enter_projection(self, role: str, at: int) -> None:

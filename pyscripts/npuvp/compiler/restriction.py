@@ -213,21 +213,18 @@ class Restriction(HeadRows):
         self._get("f5", "level")
         asm.li(SPARE, self.over)
         asm.li(SAMPLES, self.equal)
-        asm(
-            f"V_CMP_VF {SPARE}, {X_GROUP}, f5, gt",
-            f"V_CMP_VF {SAMPLES}, {X_GROUP}, f5, eq",
-            f"V_COUNT {A}, {SAMPLES}, gp0",
-            f"S_LD_INT {INDEX}, {WORD}, {self.bounds}",
-        )
-        with asm.skip_if("C_BGEU", INDEX, A):
-            # The first ones of them only.
-            asm.li(B, self.ones)
-            asm(f"V_TOPK_MASK {SAMPLES}, {B}, {SAMPLES}, {INDEX}", f"MV {A}, {INDEX}")
-        asm(
-            f"S_SUB_INT {INDEX}, {INDEX}, {A}",
-            f"S_ST_INT {INDEX}, {WORD}, {self.bounds}",
-            f"V_MAX_VV {SPARE}, {SPARE}, {SAMPLES}",
-        )
+        asm(f"V_CMP_VF {SPARE}, {X_GROUP}, f5, gt", f"S_LD_INT {INDEX}, {WORD}, {self.bounds}")
+        with asm.skip_if("C_BEQ", INDEX, "gp0"):
+            asm(f"V_CMP_VF {SAMPLES}, {X_GROUP}, f5, eq", f"V_COUNT {A}, {SAMPLES}, gp0")
+            with asm.skip_if("C_BGEU", INDEX, A):
+                # The first ones of them only.
+                asm.li(B, self.ones)
+                asm(f"V_TOPK_MASK {SAMPLES}, {B}, {SAMPLES}, {INDEX}", f"MV {A}, {INDEX}")
+            asm(
+                f"S_SUB_INT {INDEX}, {INDEX}, {A}",
+                f"S_ST_INT {INDEX}, {WORD}, {self.bounds}",
+                f"V_MAX_VV {SPARE}, {SPARE}, {SAMPLES}",
+            )
         asm.li(A, self.lowest)
         asm(f"V_SELECT_VVM {X_GROUP}, {X_GROUP}, {A}, {SPARE}")
 

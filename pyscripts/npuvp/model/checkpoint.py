@@ -307,7 +307,7 @@ NAMES: dict[str, ModelSpec] = {
 _SETTABLE = {
     field.name: field.type
     for field in fields(ModelSpec)
-    if field.name not in ("architecture", "moe", "block")
+    if field.name not in ("architecture", "moe", "block", "channels")
 }
 _NAME = re.compile(r"([a-z0-9.-]+)(?::(.*))?")
 

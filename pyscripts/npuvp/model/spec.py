@@ -60,6 +60,8 @@ class ModelSpec:
         block: Length of the blocks between which attention is causal; None: fully bidirectional.
         logit_shift: Position i is predicted by the output at i - 1.
         mask_id, eos_id, pad_id: Special tokens; `eos_id` ends an answer.
+        channels: Channels of a head that are the model's; those behind them are zeros, with which a
+            compiler has filled heads up. 0: all.
     """
 
     architecture: Architecture
@@ -84,6 +86,12 @@ class ModelSpec:
     mask_id: int
     eos_id: int
     pad_id: int
+    channels: int = 0
+
+    @property
+    def head_channels(self) -> int:
+        """Channels of a head that are the model's: scores are scaled by their root."""
+        return self.channels or self.head_dim
 
     @property
     def group(self) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from npuvp.isa.disassembler import instruction_text
+from npuvp.traces.limits import achievable_bandwidth, limit_of
 from npuvp.traces.names import mark_names
 from npuvp.traces.triggers import MARK_KINDS
 
@@ -28,7 +29,7 @@ __all__ = ["STALLS", "VIEWS", "Profile", "Row", "make_profile", "read_profile"]
 
 STALLS = ("operand", "unit", "dma", "noc", "memory", "synchronisation")
 TIMES = ("own", *STALLS, "idle")
-_FORMAT = "npuvp profile 1"
+_FORMAT = "npuvp profile 2"
 VIEWS = ("line", "pc", "operation", *(k for k in MARK_KINDS if k != "op"), "core")
 
 
@@ -186,15 +187,25 @@ class Profile:
 
         Utilisation of a unit is that in the row's time; by line and by instruction, whose
         operations go on while later ones issue, it is the part of the whole run in which the unit
-        worked for the row, so that it adds up to the run's.
+        worked for the row, so that it adds up to the run's. `hbm_utilisation` is the same of what
+        the memories give at best. `limit` says in words what limited a row, except in those two.
         """
         period = self.meta["period_ps"]
         whole = self.total.time_ps or 1
         macs = self.meta["macs_per_cycle_per_core"]
+        bandwidth = self.meta["achievable_bandwidth"] / len(self.meta["cores"])
         made = []
         for row in self.by(view)[:top]:
             time = whole if view in ("line", "pc") else row.time_ps or 1
             peak = macs * time / period
+            matrix = row.macs / peak if peak else 0.0
+            moved = row.bytes_read + row.bytes_written
+            memory = moved / (bandwidth * time * 1e-12) if bandwidth else 0.0
+            vector = row.vector_busy_ps / time
+            limit = ""
+            if view not in ("line", "pc"):
+                shares = {name: spent / time for name, spent in row.times.items()}
+                limit = limit_of(matrix, memory, vector, shares)
             made.append(
                 {
                     "key": row.key,
@@ -208,8 +219,10 @@ class Profile:
                     "hbm_bytes_read": row.bytes_read,
                     "hbm_bytes_written": row.bytes_written,
                     "energy_fj": row.energy_fj,
-                    "vector_utilisation": row.vector_busy_ps / time,
-                    "matrix_utilisation": row.macs / peak if peak else 0.0,
+                    "vector_utilisation": vector,
+                    "matrix_utilisation": matrix,
+                    "hbm_utilisation": memory,
+                    "limit": limit,
                     "lane_operations": row.lane_operations,
                     "macs": row.macs,
                 }
@@ -418,6 +431,7 @@ def _meta(machine: "Machine", result: "Result") -> dict[str, Any]:
         "lanes": sum(lanes),
         "lanes_per_core": sum(lanes) / len(lanes),
         "macs_per_cycle": sum(macs),
+        "achievable_bandwidth": achievable_bandwidth(description),
         "macs_per_cycle_per_core": sum(macs) / len(macs),
         "memories": memories,
         "mesh": mesh,

@@ -99,17 +99,22 @@ def _view(profile: Profile, view: str, title: str, *, ordered: bool = False) -> 
     longest = max((row.time_ps for row in rows), default=1) or 1
     total = profile.total
     period = profile.meta["period_ps"]
+    figures = {row["key"]: row for row in profile.table(view)}
     body = "".join(
-        f"<tr><td>{escape(row.key)}</td><td style='width:40%'>{_bar(row, longest)}</td>"
+        f"<tr><td>{escape(row.key)}</td><td style='width:25%'>{_bar(row, longest)}</td>"
         f"<td>{row.time_ps / period:,.0f}</td><td>{row.time_ps / max(total.time_ps, 1):.1%}</td>"
         f"<td>{escape(si(row.energy_fj * 1e-15, 'J'))}</td>"
         f"<td>{row.energy_fj / max(total.energy_fj, 1):.1%}</td>"
-        f"<td>{escape(si(row.bytes_read + row.bytes_written, 'B'))}</td></tr>"
+        f"<td>{escape(si(row.bytes_read + row.bytes_written, 'B'))}</td>"
+        f"<td>{figures[row.key]['matrix_utilisation']:.0%}</td>"
+        f"<td>{figures[row.key]['hbm_utilisation']:.0%}</td>"
+        f"<td class='code'>{escape(figures[row.key]['limit'])}</td></tr>"
         for row in rows
     )
     return (
         f"<h2>{escape(title)}</h2>{_cause_legend(rows)}<div class='wide'><table><tr><th></th>"
-        "<th></th><th>cycles</th><th>time</th><th>energy</th><th></th><th>HBM</th></tr>"
+        "<th></th><th>cycles</th><th>time</th><th>energy</th><th></th><th>HBM</th><th>array</th>"
+        "<th>memory</th><th class='code'>limit</th></tr>"
         f"{body}</table></div>"
     )
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import npuvp as vp
-from npuvp.firmware import Firmware
 from npuvp.golden import GoldenMachine
 from npuvp.machine import Machine
 
@@ -55,17 +54,25 @@ class Done:
 
 
 def text(
-    op: str, csrs: dict[str, int], numbers: list[int], *, sram: int, offset: int, rows: int
+    op: str,
+    csrs: dict[str, int],
+    numbers: list[int],
+    *,
+    sram: int,
+    rows: int,
+    offset: int = 0,
+    base: int = 0,
 ) -> str:
-    """A program of one transfer between the SRAM and the recorder."""
+    """A program of one transfer; `base` and `offset` count from the start of the recorder.
+
+    Gathers and scatters have `numbers` (from INT SRAM 0 on) instead of an offset.
+    """
     lines = [
         f"LI gp1, {number}\nLI gp2, {i}\nS_ST_INT gp1, gp2, 0" for i, number in enumerate(numbers)
     ]
     lines += [f"LI gp1, {value}\nC_CSRW {name}, gp1" for name, value in csrs.items()]
-    second = 0 if numbers else offset
-    base = BASE + offset if numbers else BASE
-    lines += [f"LIA a1, {base}, gp1", f"LI gp1, {sram}", f"LI gp2, {second}", f"LI gp3, {rows}"]
-    lines += [f"{op} gp1, gp2, a1, gp3, 3", "C_FENCE 8", "C_HALT gp0"]
+    lines += [f"LIA a1, {BASE + base}, gp1", f"LI gp1, {sram}", f"LI gp2, {offset}"]
+    lines += [f"LI gp3, {rows}", f"{op} gp1, gp2, a1, gp3, 3", "C_FENCE 8", "C_HALT gp0"]
     return "\n".join(lines)
 
 
@@ -173,7 +180,7 @@ NUMBERS = [
 @pytest.mark.parametrize(("numbers", "pieces"), NUMBERS)
 def test_gathered_rows(numbers: list[int], pieces: list[tuple[int, int]]) -> None:
     csrs = {"dma_format": BF16, "dma_len": 16}
-    program = text("H_GATHER_V", csrs, numbers, sram=64, offset=10, rows=len(numbers))
+    program = text("H_GATHER_V", csrs, numbers, sram=64, base=10, rows=len(numbers))
     done = run(program)
     assert done.seen == [("r", 10 + 32 * first, 32 * count) for first, count in pieces]
     for i, number in enumerate(numbers):
@@ -185,7 +192,7 @@ def test_gathered_rows(numbers: list[int], pieces: list[tuple[int, int]]) -> Non
 @pytest.mark.parametrize("pitch", [0, 40, 30])
 def test_scattered_rows(numbers: list[int], pieces: list[tuple[int, int]], pitch: int) -> None:
     csrs = {"dma_format": BF16, "dma_len": 16, "dma_pitch": pitch}
-    done = run(text("H_SCATTER_V", csrs, numbers, sram=64, offset=4090, rows=len(numbers)))
+    done = run(text("H_SCATTER_V", csrs, numbers, sram=64, base=4090, rows=len(numbers)))
     step = pitch or 32
     if pitch == 0:
         assert done.seen == bursts("w", [(4090 + 32 * n, 32 * count) for n, count in pieces])
@@ -196,19 +203,16 @@ def test_scattered_rows(numbers: list[int], pieces: list[tuple[int, int]], pitch
     np.testing.assert_array_equal(done.memory, wanted)
 
 
-@pytest.mark.parametrize(
-    ("op", "numbers"),
-    [("H_LD_V", []), ("H_ST_V", []), ("H_LD_INT", []), ("H_ST_INT", []), ("H_LD_M", [])],
-)
-def test_no_rows_is_no_traffic_and_an_end(op: str, numbers: list[int]) -> None:
-    done = run(text(op, {"dma_format": BF16}, numbers, sram=0, offset=64, rows=0))
+@pytest.mark.parametrize("op", ["H_LD_V", "H_ST_V", "H_LD_INT", "H_ST_INT", "H_LD_M"])
+def test_no_rows_is_no_traffic_and_an_end(op: str) -> None:
+    done = run(text(op, {"dma_format": BF16}, [], sram=0, offset=64, rows=0))
     assert done.seen == []
     np.testing.assert_array_equal(done.vector, VECTOR)
 
 
 @pytest.mark.parametrize("op", ["H_GATHER_V", "H_SCATTER_V"])
 def test_no_numbers_is_no_traffic(op: str) -> None:
-    done = run(text(op, {"dma_format": BF16}, [9], sram=0, offset=64, rows=0))
+    done = run(text(op, {"dma_format": BF16}, [9], sram=0, rows=0))
     assert done.seen == []
 
 
@@ -291,33 +295,13 @@ def transfers(draw: st.DrawFn) -> dict[str, Any]:
             "scale": scale,
         },
         "numbers": numbers if gathers else [],
-        "gathers": gathers,
         "base": base,
         "offset": offset,
         "rows": rows,
         "sram": draw(st.integers(0, 8)) * ROW,
         "pieces": pieces,
-        "row_pieces": rows,
         "beats": draw(st.sampled_from([1, 2, 128])),
     }
-
-
-def program_of(t: dict[str, Any]) -> Firmware:
-    lines = [
-        f"LI gp1, {number}\nLI gp2, {i}\nS_ST_INT gp1, gp2, 0"
-        for i, number in enumerate(t["numbers"])
-    ]
-    lines += [f"LI gp1, {value}\nC_CSRW {name}, gp1" for name, value in t["csrs"].items()]
-    lines += [
-        f"LIA a1, {BASE + t['base']}, gp1",
-        f"LI gp1, {t['sram']}",
-        f"LI gp2, {t['offset']}",
-        f"LI gp3, {t['rows']}",
-        f"{t['op']} gp1, gp2, a1, gp3, 3",
-        "C_FENCE 8",
-        "C_HALT gp0",
-    ]
-    return vp.assemble("\n".join(lines))
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
@@ -325,7 +309,17 @@ def program_of(t: dict[str, Any]) -> Firmware:
 def test_random_transfers_ask_for_what_they_should_and_do_as_the_golden_machine(
     t: dict[str, Any],
 ) -> None:
-    firmware = program_of(t)
+    firmware = vp.assemble(
+        text(
+            t["op"],
+            t["csrs"],
+            t["numbers"],
+            sram=t["sram"],
+            rows=t["rows"],
+            offset=t["offset"],
+            base=t["base"],
+        )
+    )
     options = SMALL | {"dma_burst_beats": t["beats"]}
     plain = vp.Platform("plain")
     plain.core("core0", **options)
@@ -344,7 +338,7 @@ def test_random_transfers_ask_for_what_they_should_and_do_as_the_golden_machine(
     machine.run(progress=False)
 
     kind = "r" if t["op"] in ("H_LD_V", "H_GATHER_V") else "w"
-    half = t["rows"]
+    half = t["rows"]  # then the scales
     burst = 32 * t["beats"]
     wanted = bursts(kind, t["pieces"][:half], burst) + bursts(kind, t["pieces"][half:], burst)
     assert target.seen == wanted

@@ -43,6 +43,11 @@ TRAPS: list[tuple[str, str, str]] = [
     ),
     ("V_COLMAX gp0, gp0, gp0, gp0", "column maximum of no rows", "gpRows is 0"),
     (
+        "LI gp1, 5\nLI gp2, 8\nV_SWAP_V gp0, gp0, gp1, gp2",
+        "lanes of a head cannot change places",
+        "5 and 5 of 8 lanes",
+    ),
+    (
         "LI gp1, 1\nLI gp2, 24\nV_COLMAX gp0, gp0, gp1, gp2",
         "Vector SRAM address is not the start of a row",
         "element address 24",

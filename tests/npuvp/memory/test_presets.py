@@ -94,7 +94,20 @@ def test_a_memory_has_the_channels_of_the_stacks_it_is_meant_for() -> None:
     assert memory_config("HBM2E_V80")["organization"]["channels"] == 16
     assert memory_config("HBM2E")["organization"]["channels"] == 8
     config = memory_config("HBM2E", channels=2, pseudo_channels=1)
-    assert config["ideal"] == {"latency_ns": 110.0, "bandwidth": 2 * 25.6e9}
+    assert config["ideal"] == {"latency_ns": 31.25, "bandwidth": 2 * 25.6e9}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_ideal_latency_is_that_of_an_idle_read_of_a_closed_row(name: str) -> None:
+    preset = load_preset(name)
+    timing, bus = preset.values["timing"], preset.values["bus"]
+    per_clock = bus["ticks_per_clock"]
+    # A tick in the queue, then ACT, whose delay counts from its end, to RD on a rising edge.
+    read = 1 + bus["activate_ticks"] - bus["column_ticks"] + per_clock * timing["rcd_rd"]
+    read |= per_clock - 1
+    ticks = read + per_clock * (timing["cl"] + timing["burst"])
+    nanoseconds = ticks / per_clock / preset.clock_khz * 1e6
+    assert preset.values["ideal"]["latency_ns"] == pytest.approx(nanoseconds, abs=0.05)
 
 
 def test_arguments_outside_what_is_allowed_are_reported_together() -> None:
@@ -127,6 +140,10 @@ def test_unknown_names_come_with_the_known_ones() -> None:
         (("ccd_l:  {value: 4", "ccd_l:  {value: 1"), "timing.ccd_s = 2: must not exceed"),
         (("refi:   {value: 4682", "refi:   {value: 400"), "timing.rfc = 421: must not exceed"),
         (("queue_depth:        {value: 32", "queue_depth:        {value: 0"), "queue_depth = 0"),
+        (
+            ("pseudo_channels: {value: 2", "pseudo_channels: {value: 4"),
+            "organization.pseudo_channels = 4: must be an integer from 1 to 2",
+        ),
         (
             ("write_drain_stop:   {value: 0.2", "write_drain_stop:   {value: 0.9"),
             "controller.write_drain_stop = 0.9: must not exceed controller.write_drain_start = 0.8",

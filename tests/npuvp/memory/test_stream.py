@@ -1,6 +1,8 @@
 """`memory_stream`: the reference table, its arguments, and the backends it can drive."""
 
+import random
 import threading
+from typing import Any
 
 import pytest
 
@@ -81,7 +83,7 @@ def test_the_ideal_memory_has_its_latency_and_bandwidth() -> None:
         arrivals="periodic",
     )  # fmt: skip
     # The peak of two pseudo-channels moves 32 bytes in 0.625 ns.
-    assert idle.mean_latency_ns == pytest.approx(110.625, abs=0.01)
+    assert idle.mean_latency_ns == pytest.approx(31.25 + 0.625, abs=0.01)
     full = vp.memory_stream(preset="HBM2E", backend="ideal", reads=1, writes=0)
     assert full.fraction_of_peak == pytest.approx(1.0, abs=0.01)
 
@@ -175,6 +177,34 @@ def test_the_built_in_memory_agrees_with_ramulator(stimulus: dict[str, object]) 
     assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=0.001)
     assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.005)
     assert own.counts["row_hits"] == pytest.approx(other.counts["row_hits"], rel=0.01, abs=20)
+
+
+@needs_ramulator
+@pytest.mark.parametrize("seed", range(12))
+def test_random_configurations_agree_with_ramulator(seed: int) -> None:
+    draw = random.Random(seed)
+    reads, writes = draw.choice([(1, 0), (0, 1), (2, 1), (1, 1), (7, 1), (1, 3)])
+    stimulus: dict[str, Any] = {
+        "preset": draw.choice(["HBM2_2400", "HBM3_6400", "HBM2E", "HBM2E_V80", "HBM3E"]),
+        "channels": draw.choice([1, 2, 4]),
+        "pseudo_channels": draw.choice([1, 2]),
+        "pattern": draw.choice(["sequential", "random", "row_conflict", "row_conflict_one_bank"]),
+        "bytes": draw.choice([32, 64, 128]),
+        "streams": draw.choice([1, 2, 3, 5]),
+        "refresh": draw.choice(["none", "all_bank", "per_bank"]),
+        "queue": draw.choice([1, 2, 5, 16, 32, 48, 128]),
+        "load": draw.choice([0.01, 0.2, 0.5, 0.8, 1.0]),
+        "arrivals": draw.choice(["bernoulli", "periodic"]),
+        "reads": reads,
+        "writes": writes,
+        "requests": 3000,
+        "seed": seed,
+    }
+    own = vp.memory_stream(backend="builtin", **stimulus)
+    other = vp.memory_stream(backend="ramulator", **stimulus)
+    assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.01)
+    assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=0.001)
+    assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=0.001)
 
 
 @needs_ramulator

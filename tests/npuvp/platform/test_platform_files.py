@@ -45,6 +45,18 @@ def test_paper_is_the_published_machine() -> None:
     assert (hbm["backend"], hbm["latency"], hbm["bandwidth"]) == ("ideal", 110_000, 409_600_000_000)
 
 
+def test_an_ideal_memory_has_the_latency_of_its_preset_unless_another_is_given() -> None:
+    def latency(**hbm: object) -> int:
+        values = load("quad", hbm={"backend": "ideal", **hbm}).description()["hbms"][0]
+        return int(values["parameters"]["latency"])
+
+    assert latency() == 31_250
+    assert latency(preset="HBM2_2400") == 31_700
+    assert latency(latency="100ns") == 100_000
+    assert latency(latency="0ns") == 0
+    assert latency(preset="", size="1GiB", bandwidth="400GB/s") == 100_000
+
+
 def test_plena_is_the_machine_of_the_fact_sheet() -> None:
     description = load("plena").description()
     core = description["cores"][0]["parameters"]

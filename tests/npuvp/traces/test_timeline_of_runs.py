@@ -113,3 +113,27 @@ def test_commands_need_a_timeline():
         platform.trace(timeline_commands=True),
     ):
         sample(platform, workload(seeded_logits(1, 4, 3000), mask_id=2999))
+
+
+@pytest.mark.parametrize("backend", ["ideal", "builtin"])
+def test_a_channel_shows_what_was_asked_of_it(tmp_path, backend):
+    """Short accesses are short on the bus of an ideal memory; a DRAM moves whole bursts."""
+    platform = vp.Platform.load(
+        "platform/edge.yaml",
+        hbm={"backend": backend, **({"preset": "HBM2E"} if backend == "builtin" else {})},
+    )
+    with platform.trace(timeline=tmp_path / "t.json"):
+        result = sample(platform, workload(seeded_logits(1, 2, 1001), mask_id=1000))
+    events = json.loads((tmp_path / "t.json").read_text(), parse_float=Fraction)
+    channels = {
+        (e["pid"], e["tid"])
+        for e in events
+        if e.get("name") == "thread_name" and e["args"]["name"].startswith("ch")
+    }
+    slices = [e for e in events if e["ph"] == "X" and (e["pid"], e["tid"]) in channels]
+    read = [e for e in slices if e["name"] == "read"]
+    assert sum(e["args"]["bytes"] for e in read) == result.stats["hbm"]["bytes_read"] > 0
+    if backend == "ideal":  # 25.6 bytes per nanosecond, to the picosecond
+        for e in read:
+            assert abs(e["dur"] * 25600 - e["args"]["bytes"]) < 2 * Fraction(256, 10000)
+        assert len({e["args"]["bytes"] for e in read}) > 1

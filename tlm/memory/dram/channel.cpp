@@ -24,6 +24,11 @@ Channel::Channel(const Config& config, const TickTable& table, const TickClock& 
         static_cast<int>(std::floor(config.controller.write_drain_start * depth + kSlack));
     write_stop_ = static_cast<int>(std::ceil(config.controller.write_drain_stop * depth - kSlack));
     next_ = 1;
+    // Nothing is ever due in a pseudo-channel that is not there, so that loops need not count.
+    for (int pc = pcs_; pc < kMaxPseudoChannels; ++pc) {
+        state_[pc].column = kNeverTick;
+        state_[pc].activation.look = state_[pc].precharging.look = kNeverTick;
+    }
 }
 
 void Channel::lead(int pc, int bank, std::uint32_t row, Tick now) {
@@ -73,10 +78,8 @@ Tick Channel::actives_ready() const {
 
 Tick Channel::row_ready() const {
     Tick ready = kNeverTick;
-    for (int pc = 0; pc < pcs_; ++pc) {
-        const PseudoChannel& state = state_[pc];
+    for (const PseudoChannel& state : state_)
         ready = std::min({ready, align(state.activation.look), state.precharging.look});
-    }
     return std::max(ready, row_free_);
 }
 
@@ -87,8 +90,7 @@ inline bool Channel::read_hit(int pc, int bank, Tick t, std::vector<Completion>&
     ++counts_.reads;
     counts_.row_hits += !entry.counted;
     counts_.bytes_read += entry.bytes;
-    ticks_.data_busy += table_.burst;
-    completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+    completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
     state.column = align(t + table_.column_gap);
@@ -117,7 +119,7 @@ bool Channel::stream(Tick until, std::vector<Completion>& completions) {
         if (t == now) {
             from = t + 1;
             int best = -1, bank = -1;
-            for (int pc = 0; pc < pcs_; ++pc) {
+            for (int pc = 0; pc < kMaxPseudoChannels; ++pc) {
                 Tick& ready = state_[pc].column;
                 if (ready > t) continue;
                 const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
@@ -231,14 +233,13 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
         if (close) timing_.close_after_read(pc, bank, t);
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
-        completions.push_back({entry.tag, clock_.time(t + table_.read_latency)});
+        completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
     } else {
         record(t, close ? Command::write_precharge : Command::write, pc, bank, row);
         timing_.write(pc, bank, t, close);
         ++counts_.writes;
         counts_.bytes_written += entry.bytes;
     }
-    ticks_.data_busy += table_.burst;
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
     state.precharging.forget(bank);
@@ -331,7 +332,7 @@ void Channel::close_bank(int pc, int bank, Tick t) {
     queues_.close(pc, bank);
     PseudoChannel& state = state_[pc];
     state.capped &= ~(std::uint64_t{1} << bank);
-    if (queues_.masks(pc).open == 0) ticks_.rows_open += t - state.opened;
+    if (queues_.masks(pc).open == 0) rows_open_ += t - state.opened;
 }
 
 void Channel::collect_capped(Tick t) {
@@ -426,12 +427,13 @@ void Channel::schedule(Tick t) {
 
 Statistics Channel::statistics(Tick now) const {
     Statistics result = counts_;
-    Tick open = ticks_.rows_open;
+    Tick open = rows_open_;
     for (int pc = 0; pc < pcs_; ++pc) {
         if (queues_.masks(pc).open != 0) open += now - state_[pc].opened;
     }
     result.rows_open = clock_.time(open);
-    result.data_busy = clock_.time(ticks_.data_busy);
+    result.data_busy =
+        clock_.time(static_cast<Tick>(counts_.reads + counts_.writes) * table_.burst);
     return result;
 }
 
@@ -446,7 +448,7 @@ void Channel::save(Writer& writer) const {
     writer.put(state_);
     writer.put(owed_);
     writer.put(counts_);
-    writer.put(ticks_);
+    writer.put(rows_open_);
 }
 
 void Channel::restore(Reader& reader) {
@@ -462,7 +464,7 @@ void Channel::restore(Reader& reader) {
     reader.get(state_);
     reader.get(owed_);
     reader.get(counts_);
-    reader.get(ticks_);
+    reader.get(rows_open_);
 }
 
 }  // namespace npuvp::memory::dram

@@ -88,10 +88,6 @@ class Channel {
         Tick opened = 0;           ///< since when a row is open, if one is
         std::uint64_t capped = 0;  ///< banks whose row has had its share of accesses
     };
-    struct Ticks {
-        Tick rows_open = 0;
-        Tick data_busy = 0;
-    };
 
     bool rising(Tick t) const { return (t & edge_) == edge_; }
     /// First tick from `t` on at which a command that needs a rising edge may issue.
@@ -115,8 +111,8 @@ class Channel {
     Tick actives_ready() const;
     /// No column command is ready earlier.
     Tick column_ready() const {
-        Tick ready = state_[0].column;
-        for (int pc = 1; pc < pcs_; ++pc) ready = std::min(ready, state_[pc].column);
+        Tick ready = kNeverTick;
+        for (const PseudoChannel& state : state_) ready = std::min(ready, state.column);
         return ready;
     }
     /// No row command is ready earlier, while no maintenance waits.
@@ -166,7 +162,7 @@ class Channel {
     PseudoChannel state_[kMaxPseudoChannels];
     std::vector<Maintenance> owed_;
     Statistics counts_;
-    Ticks ticks_;
+    Tick rows_open_ = 0;
 };
 
 }  // namespace npuvp::memory::dram

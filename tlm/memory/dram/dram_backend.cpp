@@ -55,7 +55,7 @@ bool DramBackend::send(const Request& request) {
     if (accepted == Channel::Accepted::no) return false;
     channel.taken(tick_);
     if (accepted == Channel::Accepted::forwarded)
-        decided_.push_back({request.tag, clock_.time(tick_ + 1)});
+        decided_.push_back({request.tag, clock_.time(tick_ + 1), 0});
     if (channel.next() != next_[number] || wake_[number] == kNeverTick) note(number);
     return true;
 }
@@ -65,19 +65,22 @@ Sent DramBackend::send_run(const Request& first, std::uint64_t end, std::uint32_
     if (first.address >= end) return sent;
     check_request({first.address, 1, first.write, 0}, access_bytes_, capacity_);
     check_request({end - 1, 1, first.write, 0}, access_bytes_, capacity_);
+    const std::uint64_t begin = first.address >> access_shift_;
     const std::uint64_t last = (end - 1) >> access_shift_;
-    AddressMapping::Walk walk(mapping_, first.address >> access_shift_);
+    AddressMapping::Walk walk(mapping_, begin);
     Channel& channel = *channels_[walk.channel()];
     Access access{first.write ? kWrite : kRead, access_bytes_, 0, first.tag};
     for (; walk.unit() <= last && sent.accepted < most; walk.next(last)) {
         access.unit = walk.unit();
-        const std::uint64_t begin = std::max(first.address, access.unit << access_shift_);
-        const std::uint64_t stop = std::min(end, (access.unit + 1) << access_shift_);
-        access.bytes = static_cast<std::uint32_t>(stop - begin);
+        access.bytes = access_bytes_;
+        if (access.unit == begin)
+            access.bytes -= static_cast<std::uint32_t>(first.address & (access_bytes_ - 1));
+        if (access.unit == last)
+            access.bytes -= static_cast<std::uint32_t>(((last + 1) << access_shift_) - end);
         const Channel::Accepted accepted = channel.take(walk.where(), access, tick_);
         if (accepted == Channel::Accepted::no) break;
         if (accepted == Channel::Accepted::forwarded)
-            decided_.push_back({first.tag, clock_.time(tick_ + 1)});
+            decided_.push_back({first.tag, clock_.time(tick_ + 1), 0});
         ++sent.accepted;
     }
     if (sent.accepted > 0) {

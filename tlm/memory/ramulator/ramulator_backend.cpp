@@ -104,11 +104,11 @@ bool RamulatorBackend::send(const Request& request) {
             last_progress_ = tick_;
         };
     } else {
-        sent.callback = [this, tag = request.tag](Ramulator::Request&) {
+        sent.callback = [this, tag = request.tag, bytes = request.bytes](Ramulator::Request&) {
             --reads_outstanding_;
             ++reads_done_;
             last_progress_ = tick_;
-            done_.push_back({tag, clock_.time(tick_)});
+            done_.push_back({tag, clock_.time(tick_), bytes});
         };
     }
     if (idle()) last_progress_ = tick_;

@@ -47,7 +47,8 @@ Memory::Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend
     }
     const Backend& first = *parts_.front().backend;
     const double bus = first.peak_bandwidth() / first.channels();
-    burst_ps_ = static_cast<Picoseconds>(std::llround(first.access_bytes() / bus * 1e12));
+    byte_ps_ = 1e12 / bus;
+    if (!first.partial_bursts()) whole_burst_ = first.access_bytes();
     hub.before_advance([this] { catch_up(); });
     in.register_b_transport(this, &Memory::b_transport);
     in.register_nb_transport_fw(this, &Memory::nb_transport_fw);
@@ -148,9 +149,9 @@ void Memory::advance(Part& part, Picoseconds now) {
         Burst& burst = bursts_[index];
         burst.done = std::max(burst.done, completion.time);
         --part.unread;
-        if (traced_)
+        if (traced_ && completion.bytes > 0)
             report_transfer(channels_[completion.tag >> 32], completion.time,
-                            part.backend->access_bytes(), false);
+                            bus_time(completion.bytes), completion.bytes, false);
         if (--burst.unread == 0 && burst.unsent == 0) finished_.push_back(index);
     }
     completions_.clear();
@@ -211,7 +212,8 @@ bool Memory::offer(Part& part, std::uint32_t number, Run& run) {
         const auto bytes = static_cast<std::uint32_t>(stop - run.address);
         const Sent sent = part.backend->send_run({run.address, 0, write, first.tag}, run.end, 1);
         if (sent.accepted == 0) return false;
-        report_transfer(channels_[number], now_ps() + burst_ps_, bytes, true);
+        const Picoseconds time = bus_time(bytes);
+        report_transfer(channels_[number], now_ps() + time, time, bytes, true);
         run.address = sent.next;
     }
     return true;
@@ -335,11 +337,18 @@ void Memory::report(const Burst& burst) {
                 bytes * (burst.payload->is_write() ? energy_.write_byte_fj : energy_.read_byte_fj));
 }
 
+/// Data-bus time of an access.
+Picoseconds Memory::bus_time(std::uint64_t bytes) const {
+    return static_cast<Picoseconds>(
+        std::llround(static_cast<double>(whole_burst_ ? whole_burst_ : bytes) * byte_ps_));
+}
+
 /// One access on a channel's data bus. What is posted has no time of its own: it is shown where it
 /// was accepted, and no earlier than what was shown before it.
-void Memory::report_transfer(Channel& channel, Picoseconds end, std::uint32_t bytes, bool write) {
+void Memory::report_transfer(Channel& channel, Picoseconds end, Picoseconds time,
+                             std::uint64_t bytes, bool write) {
     if (!hub_.wants(channel.source, trace::Kind::memory)) return;
-    Picoseconds begin = std::max(end - std::min(end, burst_ps_), channel.last_begin);
+    const Picoseconds begin = std::max(end - std::min(end, time), channel.last_begin);
     channel.last_begin = begin;
     hub_.emit({begin, std::max(end, begin), bytes, write ? 1u : 0u, 0, channel.source,
                trace::Kind::memory});

@@ -107,7 +107,9 @@ class Memory : public sc_core::sc_module {
     void advance(Part& part, Picoseconds now);
     void finish_sending(std::uint32_t index);
     void report(const Burst& burst);
-    void report_transfer(Channel& channel, Picoseconds end, std::uint32_t bytes, bool write);
+    Picoseconds bus_time(std::uint64_t bytes) const;
+    void report_transfer(Channel& channel, Picoseconds end, Picoseconds time, std::uint64_t bytes,
+                         bool write);
     void charge_commands(Picoseconds until);
     void look_for_sinks();
     void catch_up();
@@ -122,7 +124,8 @@ class Memory : public sc_core::sc_module {
     std::vector<std::uint32_t> part_of_channel_;
     std::uint64_t interleave_;
     std::uint64_t capacity_;
-    Picoseconds burst_ps_;  ///< data-bus time of one access
+    double byte_ps_;                 ///< of a channel's data bus
+    std::uint32_t whole_burst_ = 0;  ///< bytes that every access takes of it; 0: its own
     SparseStore contents_;
     trace::Hub& hub_;
     std::uint16_t source_;
