@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from npuvp.analytical import estimate, hardware_of
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
-from npuvp.sweep import load_space, run_sweep
+from npuvp.sweep import evaluate_job, load_space, run_sweep
+from npuvp.sweep.evaluate import guarded
 
 PLAN = GenerationPlan(gen_length=256, block_length=32, steps=256, cache="dual")
 SIZES = {"prompt_length": 128, "batch": 16}
@@ -42,16 +44,40 @@ def _refine() -> Measurement:
 
 
 def _points() -> Measurement:
+    """Every point another prompt length, batch or plan; the best of a few seconds."""
     spec = load_model("llada-8b").spec
     hardware = hardware_of(vp.Platform.load("platform/v80.yaml").description())
-    estimate(spec, hardware, PLAN, **SIZES)
-    begin, count = time.perf_counter(), 0
-    while time.perf_counter() - begin < 2:
-        for batch in range(1, 17):
-            estimate(spec, hardware, PLAN, prompt_length=100 + count % 50, batch=batch)
-            count += 1
-    rate = count / (time.perf_counter() - begin)
-    return Measurement(rate, None, "higher", "points/s", "closed form of a whole generation")
+    plans = [
+        GenerationPlan(gen_length=256, block_length=block, steps=256, cache="dual")
+        for block in (16, 32)
+    ]
+    points = [
+        (plan, length, batch)
+        for length in range(64, 192)
+        for batch in range(1, 9)
+        for plan in plans
+    ]
+    rates = []
+    for begin in range(0, len(points), 256):
+        start = time.process_time()
+        for plan, length, batch in points[begin : begin + 256]:
+            estimate(spec, hardware, plan, prompt_length=length, batch=batch)
+        rates.append(256 / (time.process_time() - start))
+    note = "closed form of a whole generation, other plan, batch or prompt every time"
+    return Measurement(max(rates), 1000.0, "higher", "points/s", note)
+
+
+def _machines() -> Measurement:
+    """Every point another machine and plan, from the platform file on, as a sweep evaluates it."""
+    rates = []
+    for seed in range(1, 5):
+        space = replace(load_space("platform/spaces/llada_8b.yaml"), seed=seed)
+        jobs = [(point.key, point.job) for point in space.points()]
+        start = time.process_time()
+        rows = guarded(evaluate_job, jobs)
+        rates.append(len(rows) / (time.process_time() - start))
+    note = "another machine, formats and plan every time, platform file read and checked"
+    return Measurement(max(rates), 200.0, "higher", "points/s", note)
 
 
 def busy_point(job: Mapping[str, Any]) -> dict[str, float]:
@@ -101,5 +127,6 @@ def measure() -> dict[str, Measurement]:
         "generation_llada_8b_replay": _replay(),
         "generation_llada_8b_refine_step": _refine(),
         "analytical_points": _points(),
+        "analytical_machines": _machines(),
         "sweep_two_workers": _sweep(),
     }

@@ -19,6 +19,7 @@ from npuvp.platform import Platform
 
 if TYPE_CHECKING:
     from npuvp.debug import Checkpoint, Debugger
+    from npuvp.replay import time_generation
     from npuvp.run import Result
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "full_activity_power",
     "generate",
     "memory_stream",
+    "time_generation",
 ]
 
 
@@ -53,6 +55,8 @@ def __getattr__(name: str) -> Any:
         return import_module("npuvp.golden")
     if name in ("Checkpoint", "Debugger"):
         return getattr(import_module("npuvp.debug"), name)
+    if name == "time_generation":
+        return import_module("npuvp.replay").time_generation
     if name == "Result":
         from npuvp.run import Result
 

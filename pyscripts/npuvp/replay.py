@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npuvp.analytical.generation import CallEstimate, estimate, without_closed_form
+from npuvp.analytical.machine import hardware_of
 from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
@@ -45,6 +47,8 @@ __all__ = ["CallTiming", "GenerationTiming", "time_generation"]
 _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
+#: Error in the middle of a range of lengths up to which the lengths between are not simulated.
+_NEAR = 0.005
 
 
 @dataclass(frozen=True)
@@ -345,28 +349,36 @@ def _time_calls(
     kinds: dict[CallKind, int],
     formats: Formats,
     progress: Callable[[str], None] | None,
+    closed: Mapping[CallKind, CallEstimate],
 ) -> tuple[list[CallTiming], int]:
     """All kinds of calls, and cycles of a block's quotas.
 
     Calls that differ in nothing but the pieces of the canvas that they search take the same time
     behind `begin`, which grows by the same cycles with every piece: the first and the last of them
-    are simulated.
+    are simulated. With a prefix cache every block has calls of its own length; where there are
+    closed forms, some of them are simulated (`_some_of`).
     """
     alike: dict[tuple[Kind, int], list[CallKind]] = {}
     for call in kinds:
         alike.setdefault((call.kind, call.count), []).append(call)
     calls = []
     quota = 0
+
+    def simulate(call: CallKind) -> CallTiming:
+        nonlocal quota
+        if progress is not None:
+            progress(f"{call.kind}, {call.count} positions")
+        timing, quota = _time_call(platform, checkpoint, plan, shape, call, kinds[call], formats)
+        return timing
+
+    lengths = [same[0] for same in alike.values() if same[0].kind == "refine_prefix"]
+    known = _some_of(lengths, simulate, closed, kinds) if closed else {}
     for same in alike.values():
+        if same[0] in known:
+            calls.append(known[same[0]])
+            continue
         ends = [same[0]] if same[0].pieces == same[-1].pieces else [same[0], same[-1]]
-        simulated = []
-        for call in ends:
-            if progress is not None:
-                progress(f"{call.kind}, {call.count} positions")
-            timing, quota = _time_call(
-                platform, checkpoint, plan, shape, call, kinds[call], formats
-            )
-            simulated.append(timing)
+        simulated = [simulate(call) for call in ends]
         first, last = simulated[0], simulated[-1]
         for call in same:
             if call in ends:
@@ -383,6 +395,91 @@ def _time_calls(
                 )
             )
     return calls, quota
+
+
+def _between(
+    low: CallTiming, high: CallTiming, closed: Mapping[CallKind, CallEstimate], call: CallKind
+) -> CallTiming:
+    """A call whose length is between those of two simulated ones: its closed form, by what closed
+    forms are wrong there."""
+    share = (call.count - low.kind.count) / (high.kind.count - low.kind.count)
+
+    def scaled(
+        own: float, of: Callable[[CallTiming], float], closed_of: Callable[[CallEstimate], float]
+    ) -> float:
+        ratios = [of(end) / max(closed_of(closed[end.kind]), 1e-30) for end in (low, high)]
+        return own * (ratios[0] + share * (ratios[1] - ratios[0]))
+
+    own = closed[call]
+    phases = {
+        name: round(
+            scaled(
+                own.phases[name].cycles,
+                lambda end, name=name: end.phases[name],  # type: ignore[misc]
+                lambda end, name=name: end.phases[name].cycles,  # type: ignore[misc]
+            )
+        )
+        for name in low.phases
+    }
+
+    def summed(attribute: str) -> Callable[[CallEstimate], float]:
+        return lambda end: sum(getattr(phase, attribute) for phase in end.phases.values())
+
+    energy = {
+        name: scaled(
+            own.cycles,
+            lambda end, name=name: end.energy[name],  # type: ignore[misc]
+            lambda end: end.cycles,
+        )
+        for name in low.energy
+    }
+    return CallTiming(
+        kind=call,
+        times=0,
+        cycles=sum(phases.values()),
+        phases=phases,
+        energy=energy,
+        hbm_bytes=round(
+            scaled(summed("hbm_bytes")(own), lambda end: end.hbm_bytes, summed("hbm_bytes"))
+        ),
+        instructions=round(
+            scaled(own.cycles, lambda end: end.instructions, lambda end: end.cycles)
+        ),
+        macs=round(scaled(summed("macs")(own), lambda end: end.macs, summed("macs"))),
+        seconds=0.0,
+    )
+
+
+def _some_of(
+    lengths: list[CallKind],
+    simulate: Callable[[CallKind], CallTiming],
+    closed: Mapping[CallKind, CallEstimate],
+    kinds: Mapping[CallKind, int],
+) -> dict[CallKind, CallTiming]:
+    """Calls that differ in their length: the first, the last and the one in the middle are
+    simulated. Where the middle one is what the others say of it, so are those between; else each
+    half is gone through likewise."""
+    known = {call: simulate(call) for call in dict.fromkeys((lengths[0], lengths[-1]))}
+
+    def fill(low: int, high: int) -> None:
+        if high - low < 2:
+            return
+        middle = (low + high) // 2
+        ends = known[lengths[low]], known[lengths[high]]
+        said = _between(*ends, closed, lengths[middle])
+        known[lengths[middle]] = found = simulate(lengths[middle])
+        if abs(said.cycles / found.cycles - 1) > _NEAR:
+            fill(low, middle)
+            fill(middle, high)
+            return
+        for index in range(low + 1, high):
+            if index != middle:
+                near = (ends[0], found) if index < middle else (found, ends[1])
+                call = lengths[index]
+                known[call] = replace(_between(*near, closed, call), times=kinds[call])
+
+    fill(0, len(lengths) - 1)
+    return known
 
 
 def _core(result: "Result") -> dict[str, Any]:
@@ -442,7 +539,17 @@ def time_generation(
     )
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
-    calls, quota = _time_calls(platform, checkpoint, plan, frame.shape, kinds, numbers, progress)
+    closed: dict[CallKind, CallEstimate] = {}
+    if plan.cache == "prefix" and plan.blocks > 3 and not without_closed_form(spec, plan, numbers):
+        sizes: dict[str, Any] = {"prompt_length": prompt_length, "batch": batch}
+        found = estimate(
+            spec, hardware_of(description), plan, formats=numbers, cores=1,
+            calls_per_block=calls_per_block, **sizes,
+        )  # fmt: skip
+        closed = {call.kind: call for call in found.calls}
+    calls, quota = _time_calls(
+        platform, checkpoint, plan, frame.shape, kinds, numbers, progress, closed
+    )
     cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
     return GenerationTiming(
         cycles,

@@ -152,7 +152,7 @@ CASES = (
     Case("v80", None, (2, 4, 126_464)),
     Case("paper", None, (2, 4, 126_464), overrides={"core": {"vlen": 512}}),
     Case("plena", None, (1, 2, 20_000)),
-    Case("manycore", None, (1, 2, 20_000), form="edge"),
+    Case("manycore", None, (1, 16, 20_000), form="edge"),
     Case("edge", _MINI, _plan(16, 8, 8, "none"), batch=2, overrides=_BLOCKING),
     Case("edge", "llada-tiny", _plan(32, 32, 8, "prefix"), prompt=32),
     Case("paper", "llada-8b:layers=2", _plan(32, 32, 16), prompt=64, overrides=_BLOCKING),

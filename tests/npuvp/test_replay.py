@@ -42,6 +42,21 @@ def test_replay_of_a_mid_size_model_is_within_a_percent():
     assert replayed.energy == pytest.approx(whole.energy, rel=0.002)
 
 
+# On edge with its small array the lengths of a tiny model differ in ways that all are simulated.
+@pytest.mark.parametrize(("platform", "most"), [("edge", 17), ("paper", 12)])
+def test_lengths_of_a_prefix_cache_follow_from_some_of_them(platform, most):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(gen_length=64, block_length=4, steps=32, cache="prefix")
+    model = "llada-tiny:layers=2"
+    told: list[str] = []
+    replayed = time_generation(model, machine, plan, prompt_length=20, progress=told.append)
+    whole = time_generation(model, machine, plan, prompt_length=20, replay=False)
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+    assert replayed.energy == pytest.approx(whole.energy, rel=0.01)
+    assert len(told) <= most and len(replayed.calls) == 17
+    assert sum(call.times for call in replayed.calls) == 32
+
+
 def test_kinds_of_calls_count_every_call():
     plan = GenerationPlan(gen_length=64, block_length=16, steps=32, cache="dual")
     kinds = call_kinds(plan, 10)

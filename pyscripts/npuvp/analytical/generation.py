@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from npuvp.analytical.head import ForwardCall
 from npuvp.analytical.machine import Hardware, hardware_of
@@ -20,14 +20,20 @@ from npuvp.compiler.heads import filled_heads
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
-__all__ = ["CallEstimate", "GenerationEstimate", "PhaseEstimate", "estimate", "phases_of"]
+__all__ = [
+    "CallEstimate",
+    "GenerationEstimate",
+    "PhaseEstimate",
+    "estimate",
+    "phases_of",
+    "without_closed_form",
+]
 
 #: Phases of a forward call that occur once per layer.
 LAYERED = ("qkv", "attention", "o", "gate_up", "down")
 
 
-@dataclass(frozen=True)
-class PhaseEstimate:
+class PhaseEstimate(NamedTuple):
     """A phase of a forward call, all layers together.
 
     Attributes:
@@ -145,7 +151,7 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def _without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
+def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
     """What the compiler supports and the closed forms do not."""
     faults = [
         f"{what}: no closed form"
@@ -231,7 +237,7 @@ def estimate(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(hardware.cores, cores)
-    faults += _without_closed_form(spec, plan, numbers)
+    faults += without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -242,6 +248,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
+    begins: dict[tuple[int, int], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
@@ -263,10 +270,11 @@ def estimate(
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        begin = ForwardCall(
-            hardware, spec, call, memory.tokens, layout, frame.sampler, plan
-        ).begin()
-        found = {"begin": _phase(begin, 1, hardware)} | behind
+        searched = (call.pieces, call.earlier)
+        if searched not in begins:
+            begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
+            begins[searched] = _phase(begin.begin(), 1, hardware)
+        found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles
             dynamic += times * phase.energy

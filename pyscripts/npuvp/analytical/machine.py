@@ -186,6 +186,7 @@ class Hardware:
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
+        seen: What closed forms keep between estimates, by model and formats.
     """
 
     name: str
@@ -207,6 +208,7 @@ class Hardware:
     imem_words: int = 0
     prefetch_rows: int = 16
     cores: int = 1
+    seen: dict[Any, dict[Any, Any]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def multipliers(self) -> int:

@@ -6,6 +6,7 @@ that stream through Matrix SRAM: per panel the greater of the time to multiply i
 load the next one, per chunk of columns the work on its results on top.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -29,7 +30,7 @@ _GROUP_DONE = 42
 _BEFORE_STAGES = 82
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """Sizes of a forward call.
 
@@ -145,10 +146,14 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
+    seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
+        # Tiles of one machine, model and formats are mostly those of other plans and batches.
+        layout = self.layout
+        self.seen = self.hardware.seen.setdefault((self.spec, layout.formats, layout.kv_format), {})
 
     # Pieces
 
@@ -175,6 +180,17 @@ class Phases:
         """(rows, how many such tiles) of a number of rows."""
         full, rest = divmod(rows, tile)
         return [(tile, full)] * bool(full) + [(rest, 1)] * bool(rest)
+
+    def _tiled(self, name: str, most: int, tile: Callable[[int, int], Work]) -> Work:
+        """`tile(rows, most)` of all tiles of the call's rows."""
+        call = self.call
+        total = Work()
+        for rows, times in self._tiles(most, call.count * call.batch):
+            key = (name, rows, most, call.warm)
+            if key not in self.seen:
+                self.seen[key] = tile(rows, most)
+            total.add(self.seen[key], times)
+        return total
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         """A load that is waited for."""
@@ -440,34 +456,40 @@ class Phases:
 
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
-        spec, g, call = self.spec, self.geometry, self.call
+        spec, g = self.spec, self.geometry
         if g.mlen % spec.head_dim:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
-        stored = self.layout.stored
         total = self._load(1, BF16_BYTES * spec.hidden)
-        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         most, alike = self.layout.qkv_tile
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
-            tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
-            tile = self._normalised(rows, spec.hidden, tables)
-            for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-                columns = min(outputs, g.width)
-                table = {"q": "q", "k": "keys", "v": "values"}[name]
-                store = self._chunk(rows, columns, stored[table], True)
-                if self.layout.quantised_cache and name != "q" and call.warm:
-                    store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
-                text = ""
-                if turned:
-                    text = "vshft2. vmul3 vmul3. vadd3. int br int"
-                    text += "" if alike > 1 else " int"
-                weights = stored[f"weights.{name}"]
-                results = self._results(text, 4, 11, rows, store)
-                tile.add(self._product(rows, weights, outputs, name, pitch, results))
-            total.add(tile, times)
+
+        def one(rows: int, most: int) -> Work:
+            return self._qkv_tile(rows, most, alike)
+
+        total.add(self._tiled(f"qkv, {alike} alike", most, one))
         return self._fence(total)
+
+    def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
+        spec, g, stored = self.spec, self.geometry, self.layout.stored
+        pitch = most * g.width
+        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
+        tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
+        tile = self._normalised(rows, spec.hidden, tables)
+        for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
+            columns = min(outputs, g.width)
+            table = {"q": "q", "k": "keys", "v": "values"}[name]
+            store = self._chunk(rows, columns, stored[table], True)
+            if self.layout.quantised_cache and name != "q" and self.call.warm:
+                store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
+            text = ""
+            if turned:
+                text = "vshft2. vmul3 vmul3. vadd3. int br int"
+                text += "" if alike > 1 else " int"
+            weights = stored[f"weights.{name}"]
+            results = self._results(text, 4, 11, rows, store)
+            tile.add(self._product(rows, weights, outputs, name, pitch, results))
+        return tile
 
     def _results(
         self, text: str, state: int, about: int, rows: int, store: Work, load: Work | None = None
@@ -519,15 +541,11 @@ class Phases:
         return work
 
     def _residual(self, name: str, source: str) -> Work:
-        spec, g, call = self.spec, self.geometry, self.call
-        stored = self.layout.stored
+        spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        blocks = -(-inputs // g.width)
         columns = min(spec.hidden, g.width)
-        total = Work()
-        most = self._tile_rows(name, blocks + 2, 0)
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
+
+        def one(rows: int, most: int) -> Work:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             whole, group = tile.cycles, min(rows, g.group)
@@ -542,12 +560,14 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product = self._product(rows, weights, spec.hidden, name, pitch, results)
+            product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
             tile.add(product)
             if not self.hardware.classes.blocking:  # the rest arrives before the weights
                 tile.cycles += whole * (1 - group / rows)
-            total.add(tile, times)
-        return self._fence(total)
+            return tile
+
+        most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
+        return self._fence(self._tiled(name, most, one))
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
@@ -559,19 +579,19 @@ class Phases:
 
     def gate_up(self) -> Work:
         """silu(gate) * up."""
-        spec, g, call = self.spec, self.geometry, self.call
-        blocks = -(-spec.hidden // g.width)
+        blocks = -(-self.spec.hidden // self.geometry.width)
+        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
+        return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
+
+    def _gate_up_tile(self, rows: int, most: int) -> Work:
+        spec, g = self.spec, self.geometry
+        pitch = most * g.width
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        total = Work()
-        most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - g.group))
-        pitch = most * g.width
-        for rows, times in self._tiles(most, call.count * call.batch):
-            tile = self._load(1, BF16_BYTES * spec.hidden)
-            tile.add(self._normalised(rows, spec.hidden))
-            store = self._chunk(rows, columns, gated, True)
-            results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store)
-            weights = self.layout.stored["weights.gate"]
-            tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
-            total.add(tile, times)
-        return self._fence(total)
+        tile = self._load(1, BF16_BYTES * spec.hidden)
+        tile.add(self._normalised(rows, spec.hidden))
+        store = self._chunk(rows, columns, gated, True)
+        results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store)
+        weights = self.layout.stored["weights.gate"]
+        tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
+        return tile

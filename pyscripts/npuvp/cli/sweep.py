@@ -8,6 +8,8 @@ from npuvp.sweep import load_space, run_sweep
 
 __all__ = ["add_commands"]
 
+_LEFT_OUT = "less those beyond a constraint or equal to another"
+
 
 def _sweep(options: argparse.Namespace) -> int:
     space = load_space(options.space)
@@ -15,7 +17,8 @@ def _sweep(options: argparse.Namespace) -> int:
         points = space.points()
         for point in points:
             print(point.key, ", ".join(f"{k}={v}" for k, v in point.values.items()))
-        print(f"{len(points):,} points")
+        drawn = "" if space.method == "grid" else f" (of {space.count:,} drawn, {_LEFT_OUT})"
+        print(f"{len(points):,} points{drawn}")
         return 0
     output = options.output or f"build/sweeps/{space.path.stem}.csv"
     result = run_sweep(
@@ -38,8 +41,9 @@ def _sweep(options: argparse.Namespace) -> int:
             }
         )
         return 0
+    drawn = "" if space.method == "grid" else f" (of {space.count:,} drawn, {_LEFT_OUT})"
     print(
-        f"{len(result.rows):,} points, {result.evaluated:,} of them now, "
+        f"{len(result.rows):,} points{drawn}, {result.evaluated:,} of them now, "
         f"{len(result.failed):,} failed"
     )
     for row in result.failed[:10]:
@@ -47,6 +51,9 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"  {row['status']}: {values}\n    {row['error']}")
     if len(result.failed) > 10:
         print(f"  and {len(result.failed) - 10:,} more")
+    if len(result.failed) == len(result.rows):
+        print(f"written: {result.files[0]}")
+        return 1
     chosen = sorted(
         (row for row in result.rows if row["key"] in front), key=lambda row: float(row["time_s"])
     )

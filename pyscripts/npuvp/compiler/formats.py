@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.golden.dma import FORMATS
 from npuvp.golden.mx import mx_scale_bytes, mx_traits
 
-__all__ = ["ELEMENTS", "Formats", "Stored"]
+__all__ = ["ELEMENTS", "Formats", "Stored", "stored"]
 
 #: Names of element formats, and what the DMA engine calls them.
 ELEMENTS = {
@@ -185,6 +185,19 @@ class Stored:
         pieces = self.columns // self.piece
         return values.reshape(self.rows, pieces, -1).transpose(1, 0, 2)
 
+    def placed(self, offset: int, scales: int) -> "Stored":
+        """The same rows at a place."""
+        return stored(
+            self.name,
+            offset,
+            self.columns,
+            self.element,
+            self.block,
+            scales,
+            self.piece,
+            self.rows,
+        )
+
     def fault(self) -> str | None:
         """Why blocks do not fit into rows, if so."""
         if self.scaled and self.columns % self.block:
@@ -193,3 +206,18 @@ class Stored:
                 f"blocks of {self.block} do not divide them"
             )
         return None
+
+
+@lru_cache(maxsize=16384)
+def stored(
+    name: str,
+    offset: int,
+    columns: int,
+    element: str = "bf16",
+    block: int = 32,
+    scales: int = 0,
+    piece: int = 0,
+    rows: int = 0,
+) -> Stored:
+    """One object for equal rows: closed forms make the same ones for every design point."""
+    return Stored(name, offset, columns, element, block, scales, piece, rows)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from npuvp.baos import CacheFormat, kv_block
 from npuvp.compiler.errors import CompileError
-from npuvp.compiler.formats import ELEMENTS, Formats, Stored
+from npuvp.compiler.formats import ELEMENTS, Formats, Stored, stored
 from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.key_tiles import KeyTiles
 from npuvp.firmware import DataSegment
@@ -75,6 +75,10 @@ class Allocator:
         size: Units that it has.
         align: Multiple at which regions begin.
         unit: What sizes are counted in, for messages.
+
+    Attributes:
+        regions: That were handed out.
+        used: Units up to the end of the last one.
     """
 
     def __init__(self, memory: str, size: int, align: int = 1, unit: str = "words"):
@@ -83,12 +87,7 @@ class Allocator:
         self.align = align
         self.unit = unit
         self.regions: list[Region] = []
-
-    @property
-    def used(self) -> int:
-        """Units up to the end of the last region."""
-        last = self.regions[-1] if self.regions else Region("", 0, 0)
-        return last.address + last.size
+        self.used = 0
 
     def take(self, name: str, size: int, align: int = 0) -> int:
         """Address of a new region.
@@ -111,6 +110,7 @@ class Allocator:
                 ]
             )
         self.regions.append(Region(name, address, size))
+        self.used = address + size
         return address
 
 
@@ -202,11 +202,11 @@ class Layout:
         tokens = self.shape.batch * self.shape.length
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         angles = tokens // self.qkv_tile[1]
-        yield Stored("cosine", 0, width), angles
-        yield Stored("sine", 0, width), angles
-        yield Stored("final_norm", 0, spec.hidden), 1
+        yield stored("cosine", 0, width), angles
+        yield stored("sine", 0, width), angles
+        yield stored("final_norm", 0, spec.hidden), 1
         embedding = ELEMENTS[formats.embedding]
-        yield Stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
+        yield stored("embedding", 0, spec.hidden, embedding, formats.block), spec.vocab
         if not spec.tied_head:
             head = ELEMENTS[formats.head or formats.weights]
             yield self._weights("head", spec.vocab, spec.hidden, head), spec.vocab
@@ -219,28 +219,28 @@ class Layout:
             )
         # A position is predicted by the row before it: one position more in front.
         ahead = self.shape.batch if spec.logit_shift else 0
-        yield Stored("x", 0, spec.hidden), tokens + ahead
-        yield Stored("q", 0, q_columns), tokens
-        yield Stored("o", 0, q_columns), tokens
-        yield Stored("gated", 0, self.inner), tokens
+        yield stored("x", 0, spec.hidden), tokens + ahead
+        yield stored("q", 0, q_columns), tokens
+        yield stored("o", 0, q_columns), tokens
+        yield stored("gated", 0, self.inner), tokens
         if self.quantised_cache:
-            yield Stored("fresh_keys", 0, kv_columns), tokens
-            yield Stored("fresh_values", 0, kv_columns), tokens
+            yield stored("fresh_keys", 0, kv_columns), tokens
+            yield stored("fresh_values", 0, kv_columns), tokens
         if self.stores_logits:
             yield self.logits, self.whole_positions
 
     def _tables_of_a_layer(self) -> Iterator[tuple[Stored, int]]:
         spec, formats, shape = self.spec, self.formats, self.shape
         q_columns, kv_columns = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        yield Stored("attn_norm", 0, spec.hidden), 1
-        yield Stored("mlp_norm", 0, spec.hidden), 1
+        yield stored("attn_norm", 0, spec.hidden), 1
+        yield stored("mlp_norm", 0, spec.hidden), 1
         if spec.moe is not None:
-            yield Stored("weights.router", 0, spec.hidden), spec.moe.experts
+            yield stored("weights.router", 0, spec.hidden), spec.moe.experts
         for role, columns in (("q", q_columns), ("k", kv_columns), ("v", kv_columns)):
             if spec.qkv_bias:
-                yield Stored(f"{role}_bias", 0, columns), 1
+                yield stored(f"{role}_bias", 0, columns), 1
             if spec.qk_norm and role != "v":
-                yield Stored(f"{role}_norm", 0, self.geometry.width), 1
+                yield stored(f"{role}_norm", 0, self.geometry.width), 1
         weights = ELEMENTS[formats.weights]
         for role, outputs, inputs in (
             ("q", q_columns, spec.hidden),
@@ -257,18 +257,18 @@ class Layout:
             cache = self.cache(role)
             block = kv_block(spec.head_dim) if cache.quantised else 32
             rows = shape.batch * shape.length
-            yield Stored(role, 0, kv_columns, cache.element, block), rows
+            yield stored(role, 0, kv_columns, cache.element, block), rows
             if cache.smoothed:
-                yield Stored(f"{role}.factors", 0, kv_columns), shape.batch
-                yield Stored(f"{role}.inverse", 0, kv_columns), shape.batch
+                yield stored(f"{role}.factors", 0, kv_columns), shape.batch
+                yield stored(f"{role}.inverse", 0, kv_columns), shape.batch
 
     def _weights(self, name: str, rows: int, columns: int, element: str) -> Stored:
         """A streamed matrix: pieces of a row of Matrix SRAM for all outputs (of an expert)."""
-        table = Stored(name, 0, columns, element, self.formats.block)
+        table = stored(name, 0, columns, element, self.formats.block)
         mlen = self.geometry.mlen
         if columns == mlen or columns % mlen or (table.scaled and mlen % table.block):
             return table
-        return replace(table, piece=mlen, rows=rows)
+        return stored(name, 0, columns, element, self.formats.block, 0, mlen, rows)
 
     @property
     def inner(self) -> int:
@@ -323,10 +323,10 @@ class Layout:
             scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))
         if layered:
             self.offsets[table.name] = at
-            self.stored[table.name] = replace(table, offset=at, scales=scales)
+            self.stored[table.name] = table.placed(at, scales)
         else:
             self.addresses[table.name] = at
-            self.stored[table.name] = replace(table, scales=scales - at)
+            self.stored[table.name] = table.placed(0, scales - at)
 
     @property
     def projection_rows(self) -> int:

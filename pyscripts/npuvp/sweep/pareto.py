@@ -48,6 +48,7 @@ def plot_pareto(
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     path = Path(path)
     costs = np.array([latency, energy, area], float).T
@@ -79,8 +80,10 @@ def plot_pareto(
     for axis, values in ((axes.set_xscale, latency), (axes.set_yscale, energy)):
         if max(values) > 5 * min(values):
             axis("log")
-    axes.set_xlabel("latency in s")
-    axes.set_ylabel("energy in J (estimate)")
+    for values_axis, unit in ((axes.xaxis, "s"), (axes.yaxis, "J")):
+        values_axis.set_major_formatter(EngFormatter(unit))
+    axes.set_xlabel("latency")
+    axes.set_ylabel("energy (estimate)")
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(loc="best")

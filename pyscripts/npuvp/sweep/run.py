@@ -95,8 +95,10 @@ def _dask(
         )
     try:
         client = Client(cluster if cluster is not None else scheduler, timeout="20s")
-    except OSError as error:
-        raise SweepError(f"scheduler {scheduler}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise SweepError(
+            f"scheduler {scheduler}: {error} (an address is such as tcp://10.0.0.7:8786)"
+        ) from None
     try:
         client.wait_for_workers(max(1, workers if cluster is not None else 1))
         if on_warm is not None:

@@ -14,6 +14,9 @@ import numpy as np
 import yaml
 
 from npuvp.compiler.formats import Formats
+from npuvp.model.checkpoint import load_model
+from npuvp.model.config import FILE as CONFIG
+from npuvp.model.spec import ModelError
 from npuvp.plan import GenerationPlan
 
 __all__ = ["Point", "Space", "SpaceError", "load_space"]
@@ -174,10 +177,12 @@ class Space:
             else:
                 job[key] = value
         platform = (self.path.parent / job["platform"]).resolve()
-        text = platform.read_bytes() if platform.is_file() else b""
         job["platform"] = str(platform)
         # A point is what is evaluated, wherever the tree lies.
-        named = job | {"platform": [platform.name, hashlib.sha256(text).hexdigest()]}
+        named = job | {"platform": [platform.name, _hash(platform)]}
+        if (model := _model_directory(self.path, job["model"])) is not None:
+            job["model"] = str(model)
+            named["model"] = [model.name, _hash(model / CONFIG)]
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         return Point(values, job, digest[:16])
 
@@ -185,6 +190,18 @@ class Space:
         """Whether a point's results keep the limits."""
         known = dict(values) | {f"result.{name}": value for name, value in results.items()}
         return all(_evaluate(text, known) for text in self.limits)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _model_directory(space: Path, model: str) -> Path | None:
+    """A checkpoint beside the file of the space, else below the working directory; None: a name."""
+    for path in (space.parent / model, Path(model)):
+        if (path / CONFIG).is_file():
+            return path.resolve()
+    return None
 
 
 _ALLOWED = (
@@ -371,6 +388,7 @@ class _Reader:
                 self.faults.append(
                     f"space.{axis.key}: a grid needs a list of values or scale: power_of_two"
                 )
+        self._check_files(axes)
         constraints, limits = self._constraints(varied)
         base = {
             "model": data.get("model"),
@@ -393,6 +411,26 @@ class _Reader:
             raise SpaceError(self.path, self.faults)
         found = tuple(axis for axis in axes if axis is not None)
         return Space(self.path, found, method, count, seed, constraints, limits, base)
+
+    def _check_files(self, axes: list[Axis | None]) -> None:
+        """Platform files and models, those that vary too."""
+        for key in ("platform", "model"):
+            named: list[tuple[str, Any]] = [(key, self.data[key])] if key in self.data else []
+            for axis in axes:
+                if axis is not None and axis.key == key:
+                    named += [(f"space.{key}", value) for value in axis.values]
+            for at, value in named:
+                if not isinstance(value, str):
+                    self.fault(at, value, "a text")
+                elif key == "platform":
+                    path = self.path.parent / value
+                    if not path.is_file():
+                        self.fault(at, value, f"a file; there is no {path}")
+                elif _model_directory(self.path, value) is None:
+                    try:
+                        load_model(value)
+                    except ModelError as error:
+                        self.faults.append(f"{at}: {error}")
 
     def _constraints(self, varied: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         given = self.data.get("constraints") or []

@@ -44,7 +44,8 @@ class Store:
         try:
             self._read()
         except StoreError:
-            self.close()
+            os.close(self._file)
+            self._file = -1
             raise
 
     def __enter__(self) -> Self:
@@ -96,7 +97,9 @@ class Store:
         )
 
     def close(self) -> None:
-        """Gives the file back."""
+        """Gives the file back; one without a row is not left behind."""
         if self._file >= 0:
+            if not self.rows:
+                self.path.unlink(missing_ok=True)
             os.close(self._file)
             self._file = -1

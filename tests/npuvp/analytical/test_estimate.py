@@ -119,6 +119,31 @@ def test_narrow_weights_move_fewer_bytes_and_nothing_else():
     assert wide.macs == narrow.macs and narrow.cycles < wide.cycles
 
 
+def test_a_burst_on_a_mesh_has_a_header_flit():
+    memory = _hardware("quad", hbm={"refresh": "none"}).memory
+    # 1 KiB is four flits of 256 B and a header; rows that follow each other make bursts of 4 KiB.
+    assert memory.streaming(64, 1024, pitch=8192) == 64 * 5
+    assert memory.streaming(64, 1024) == 16 * 17
+
+
+def test_what_is_under_way_covers_a_part_of_a_refresh():
+    memory = _hardware("quad").memory
+    length, period = memory.refresh
+    assert (length, period) == (350.0, 3900.0)
+    exposed = length - memory.reads * 5
+    assert exposed == 350 - 32 * 5
+    assert memory.streaming(64, 1024, pitch=8192) == pytest.approx(320 / (1 - exposed / period))
+    # 32 bursts of 4 KiB last longer than a refresh.
+    assert memory.streaming(64, 1024) == 16 * 17
+
+
+@pytest.mark.parametrize(("calls", "times"), [(3, 24), ("worst", 64)])
+def test_calls_under_a_threshold_are_those_that_are_stated(calls, times):
+    plan = GenerationPlan(gen_length=64, block_length=8, steps=64, cache="dual", threshold=0.9)
+    found = estimate(LLADA, _hardware("v80"), plan, prompt_length=32, calls_per_block=calls)
+    assert sum(call.times for call in found.calls) == times
+
+
 def test_what_does_not_fit_names_the_phase():
     hardware = _hardware("paper", hbm={"size": "64GiB"}, core={"vector_sram_bytes": "2MiB"})
     with pytest.raises(vp.CompileError, match=r"a tile of 128 keys takes .* 1032 rows of Vector"):

@@ -86,6 +86,8 @@ def test_random_points_follow_the_seed(tmp_path):
         ("space: {batch: [1]}\nconstraints: ['__import__(1)']", "Call"),
         ("space: {batch: [1]}\nsample: {method: random}", "sample.points: 0"),
         ("space: {batch: [1, 2]}\nconstraints: [batch > 2]", "no point satisfies"),
+        ("space: {platform: [nowhere.yaml]}", "space.platform: 'nowhere.yaml', allowed: a file"),
+        ("space: {model: [lada-8b]}", "space.model: model 'lada-8b' cannot be used"),
     ],
 )
 def test_faults_are_named(tmp_path, text, message):

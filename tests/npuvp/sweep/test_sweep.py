@@ -89,6 +89,9 @@ def test_a_file_has_one_writer_and_one_sweep(tmp_path):
     path = tmp_path / "r.csv"
     with Store(path, ["key", "x"]), pytest.raises(StoreError, match="another sweep is writing"):
         Store(path, ["key", "x"])
+    assert not path.exists()  # nothing was written
+    with Store(path, ["key", "x"]) as store:
+        store.append({"key": "a", "x": 1})
     with pytest.raises(StoreError, match="holds the columns key, x; this sweep has key, y"):
         Store(path, ["key", "y"])
 
