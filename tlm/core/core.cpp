@@ -472,9 +472,14 @@ void Core::retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uin
     account(next_issue_ - issue, unit);
     last_done_ = std::max(last_done_, ready_at(last, unit));
     issued_ = issue;
-    if (traced_) report_instruction(d, {issue, done}, begin, unit_end);
-    if (d.timing != isa::TimingClass::mark)
-        hub_.energy(core_source_, ps(issue), ps(issue + 1), energy_.issue_fj);
+    const std::uint64_t issue_fj = d.timing != isa::TimingClass::mark ? energy_.issue_fj : 0;
+    if (!traced_) {
+        hub_.spend(core_source_, issue_fj);
+        hub_.spend(unit_source_[unit_index], spent_fj);
+        return;
+    }
+    report_instruction(d, {issue, done}, begin, unit_end);
+    if (issue_fj) hub_.energy(core_source_, ps(issue), ps(issue + 1), issue_fj);
     if (spent_fj)
         hub_.energy(unit_source_[unit_index], ps(begin), ps(std::max(unit_end, begin + 1)),
                     spent_fj);

@@ -253,12 +253,16 @@ void Dma::wake() {
             return;
         }
         const auto id = static_cast<std::uint32_t>(burst.descriptor);
-        hub_.energy(source_, burst.begin_ps, burst.done_ps, burst.bytes * timing_.fj_per_byte, id);
-        if (hub_.wants(source_, trace::Kind::burst))
+        const std::uint64_t femtojoules = burst.bytes * timing_.fj_per_byte;
+        if (!hub_.active()) {
+            hub_.spend(source_, femtojoules);
+        } else {
+            hub_.energy(source_, burst.begin_ps, burst.done_ps, femtojoules, id);
             hub_.emit({burst.begin_ps, burst.done_ps, burst.bytes,
                        2 * burst.address + (burst.write ? 1u : 0u), id, source_,
                        trace::Kind::burst});
-        if (hub_.active()) note_ended(burst);
+            note_ended(burst);
+        }
     }
     for (Active& active : pending_) {
         Descriptor& d = *active.descriptor;

@@ -99,6 +99,10 @@ class Hub {
         if (wants(source, Kind::energy))
             dispatch({begin, end, femtojoules, 0, what_for, source, Kind::energy});
     }
+    /// As energy() where nobody listens: one question less for who has asked active() already.
+    void spend(std::uint16_t source, std::uint64_t femtojoules) {
+        sources_[source].dynamic_fj += femtojoules;
+    }
     /// Nothing before `safe` will be reported any more, except by sources that hold time back.
     void advance(Time safe);
     /// Called before time is declared safe: a component that reports late catches up. It outlives

@@ -329,12 +329,15 @@ void Memory::report(const Burst& burst) {
     if (auto* served = burst.payload->get_extension<noc::Served>())
         served->ps = burst.done - std::min(burst.done, burst.begin);
     const std::uint64_t bytes = burst.payload->get_data_length();
-    if (hub_.wants(source_, trace::Kind::memory))
-        hub_.emit({burst.begin, burst.done, bytes, burst.payload->is_write() ? 1u : 0u, 0, source_,
-                   trace::Kind::memory});
-    if (energy_.by_command) return;
-    hub_.energy(source_, burst.begin, burst.done,
-                bytes * (burst.payload->is_write() ? energy_.write_byte_fj : energy_.read_byte_fj));
+    const bool write = burst.payload->is_write();
+    const std::uint64_t femtojoules =
+        energy_.by_command ? 0 : bytes * (write ? energy_.write_byte_fj : energy_.read_byte_fj);
+    if (!traced_) {
+        hub_.spend(source_, femtojoules);
+        return;
+    }
+    hub_.emit({burst.begin, burst.done, bytes, write ? 1u : 0u, 0, source_, trace::Kind::memory});
+    if (!energy_.by_command) hub_.energy(source_, burst.begin, burst.done, femtojoules);
 }
 
 /// Data-bus time of an access.
