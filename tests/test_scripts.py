@@ -18,6 +18,8 @@ SCRIPTS = {
     "sampling_widths.py": ((), "2048"),
     "python_target.py": ((), "[  1   4   9 100] in 49 cycles"),
     "split_sampling.py": ((), "cycles"),
+    "host_driven.py": ((), "commits 25 (0.9990), 27 (0.9992)   keys written: [26, 29]"),
+    "generation.py": ((), "quad, 4 cores"),
     "many_cores.py": ((), " 16 cores: product"),
     "hbm_characterise.py": (("--requests", "1000", "--output", "{tmp}"), "sequential"),
     "refine_utilisation.py": (
