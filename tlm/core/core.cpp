@@ -472,17 +472,23 @@ void Core::retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uin
     account(next_issue_ - issue, unit);
     last_done_ = std::max(last_done_, ready_at(last, unit));
     issued_ = issue;
-    const std::uint64_t issue_fj = d.timing != isa::TimingClass::mark ? energy_.issue_fj : 0;
-    if (!traced_) {
-        hub_.spend(core_source_, issue_fj);
-        hub_.spend(unit_source_[unit_index], spent_fj);
+    if (traced_) {
+        report_retired(d, issue, begin, unit_end, done, spent_fj);
         return;
     }
+    hub_.spend(core_source_, issue_energy(d));
+    hub_.spend(unit_source_[unit_index], spent_fj);
+}
+
+/// What retire() books, with its energy, for a run that is traced.
+void Core::report_retired(const D& d, std::uint64_t issue, std::uint64_t begin,
+                          std::uint64_t unit_end, std::uint64_t done, std::uint64_t spent_fj) {
     report_instruction(d, {issue, done}, begin, unit_end);
+    const std::uint64_t issue_fj = issue_energy(d);
     if (issue_fj) hub_.energy(core_source_, ps(issue), ps(issue + 1), issue_fj);
     if (spent_fj)
-        hub_.energy(unit_source_[unit_index], ps(begin), ps(std::max(unit_end, begin + 1)),
-                    spent_fj);
+        hub_.energy(unit_source_[static_cast<int>(class_of_unit(d.unit))], ps(begin),
+                    ps(std::max(unit_end, begin + 1)), spent_fj);
 }
 
 Core::Slot Core::schedule(const D& d, Ready ready, std::uint64_t elements, bool free_of_cost) {
@@ -551,16 +557,20 @@ void Core::report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool 
     }
 }
 
+void Core::note_change(trace::Place place, std::uint64_t first, std::uint64_t count) {
+    changes_.push_back({place, first, count});
+}
+
 void Core::note_change(Space space, std::uint64_t first, std::uint64_t count) {
     switch (space) {
         case Space::vector:
-            changes_.push_back({trace::Place::vector_rows, first, count});
+            note_change(trace::Place::vector_rows, first, count);
             break;
         case Space::fp:
-            changes_.push_back({trace::Place::fp_words, first, count});
+            note_change(trace::Place::fp_words, first, count);
             break;
         case Space::integer:
-            changes_.push_back({trace::Place::int_words, first, count});
+            note_change(trace::Place::int_words, first, count);
             break;
         case Space::matrix:  // only transfers write it
             break;

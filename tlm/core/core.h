@@ -215,14 +215,24 @@ class Core : public sc_core::sc_module {
     std::uint64_t issue_at(const D& d, Ready ready, std::uint64_t unit_free);
     void retire(const D& d, std::uint64_t issue, std::uint64_t begin, std::uint64_t unit_end,
                 std::uint64_t done, std::uint64_t spent_fj);
+    std::uint64_t issue_energy(const D& d) const {
+        return d.timing != isa::TimingClass::mark ? energy_.issue_fj : 0;
+    }
     Ready registers_ready(const D& d) const;
     void record_lap(std::uint32_t kind, std::uint32_t value);
     void account(std::uint64_t cycles, Class by) { class_cycles_[static_cast<int>(by)] += cycles; }
+    // Of traced runs. Inlined, they would cost every other run the registers that they need.
+    [[gnu::noinline]] void report_retired(const D& d, std::uint64_t issue, std::uint64_t begin,
+                                          std::uint64_t unit_end, std::uint64_t done,
+                                          std::uint64_t spent_fj);
     void report_instruction(const D& d, const Slot& slot, std::uint64_t begin,
                             std::uint64_t unit_end);
-    void report_stall(std::uint64_t from, std::uint64_t to, Ready cause, bool unit, bool halted);
-    void report_results(std::uint32_t pc, bool transfer);
-    void note_change(Space space, std::uint64_t first, std::uint64_t count);
+    [[gnu::noinline]] void report_stall(std::uint64_t from, std::uint64_t to, Ready cause,
+                                        bool unit, bool halted);
+    [[gnu::noinline]] void report_results(std::uint32_t pc, bool transfer);
+    [[gnu::noinline]] void note_change(trace::Place place, std::uint64_t first,
+                                       std::uint64_t count);
+    [[gnu::noinline]] void note_change(Space space, std::uint64_t first, std::uint64_t count);
     std::uint64_t ps(std::uint64_t cycle) const { return cycle * env_.period_ps; }
     std::uint64_t now_cycle() const;  ///< kernel time in cycles, rounded up
     bool wait_for(Wait reason) {

@@ -46,7 +46,6 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
                     bool tainted) {
     if (index == 0) return;
     gp_[index] = value;
-    if (results_) changes_.push_back({trace::Place::gp, index, 1});
     const Class by = d.unit == isa::Unit::vector    ? Class::vector
                      : d.unit == isa::Unit::control ? Class::control
                                                     : Class::scalar;
@@ -56,15 +55,16 @@ void Core::write_gp(const D& d, unsigned index, std::uint32_t value, const Slot&
     gp_writer_[index] = pc_;
     const auto bit = static_cast<std::uint16_t>(1u << index);
     gp_taint_ = static_cast<std::uint16_t>(tainted ? gp_taint_ | bit : gp_taint_ & ~bit);
+    if (results_) note_change(trace::Place::gp, index, 1);
 }
 
 void Core::write_fp(unsigned index, float value, const Slot& slot, Class by) {
     if (index == 0) return;
     fp_[index] = value;
-    if (results_) changes_.push_back({trace::Place::fp, index, 1});
     const Ready ready = ready_at(slot.done, by);
     fp_ready_[index] = ready;
     registers_ready_ = std::max(registers_ready_, ready);
+    if (results_) note_change(trace::Place::fp, index, 1);
 }
 
 float Core::round_fp(float value) const {

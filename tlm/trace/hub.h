@@ -26,7 +26,7 @@ class Flag {
         on_ = on;
         return *this;
     }
-    operator bool() const { return hooks && on_; }
+    operator bool() const { return hooks && __builtin_expect(on_, false); }
 
   private:
     bool on_ = false;

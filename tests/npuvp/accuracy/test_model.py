@@ -222,7 +222,9 @@ def test_factors_come_from_the_whole_canvas_and_last_for_the_block() -> None:
         # All 24 rows, though the prefix cache keeps 8 and 16 of them.
         assert seen[index][1].shape[1] == 24
         largest = seen[index][1].abs().amax(dim=1, keepdim=True)
-        assert torch.equal(taken[index], largest)
+        # The largest key of a channel becomes 7/8 of its factor: what MXINT4 holds at most. 1.140625
+        # is 8/7 in BF16.
+        assert torch.equal(taken[index], (largest * 1.140625).to(torch.bfloat16).float())
         assert torch.equal(taken[index + 1], taken[index])
     assert not torch.equal(taken[0], taken[2])
 
