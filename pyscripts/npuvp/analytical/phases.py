@@ -7,9 +7,10 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.schedule import Work, addition, body, repeat
@@ -111,6 +112,8 @@ class Results:
         entry: Instructions around the rows that are worked on at a time.
         about: What the compiler takes for `row_cycles`.
         loads, stores: Transfers.
+        table: Where they go; None: nowhere.
+        stored: Tables of which that is true.
         whole: Whether they are worked on behind a chunk only.
     """
 
@@ -120,6 +123,8 @@ class Results:
     about: int
     loads: Work
     stores: Work
+    table: Stored | None = None
+    stored: int = 1
     whole: bool = False
 
 
@@ -275,11 +280,9 @@ class Phases:
             one = self._tile_products(panel.blocks, "int", 1, tiles * ways)
             stage.cycles = max(stage.cycles, one.cycles)
         stage.add(body(h, repeat("int", _BETWEEN_STAGES)))
-        piece = body(
-            h,
-            "im br int br int int im " + repeat("im int im int ctl ", ways) + "im int im im int im",
-        )
-        piece.add(body(h, "dma int int int ctl", panel.blocks * ways))
+        piece = body(h, f"{blocking.piece_text(panel, g, weights)} {blocking.PIECE_DUE}")
+        per_chunk = -(-min(outputs, g.width) // panel.rows)
+        stage.add(body(h, blocking.panels_text(per_chunk), 1 / (per_chunk * groups)))
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
@@ -323,10 +326,9 @@ class Phases:
         total.femtojoules += h.energy.dma_byte * weight_bytes
         share = outputs / (number * panel.rows)
         if h.classes.blocking:
-            waits = number * (h.memory.latency + h.memory.start) * panel.blocks * ways
-            transfers = number * share * streaming + waits + len(chunks) * moved
-            total.cycles = number * groups * stage.cycles + transfers
-            total.cycles += (full + bool(rest)) * results.work.cycles
+            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
+            if rest:
+                total.cycles += ways * clear.cycles
             return total
         # Either the array is the limit, or the memory: then behind the last weights the groups of
         # rows but the first meet the last panel.
@@ -335,6 +337,48 @@ class Phases:
         total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
         total.cycles += stores.cycles / groups
         return total
+
+    def _blocking(
+        self,
+        panel: Panels,
+        rows: int,
+        weights: Stored,
+        outputs: int,
+        pitch: int,
+        results: "Results",
+        streaming: float,
+    ) -> float:
+        """Cycles of a product of which nothing overlaps; a panel keeps the memory for `streaming`."""
+        g, h = self.geometry, self.hardware
+        text = blocking.stage_text(panel, g, pitch, results.whole)
+        products = panel.blocks * panel.ways
+        tiles = panel.rows // g.blen
+        stage = self._tile_products(products, text, 1, tiles).cycles
+        # The write-outs of further matrices.
+        one, two = (self._tile_products(n, "", 1, 1).cycles for n in (1, 2))
+        stage += (panel.ways - 1) * tiles * (2 * one - two)
+        loads, stores = results.loads, results.stores
+        latency = h.memory.start + h.memory.latency
+        return blocking.product(
+            h,
+            panel,
+            rows,
+            weights,
+            outputs,
+            blocking.Chunks(
+                results.entry,
+                results.about,
+                results.row_cycles,
+                max(0.0, loads.cycles - latency),
+                stores.cycles,
+                int(loads.read > 0),
+                results.stored,
+                results.whole,
+            ),
+            results.table,
+            stage,
+            streaming,
+        )
 
     def _chunk_cycles(
         self,
@@ -423,7 +467,8 @@ class Phases:
             work.cycles += scales.cycles
             work.beside(scales)
         issue = body(self.hardware, "im int int im int int im int int ctl int ctl int ctl int ctl")
-        work.cycles += issue.cycles
+        if not self.hardware.classes.blocking:  # otherwise counted group by group
+            work.cycles += issue.cycles
         work.beside(issue)
         return work
 
@@ -487,12 +532,21 @@ class Phases:
                 text = "vshft2. vmul3 vmul3. vadd3. int br int"
                 text += "" if alike > 1 else " int"
             weights = stored[f"weights.{name}"]
-            results = self._results(text, 4, 11, rows, store)
+            results = self._results(text, 4, 11, rows, store, stored[table])
+            if self.layout.quantised_cache and name != "q" and self.call.warm:
+                results = replace(results, stored=2)
             tile.add(self._product(rows, weights, outputs, name, pitch, results))
         return tile
 
     def _results(
-        self, text: str, state: int, about: int, rows: int, store: Work, load: Work | None = None
+        self,
+        text: str,
+        state: int,
+        about: int,
+        rows: int,
+        store: Work,
+        table: Stored | None = None,
+        load: Work | None = None,
     ) -> Results:
         """Results of which every row goes through the instructions of `text`; `state` registers are
         carried from row to row."""
@@ -500,7 +554,7 @@ class Phases:
         carried = repeat("im", 2 * state)
         entry = f"im br im int int br int im int {carried} im br int int int int"
         return Results(
-            work, work.cycles / rows if text else 0.0, entry, about, load or Work(), store
+            work, work.cycles / rows if text else 0.0, entry, about, load or Work(), store, table
         )
 
     def _normalised(self, rows: int, columns: int, beside: Work | None = None) -> Work:
@@ -513,7 +567,9 @@ class Phases:
         norm = self._norm(rows, blocks)
         tile.beside(norm)
         if self.hardware.classes.blocking:
-            tile.cycles += norm.cycles
+            tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
+            if beside is not None:  # two tables, each waited for
+                tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
@@ -549,7 +605,10 @@ class Phases:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             whole, group = tile.cycles, min(rows, g.group)
-            if not self.hardware.classes.blocking:
+            if self.hardware.classes.blocking:
+                blocks = -(-inputs // g.width)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+            else:
                 tile.cycles = whole * group / rows - self.hardware.memory.latency
             results = self._results(
                 "vadd3. int int",
@@ -557,6 +616,7 @@ class Phases:
                 5,
                 rows,
                 self._chunk(rows, columns, stored["x"], True),
+                stored["x"],
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
@@ -591,7 +651,7 @@ class Phases:
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
         store = self._chunk(rows, columns, gated, True)
-        results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store)
+        results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
         tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
         return tile
