@@ -13,22 +13,11 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.products import Panels, rows_at_once
 
-__all__ = [
-    "BEGIN",
-    "PIECE_DUE",
-    "Chunks",
-    "arrivals",
-    "panels_text",
-    "piece_text",
-    "product",
-    "stage_text",
-]
+__all__ = ["PIECE_DUE", "Chunks", "arrivals", "panels_text", "piece_text", "product", "stage_text"]
 
 #: Of a word that counts down to 0, with the way back.
 _AGAIN = "im int im br"
 _ADVANCE = "im int im"
-#: A product begins: the words of the stream of weights.
-BEGIN = "int im im int im int im int im int im"
 #: A piece of weights is due, and the next one later.
 PIECE_DUE = "im int int int im"
 
@@ -157,7 +146,7 @@ def product(
     cycles = issue(piece, ahead + behind) + issue(PIECE_DUE, behind)
     transfers = (ahead + behind) * panel.blocks * panel.ways * (2 if weights.scaled else 1)
     cycles += transfers * latency + streaming * outputs / panel.rows
-    cycles += issue(BEGIN)
+    cycles += issue("int im im int im int im int im int im")
     for columns, count in ((g.width, full), (rest, 1 if rest else 0)):
         if not count:
             continue

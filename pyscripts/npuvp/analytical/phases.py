@@ -334,10 +334,7 @@ class Phases:
         # rows but the first meet the last panel.
         busy = number * share * streaming + (full + bool(rest)) * moved
         behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
-        # The memory is idle until the first piece has been asked for.
-        asked = f"{blocking.BEGIN} {blocking.piece_text(panel, g, weights).split('dma')[0]}"
-        idle = body(h, asked).cycles + latency
-        total.cycles = max(first + multiplied, idle + busy - stores.cycles / groups + behind)
+        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
         total.cycles += stores.cycles / groups
         return total
 
