@@ -13,13 +13,11 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.products import Panels, rows_at_once
 
-__all__ = ["PIECE_DUE", "Chunks", "arrivals", "panels_text", "piece_text", "product", "stage_text"]
+__all__ = ["Chunks", "arrivals", "product", "stage_text"]
 
 #: Of a word that counts down to 0, with the way back.
 _AGAIN = "im int im br"
 _ADVANCE = "im int im"
-#: A piece of weights is due, and the next one later.
-PIECE_DUE = "im int int int im"
 
 
 @dataclass(frozen=True)
@@ -78,25 +76,6 @@ def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
     return " ".join([*[f"{products} {other}"] * (panel.ways - 1), f"{products} {last}"])
 
 
-def panels_text(number: int) -> str:
-    """Instructions around the stages of all the `number` panels of a chunk."""
-    panel = "im im int int im int im im im im im im int"
-    panel += f" {_ADVANCE} {_AGAIN}" if number > 1 else ""
-    return f"int im int im {repeat(panel, number)} {_ADVANCE} {_AGAIN}"
-
-
-def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
-    """Instructions that load a piece of a panel."""
-    several = panel.blocks > 1
-    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(g.mlen)) + " ctl"
-    table = _table(weights)
-    block = f"dma {step if several else ''}"
-    way = f"im im {f'{table} ctl' if several else ''} {repeat(block, panel.blocks)}"
-    # Another way's matrix and its place are further on.
-    ways = f"{way} " + repeat(f"{way} int int int", panel.ways - 1)
-    return f"im br int br int int im {ways} {'' if several else table} im int im im int im"
-
-
 def _pieces(panel: Panels, g: Geometry, outputs: int) -> tuple[int, int]:
     """Pieces that the weights are loaded in: before the first product, and behind it."""
     piece = rows = panel.rows // panel.pieces(g)
@@ -142,9 +121,17 @@ def product(
 
     # Weights.
     ahead, behind = _pieces(panel, g, outputs)
-    piece = piece_text(panel, g, weights)
-    cycles = issue(piece, ahead + behind) + issue(PIECE_DUE, behind)
-    transfers = (ahead + behind) * panel.blocks * panel.ways * (2 if weights.scaled else 1)
+    column_blocks = panel.blocks
+    loop = column_blocks > 1
+    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(g.mlen))
+    one = f"im im {_table(weights) if loop else ''} {'ctl' if loop else ''}"
+    one += " " + " ".join([f"dma {step if loop else ''} {'ctl' if loop else ''}"] * column_blocks)
+    apart = repeat("int", 3)  # where another way's matrix and its place are
+    piece = f"int br int int im {one}" + f" {one} {apart}" * (panel.ways - 1)
+    piece += ("" if loop else f" {_table(weights)}") + " im int im im int im"
+    cycles = issue(f"im br {piece}", ahead + behind)
+    cycles += issue("im int int int im", behind)  # when the next piece is due
+    transfers = (ahead + behind) * column_blocks * panel.ways * (2 if weights.scaled else 1)
     cycles += transfers * latency + streaming * outputs / panel.rows
     cycles += issue("int im im int im int im int im int im")
     for columns, count in ((g.width, full), (rest, 1 if rest else 0)):
@@ -158,7 +145,9 @@ def product(
         last = "" if number == 1 else "im int br"
         cycles += issue(f"im im im int {last} {_ADVANCE} {_ADVANCE} {_AGAIN}", stages)
         cycles += stages * (0.0 if chunks.whole or number == 1 else issue("im int br"))
-        cycles += issue(panels_text(number), count)
+        cycles += issue(f"int im int im {_ADVANCE}" + (f" {_AGAIN}" if count > 1 else ""), count)
+        around = f"im im int int im int im {repeat('im', 3 + 2)} int"
+        cycles += issue(around + (f" {_ADVANCE} {_AGAIN}" if number > 1 else ""), number * count)
         if chunks.loaded:
             text = f"im im int int br im {_moved(table, chunks.loaded)} {_ADVANCE}"
             cycles += count * (chunks.loads + groups * chunks.loaded * latency)

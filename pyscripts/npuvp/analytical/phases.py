@@ -280,9 +280,11 @@ class Phases:
             one = self._tile_products(panel.blocks, "int", 1, tiles * ways)
             stage.cycles = max(stage.cycles, one.cycles)
         stage.add(body(h, repeat("int", _BETWEEN_STAGES)))
-        piece = body(h, f"{blocking.piece_text(panel, g, weights)} {blocking.PIECE_DUE}")
-        per_chunk = -(-min(outputs, g.width) // panel.rows)
-        stage.add(body(h, blocking.panels_text(per_chunk), 1 / (per_chunk * groups)))
+        piece = body(
+            h,
+            "im br int br int int im " + repeat("im int im int ctl ", ways) + "im int im im int im",
+        )
+        piece.add(body(h, "dma int int int ctl", panel.blocks * ways))
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
