@@ -76,23 +76,17 @@ def child(switch: Path, module: Path | None) -> None:
         sys.modules["npuvp._core"] = loaded
         spec.loader.exec_module(loaded)
     import npuvp as vp
-    from npuvp.compiler.runtime import generate_and_run
-    from npuvp.machine import Machine
+    from npuvp.compiler.runtime import prepare
+    from npuvp.run import prepare_run
 
     callgrind = ctypes.CDLL(str(switch))
-    run = Machine.run
-
-    def counted(self: Machine, *arguments: object, **named: object) -> object:
-        callgrind.begin()
-        try:
-            return run(self, *arguments, **named)  # type: ignore[arg-type]
-        finally:
-            callgrind.end()
-
-    Machine.run = counted  # type: ignore[method-assign, assignment]
     platform = vp.Platform.load("platform/edge.yaml")
     plan = vp.GenerationPlan(gen_length=16, block_length=16, steps=4, cache="dual")
-    generate_and_run("models/llada-mini", "1234567+7654321=", plan, platform)
+    job = prepare("models/llada-mini", "1234567+7654321=", plan, platform)
+    machine = prepare_run(platform, job.firmware, inputs=job.inputs).machine
+    callgrind.begin()
+    machine.run(progress=False)
+    callgrind.end()
 
 
 def measure() -> dict[str, Measurement]:
@@ -100,17 +94,11 @@ def measure() -> dict[str, Measurement]:
     with tempfile.TemporaryDirectory() as name:
         source, switch = Path(name) / "switch.cpp", Path(name) / "switch.so"
         source.write_text(_SWITCH)
-        compiler = shutil.which("c++")
         missing = [tool for tool in ("valgrind", "cmake", "ninja", "c++") if not shutil.which(tool)]
-        if (
-            not missing
-            and subprocess.run(
-                [compiler or "c++", "-shared", "-fPIC", "-o", str(switch), str(source)],
-                capture_output=True,
-                check=False,
-            ).returncode
-        ):
-            missing = ["valgrind/callgrind.h"]
+        if not missing:
+            command = ["c++", "-shared", "-fPIC", "-o", str(switch), str(source)]
+            if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+                missing = ["valgrind/callgrind.h"]
         if missing:
             note = f"not measured: {', '.join(missing)} not found (Debian: apt install valgrind)"
             return {NAME: Measurement(None, 1.02, "lower", note=note)}

@@ -21,6 +21,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -52,7 +53,7 @@ class Projections:
                 block.k_proj.register_forward_hook(self._hook("k", index))
                 block.q_proj.register_forward_hook(self._hook("q", index))
 
-    def _hook(self, name: str, layer: int):  # type: ignore[no-untyped-def]
+    def _hook(self, name: str, layer: int) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
             self.found[name, layer] = output
 
@@ -80,7 +81,9 @@ def signs(side: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     """`side` per channel of all keys (layers, KV channels) and of all queries (layers, hidden)."""
     keys = np.concatenate([side, side], axis=-1).astype(np.float32)
     queries = np.repeat(keys, GROUP, axis=1)
-    return tuple(torch.from_numpy(x.reshape(len(side), -1)) for x in (keys, queries))  # type: ignore[return-value]
+    return torch.from_numpy(keys.reshape(len(side), -1)), torch.from_numpy(
+        queries.reshape(len(side), -1)
+    )
 
 
 @torch.no_grad()

@@ -20,12 +20,11 @@ class CallKind:
     Attributes:
         kind: As in `CallRecord`.
         count: Positions that it computes.
-        first: Whether it is the first call of a block (it searches the canvas for earlier masks).
-        start: First position of the block, of the first such call; later ones stand for it where
-            only addresses differ.
-        step: Step within the block, likewise.
-        block: Block, likewise.
-        pieces: Pieces of the canvas that are searched for earlier masks.
+        pieces: Pieces of the canvas that are searched for earlier masks; none but by the first call
+            of a block.
+        block: Of the first such call; later ones stand for it where only addresses differ.
+        step: Within the block, likewise.
+        start: First position of the block, likewise.
     """
 
     kind: Kind
@@ -110,15 +109,17 @@ def call_kinds(
     found: dict[CallKind, int] = {}
     for block in range(plan.blocks):
         start = prompt_length + block * plan.block_length
+        steps_of: list[tuple[Kind, int, int, int]]
         if plan.cache == "none":
             steps_of = [("full", length, 0, steps)]
         else:
-            refine = plan.block_length if plan.cache == "dual" else length - start
             steps_of = [("full", length, 0, 1)]
-            if steps > 1:
-                steps_of.append((f"refine_{plan.cache}", refine, 1, steps - 1))
+            if steps > 1 and plan.cache == "dual":
+                steps_of.append(("refine_dual", plan.block_length, 1, steps - 1))
+            elif steps > 1:
+                steps_of.append(("refine_prefix", length - start, 1, steps - 1))
         for kind, count, step, times in steps_of:
             pieces = -(-start // earlier_positions) if kind == "full" else 0
-            call = CallKind(kind, count, pieces, block, step, start)  # type: ignore[arg-type]
+            call = CallKind(kind, count, pieces, block, step, start)
             found[call] = found.get(call, 0) + times
     return found

@@ -403,49 +403,43 @@ def _between(
     """A call whose length is between those of two simulated ones: its closed form, by what closed
     forms are wrong there."""
     share = (call.count - low.kind.count) / (high.kind.count - low.kind.count)
+    own, low_closed, high_closed = (closed[kind] for kind in (call, low.kind, high.kind))
 
-    def scaled(
-        own: float, of: Callable[[CallTiming], float], closed_of: Callable[[CallEstimate], float]
-    ) -> float:
-        ratios = [of(end) / max(closed_of(closed[end.kind]), 1e-30) for end in (low, high)]
-        return own * (ratios[0] + share * (ratios[1] - ratios[0]))
+    def scaled(figure: float, *ends: tuple[float, float]) -> float:
+        """A closed form's figure, by what simulation and closed form give at either end."""
+        below, above = (simulated / max(estimate, 1e-30) for simulated, estimate in ends)
+        return figure * (below + share * (above - below))
 
-    own = closed[call]
+    def by_cycles(at_low: float, at_high: float) -> float:
+        return scaled(own.cycles, (at_low, low_closed.cycles), (at_high, high_closed.cycles))
+
+    def summed(attribute: str) -> float:
+        """Over phases, of a figure that simulation knows of the call only."""
+        figure, below, above = (
+            sum(getattr(phase, attribute) for phase in end.phases.values())
+            for end in (own, low_closed, high_closed)
+        )
+        return scaled(figure, (getattr(low, attribute), below), (getattr(high, attribute), above))
+
     phases = {
         name: round(
             scaled(
                 own.phases[name].cycles,
-                lambda end, name=name: end.phases[name],  # type: ignore[misc]
-                lambda end, name=name: end.phases[name].cycles,  # type: ignore[misc]
+                (low.phases[name], low_closed.phases[name].cycles),
+                (high.phases[name], high_closed.phases[name].cycles),
             )
         )
         for name in low.phases
-    }
-
-    def summed(attribute: str) -> Callable[[CallEstimate], float]:
-        return lambda end: sum(getattr(phase, attribute) for phase in end.phases.values())
-
-    energy = {
-        name: scaled(
-            own.cycles,
-            lambda end, name=name: end.energy[name],  # type: ignore[misc]
-            lambda end: end.cycles,
-        )
-        for name in low.energy
     }
     return CallTiming(
         kind=call,
         times=0,
         cycles=sum(phases.values()),
         phases=phases,
-        energy=energy,
-        hbm_bytes=round(
-            scaled(summed("hbm_bytes")(own), lambda end: end.hbm_bytes, summed("hbm_bytes"))
-        ),
-        instructions=round(
-            scaled(own.cycles, lambda end: end.instructions, lambda end: end.cycles)
-        ),
-        macs=round(scaled(summed("macs")(own), lambda end: end.macs, summed("macs"))),
+        energy={name: by_cycles(low.energy[name], high.energy[name]) for name in low.energy},
+        hbm_bytes=round(summed("hbm_bytes")),
+        instructions=round(by_cycles(low.instructions, high.instructions)),
+        macs=round(summed("macs")),
         seconds=0.0,
     )
 

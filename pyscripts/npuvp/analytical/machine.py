@@ -1,7 +1,7 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -224,10 +224,6 @@ class Hardware:
     def peak_bandwidth(self) -> float:
         """Of the memory, bytes per second."""
         return self.memory.peak_bytes_per_cycle * self.clock_hz
-
-    def with_(self, **changes: Any) -> "Hardware":
-        """A copy with other figures."""
-        return replace(self, **changes)
 
 
 @lru_cache(maxsize=1024)

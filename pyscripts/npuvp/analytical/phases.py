@@ -303,8 +303,7 @@ class Phases:
         chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
         latency = h.memory.start + h.memory.latency
         moved = loads.cycles + stores.cycles
-        if not h.classes.blocking:  # other transfers are under way
-            moved -= min(loads.cycles, latency)
+        moved -= min(loads.cycles, latency)  # other transfers are under way
         multiplied = 0.0
         for columns, times in chunks:
             once, again, end = self._chunk_cycles(
@@ -317,8 +316,8 @@ class Phases:
             if columns == rest:  # lanes that will not all be written, as the first weights arrive
                 clear = self._rows_loop("vshft1.", 1, rows)
                 total.beside(clear, ways)
-                hidden = 0.0 if full or h.classes.blocking else first
-                set_up = 0.0 if full or h.classes.blocking else _BEFORE_STAGES
+                hidden = 0.0 if full else first
+                set_up = 0.0 if full else _BEFORE_STAGES
                 multiplied += max(0.0, ways * clear.cycles + set_up - hidden)
         total.beside(stage, number * groups)
         weight_bytes = ways * (

@@ -144,33 +144,18 @@ def _generate(options: argparse.Namespace) -> None:
     platform = load_platform(options)
     files = []
     confidences: list[NDArray[np.float32]] = []
+    what = (checkpoint, prompt, plan_of(options), platform)
+    how = {name: getattr(options, name) for name in ("golden", "formats", "cores")}
     with tracing(platform, options):
         if options.host_driven or options.state:
-            driven = HostDriven(
-                checkpoint,
-                prompt,
-                plan_of(options),
-                platform,
-                golden=options.golden,
-                formats=options.formats,
-                cores=options.cores,
-            )
-            with driven:
+            with HostDriven(*what, **how) as driven:
                 for call in driven:
                     confidences.append(driven.confidences)
                     if options.state:
                         files.append(_save_state(driven, call, Path(options.state)))
             generated, result = driven.result, driven.run
         else:
-            generated, result = generate_and_run(
-                checkpoint,
-                prompt,
-                plan_of(options),
-                platform,
-                golden=options.golden,
-                formats=options.formats,
-                cores=options.cores,
-            )
+            generated, result = generate_and_run(*what, **how)
     mask, first = checkpoint.spec.mask_id, generated.prompt_length
     if result is not None:
         files += write_reports(options, result, f"{checkpoint.name} on {platform.name}")

@@ -7,12 +7,12 @@ signals. Tokens, calls and everything in memory are the same.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from npuvp.closing import Closing
 from npuvp.compiler.control import LAUNCH_SEMAPHORE
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.runtime import Job, generation_error, prepare, read_calls
@@ -107,7 +107,7 @@ class _Golden:
         """Nothing to give up."""
 
 
-class HostDriven:
+class HostDriven(Closing):
     """A generation that stands still before every forward call, until the host launches it.
 
     Iterating launches call after call and yields their records; between them (and before the first)
@@ -154,17 +154,6 @@ class HostDriven:
             assert platform is not None
             self._launcher = _Simulated(platform, self.job)
         self._go_on()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Gives the generation up where it stands; what the machine holds can still be read."""

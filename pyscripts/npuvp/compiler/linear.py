@@ -48,10 +48,6 @@ class Tile:
         """Elements from one column block to the next."""
         return self.rows * self.width
 
-    def block_columns(self, block: int) -> int:
-        """Channels of a column block."""
-        return min(self.width, self.columns - block * self.width)
-
 
 class Tiles:
     """Emits transfers of tiles and products.

@@ -250,12 +250,12 @@ def prepare(
     model: Checkpoint | str | Path,
     tokens: ArrayLike | str,
     plan: GenerationPlan,
-    platform: "Platform | None",
+    platform: "Platform | None" = None,
     *,
-    attention_mask: ArrayLike | None,
-    golden: bool,
-    formats: Formats | Mapping[str, Any] | str | Path | None,
-    cores: int | None,
+    attention_mask: ArrayLike | None = None,
+    golden: bool = False,
+    formats: Formats | Mapping[str, Any] | str | Path | None = None,
+    cores: int | None = None,
     host_driven: bool = False,
 ) -> Job:
     """Checks and compiles a generation; arguments and errors as of `generate`."""

@@ -45,7 +45,6 @@ class State(IntEnum):
     ROW = 21
     """Row of the batch."""
     HEAD_ROWS = 22
-    MINUS_INFINITY = 23
     LOG = 24
     """Eight words, one record of the call log."""
     TAKE = 32

@@ -7,14 +7,14 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from npuvp._core import debugger as _debugger
 from npuvp._core import machine as _machine
+from npuvp.closing import Closing
 from npuvp.debug.checkpoint import Checkpoint, firmware_hash, platform_hash
 from npuvp.debug.expressions import evaluate, parse_expression
 from npuvp.debug.places import Place, find_place
@@ -39,7 +39,7 @@ __all__ = ["Debugger"]
 _ENDS: Mapping[type, str] = {Trap: "trap", DeadlockError: "deadlock"}
 
 
-class Debugger(View):
+class Debugger(View, Closing):
     """A run of a firmware that stops where it is asked to.
 
     The simulation stands still inside its kernel while it is looked at, so a run with a debugger has
@@ -103,17 +103,6 @@ class Debugger(View):
                 self._resume(position=checkpoint.position, breakpoints=False)
             checkpoint.check_state("the replayed run", checkpoint.state, self.digests())
             self.stop = self._stop_of(self._raw, "restored")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Gives the run up where it stands; traces are complete up to there."""

@@ -6,8 +6,9 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
+
+from npuvp.closing import Closing
 
 __all__ = ["Store", "StoreError"]
 
@@ -16,7 +17,7 @@ class StoreError(ValueError):
     """A file of results that cannot be gone on with."""
 
 
-class Store:
+class Store(Closing):
     """Appends rows to a CSV file, and knows those that are there.
 
     A row is complete when its line ends: a line that a kill cut short is dropped when the file is
@@ -47,17 +48,6 @@ class Store:
             os.close(self._file)
             self._file = -1
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         content = self.path.read_bytes()

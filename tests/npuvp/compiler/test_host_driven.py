@@ -73,7 +73,7 @@ def test_state_between_calls(golden: bool) -> None:
         assert driven.canvas.tolist() == [[*row, *[mask] * 8] for row in PROMPT.tolist()]
         assert np.isnan(driven.confidences).all()
         with pytest.raises(InputError, match="has not ended: 0 calls are done"):
-            driven.result  # noqa: B018
+            _ = driven.result
         first = driven.launch()
         assert first is not None
         assert (first.kind, first.cycles is None) == ("full", True)

@@ -8,22 +8,14 @@
 #include <tlm_utils/simple_initiator_socket.h>
 #include <tlm_utils/simple_target_socket.h>
 
-#include "isa/decode.h"
-#include "platform/machine.h"
+#include "support/machines.h"
 
 using namespace npuvp;
 using isa::Field;
 using isa::Op;
+using support::word;
 
 namespace {
-
-constexpr std::uint64_t window = 1ull << 20;
-
-std::uint32_t word(Op op, std::initializer_list<std::pair<Field, std::uint32_t>> fields = {}) {
-    std::uint32_t result = isa::info(op).match;
-    for (const auto& [field, value] : fields) result |= value << isa::info(field).low;
-    return result;
-}
 
 /// In front of the memory: swallows every request, ending it or not even that.
 struct Swallower : sc_core::sc_module {
@@ -73,40 +65,9 @@ struct FirstSwallowed : platform::Probe {
 };
 
 platform::MachineDescription machine(bool mesh, platform::Probe& probe) {
-    platform::MachineDescription m;
-    m.name = "test";
-    m.core_window = window;
-    for (unsigned i = 0; i < 2; ++i) {
-        platform::CoreDescription core;
-        core.name = "core" + std::to_string(i);
-        core.base = (1ull << 30) + i * window;
-        core.node = {0, i};
-        core.parameters.vlen = 16;
-        core.parameters.mlen = 16;
-        core.parameters.blen = 4;
-        core.parameters.hlen = 4;
-        core.parameters.vector_sram_bytes = 64 * 32;
-        core.parameters.matrix_sram_bytes = 2 * 512;
-        core.parameters.prefetch_v_rows = 4;
-        core.parameters.act_format = numerics::MxFormat::bf16;
-        core.energy.operation_fj.resize(isa::timing_class_count, 1);
-        core.energy.element_fj.resize(isa::timing_class_count, 1);
-        m.cores.push_back(core);
-    }
-    platform::MemoryDescription memory;
-    memory.name = "hbm";
-    memory.bytes = 1 << 20;
-    memory.backend = "ideal";
-    memory.config.name = "hbm";
-    memory.config.organization = {1, 1, 1, 1, 1, 256, 1, 4096};
-    memory.config.controller.queue_depth = 1u << 20;
-    memory.config.ideal = {10.0, 32e9};
-    memory.nodes = {{1, 0}};
-    m.memories.push_back(memory);
-    m.host_base = 1ull << 31;
-    m.semaphore_base = m.host_base + 0x10000;
-    m.semaphores = 8;
-    m.regions = {{"hbm", 0, 1 << 20}};
+    platform::MachineDescription m = support::small(2);
+    for (unsigned i = 0; i < 2; ++i) m.cores[i].node = {0, i};
+    m.memories.front().nodes = {{1, 0}};
     if (mesh) {
         platform::NocDescription noc;
         noc.name = "noc";
