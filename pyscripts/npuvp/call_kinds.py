@@ -7,7 +7,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
-__all__ = ["CallKind", "CallsPerBlock", "call_kinds", "most_calls", "one_core"]
+__all__ = ["CallKind", "CallsPerBlock", "call_kinds", "most_calls"]
 
 #: Forward calls of a block where the data decide: how many, or the most that there can be.
 CallsPerBlock = int | Literal["worst"]
@@ -33,14 +33,6 @@ class CallKind:
     block: int = field(compare=False)
     step: int = field(compare=False)
     start: int = field(compare=False)
-
-
-def one_core(present: int, cores: int | None) -> list[str]:
-    """Why a generation that several cores share is not served here, if it is one."""
-    if cores == 1 or (cores is None and present == 1):
-        return []
-    wanted = present if cores is None else cores
-    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
 
 
 def most_calls(plan: GenerationPlan) -> int:

@@ -610,10 +610,11 @@ def time_generation(
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
     closed: dict[CallKind, CallEstimate] = {}
-    closable = cores == 1 and not without_closed_form(spec, plan, numbers)
+    hardware = hardware_of(description)
+    closable = not (without_closed_form(spec, plan, numbers) or hardware.differing(cores))
     if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
-            spec, hardware_of(description), plan, formats=numbers, cores=cores,
+            spec, hardware, plan, formats=numbers, cores=cores,
             calls_per_block=calls_per_block, prompt_length=prompt_length, batch=batch,
         )  # fmt: skip
         closed = {call.kind: call for call in found.calls}

@@ -46,13 +46,14 @@ class _Sizes:
     masks: bool
 
 
-def attention(phases: "Phases") -> Work:
-    """Softmax(q k^T) v of every row of the batch and head."""
+def attention(phases: "Phases", items: int) -> Work:
+    """Softmax(q k^T) v of so many rows of the batch and groups of heads that are moved together."""
+    if items == 0:
+        return phases._fence(Work())
     spec, g, call, h = phases.spec, phases.geometry, phases.call, phases.hardware
     tiles = phases.layout.key_tiles
     groups = -(-call.count // g.group)
     rows = -(-call.count // groups)
-    items = call.batch * spec.kv_heads // tiles.together
     per_item = spec.group * groups * tiles.together * tiles.count
     visits = items if tiles.count == 1 else items * per_item
     sizes = _Sizes(

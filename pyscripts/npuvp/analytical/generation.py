@@ -11,11 +11,11 @@ from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
 from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.heads import filled_heads
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
@@ -41,7 +41,7 @@ class PhaseEstimate(NamedTuple):
         energy: Dynamic joules (an estimate).
         macs: Multiply-accumulates.
         hbm_bytes: Read and written.
-        matrix, vector: Share of the cycles in which the unit is taken.
+        matrix, vector: Share of the cycles in which the unit is taken, over all cores.
     """
 
     cycles: float
@@ -77,9 +77,11 @@ class GenerationEstimate:
         area: Of the platform.
         calls: By kind.
         tokens: That are generated, all rows of the batch.
-        matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken.
+        matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken, over
+            all cores that share the work.
         bandwidth: Bytes per second of memory, on average.
         hardware: What it was estimated for.
+        cores: How many of its cores share the work.
     """
 
     cycles: float
@@ -92,6 +94,12 @@ class GenerationEstimate:
     vector_utilisation: float
     bandwidth: float
     hardware: Hardware
+    cores: int = 1
+
+    @property
+    def peak_flops(self) -> float:
+        """Of the cores that share the work, operations per second."""
+        return self.cores * self.hardware.peak_flops
 
     @property
     def phases(self) -> dict[str, float]:
@@ -117,6 +125,7 @@ class GenerationEstimate:
             "tokens": self.tokens,
             "tokens_per_s": self.tokens / self.time,
             "tokens_per_j": self.tokens / self.energy,
+            "cores": self.cores,
             "area_mm2": self.area.summary(),
             "matrix_utilisation": self.matrix_utilisation,
             "vector_utilisation": self.vector_utilisation,
@@ -180,21 +189,22 @@ def phases_of(phases: ForwardCall) -> dict[str, Work]:
         "gate_up": phases.gate_up(),
         "down": phases.down(),
         "head": phases.head(),
-        "sampling": phases.sampling(),
+        "sampling": phases.alone.sampling(),
     }
 
 
-def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
+def _phase(work: Work, times: int, hardware: Hardware, cores: int) -> PhaseEstimate:
     energy = hardware.energy
     spent = work.femtojoules + work.read * energy.read_byte + work.written * energy.write_byte
     cycles = work.cycles * times
+    core_cycles = cores * work.cycles
     return PhaseEstimate(
         cycles=cycles,
         energy=spent * times * 1e-15,
         macs=work.macs * times,
         hbm_bytes=(work.read + work.written) * times,
-        matrix=min(1.0, work.matrix / work.cycles) if work.cycles else 0.0,
-        vector=min(1.0, work.vector / work.cycles) if work.cycles else 0.0,
+        matrix=min(1.0, work.matrix / core_cycles) if core_cycles else 0.0,
+        vector=min(1.0, work.vector / core_cycles) if core_cycles else 0.0,
     )
 
 
@@ -209,7 +219,7 @@ def estimate(
     cores: int | None = None,
     calls_per_block: CallsPerBlock | None = None,
 ) -> GenerationEstimate:
-    """Estimates a generation on one core without simulating anything.
+    """Estimates a generation without simulating anything.
 
     Args:
         spec: The model.
@@ -218,7 +228,7 @@ def estimate(
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
-        cores: How many share the work: 1, or None on a platform with one.
+        cores: How many of the platform's cores share the work; None: all.
         calls_per_block: With a threshold or factor, which leave the number of forward calls to the
             data: so many in every block, or ``"worst"``, the most that there can be.
 
@@ -232,13 +242,17 @@ def estimate(
     spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
-    faults += one_core(hardware.cores, cores)
+    cores, wrong = sharing_cores(hardware.cores, cores)
+    faults += wrong
+    faults += hardware.differing(cores)
     faults += without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
     # It also says what does not fit.
-    frame = Frame.of(spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch)
+    frame = Frame.of(
+        spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch, cores=cores
+    )
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
     calls = []
@@ -263,13 +277,13 @@ def estimate(
                 ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
             )
             behind = alike[kind.kind, kind.count] = {
-                name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
+                name: _phase(work, spec.layers if name in LAYERED else 1, hardware, cores)
                 for name, work in works.items()
             }
         searched = (call.pieces, call.earlier)
         if searched not in begins:
             begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.begin(), 1, hardware)
+            begins[searched] = _phase(begin.alone.begin(), 1, hardware, cores)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles
@@ -290,4 +304,5 @@ def estimate(
         vector_utilisation=vector / cycles,
         bandwidth=moved / seconds,
         hardware=hardware,
+        cores=cores,
     )

@@ -1,9 +1,11 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 
-from npuvp.analytical.phases import BF16_BYTES, Phases
+from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.analytical.shared_head import shared_head
 from npuvp.compiler.sampler import Sampler
 from npuvp.plan import GenerationPlan
 
@@ -24,6 +26,13 @@ class ForwardCall(Phases):
 
     sampler: Sampler
     plan: GenerationPlan
+
+    @property
+    def alone(self) -> "ForwardCall":
+        """The same with the memory as a core sees it while the others do not stream."""
+        found = copy(self)
+        found.hardware = self.hardware.shared(1)
+        return found
 
     def _statistics(self) -> str:
         """Instructions for a row of logits of a chunk, without the loop."""
@@ -46,47 +55,66 @@ class ForwardCall(Phases):
 
     def head(self) -> Work:
         """Maximum, token and sum of exponentials over the vocabulary."""
-        spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
-        rows_in_all = call.span * call.batch
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(1, BF16_BYTES * g.width))
+        if self.layout.cores > 1:
+            return shared_head(self)
+        call, h = self.call, self.hardware
+        blocks = -(-self.spec.hidden // self.geometry.width)
+        total = self._head_begins()
+        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
+        guided = self.sampler.guidance != 0
+        if guided:  # the rows with and without the prompt of a position are in one tile
+            most = self.layout.whole_positions
+        done = 0
+        text = self._row_of_logits()
+        for rows, times in self._tiles(most, call.span * call.batch):
+            tile = self._normalised(rows, self.spec.hidden)
+            if guided:
+                results = self._results(text, 5, 48, rows // 2, Work())
+                results = replace(results, row_cycles=results.row_cycles / 2, whole=True)
+            else:
+                results = self._results(text, 4, 24, rows, Work())
+            # The tile's first row is divided by the batch, by subtraction, for every chunk.
+            divide = self._divided(done + rows * (times - 1) / 2)
+            results.work.add(divide)
+            done += rows * times
+            tile.add(self._logits(rows, self.spec.vocab, most, results))
+            tile.cycles += divide.cycles * -(-self.spec.vocab // self.geometry.width)
+            total.add(tile, times)
+        total.add(body(h, f"{self._scores()} int int br", call.span * call.samples))
+        return total
+
+    def _head_begins(self) -> Work:
+        """What the head needs before its first tile."""
+        call, h = self.call, self.hardware
+        total = self._load(1, BF16_BYTES * self.spec.hidden)
+        total.add(self._load(1, BF16_BYTES * self.geometry.width))
         words = " ".join(["fm"] * len(self.sampler.words))
         total.add(body(h, f"{words} im int int br", call.span * call.samples))
         total.add(body(h, repeat("int", 40)))
         if h.memory.banks is not None:
             total.cycles += _STILL_WRITING
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        guided = self.sampler.guidance != 0
-        if guided:  # the rows with and without the prompt of a position are in one tile
-            most = self.layout.whole_positions
-        pitch = most * g.width
-        following = " int br" if call.batch > 1 else ""
-        done = 0
-        for rows, times in self._tiles(most, rows_in_all):
-            tile = self._normalised(rows, spec.hidden)
-            # Lanes behind a vocabulary of less than a row are masked.
-            masked = "int int vsel4. " if spec.vocab < g.width else ""
-            text = masked + self._statistics() + following
-            if guided:
-                guide = "br vadd3. vmul2. vadd3. int "
-                other = "br int int" + following
-                results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
-                results = replace(results, row_cycles=results.row_cycles / 2, whole=True)
-            else:
-                results = self._results(text, 4, 24, rows, Work())
-            # The tile's first row is divided by the batch, by subtraction, for every chunk.
-            before = done + rows * (times - 1) / 2
-            divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
-            results.work.add(divide)
-            done += rows * times
-            weights = self.layout.stored["head"]
-            product = self._product(rows, weights, spec.vocab, "head", pitch, results)
-            product.cycles += divide.cycles * -(-spec.vocab // g.width)
-            tile.add(product)
-            total.add(tile, times)
-        total.add(body(h, f"{self._scores()} int int br", call.span * call.samples))
         return total
+
+    def _row_of_logits(self) -> str:
+        """Instructions for a row of logits of a chunk; under guidance for two, with and without the
+        prompt."""
+        following = " int br" if self.call.batch > 1 else ""
+        # Lanes behind a vocabulary of less than a row are masked.
+        masked = "int int vsel4. " if self.spec.vocab < self.geometry.width else ""
+        text = masked + self._statistics() + following
+        if not self.sampler.guidance:
+            return text
+        return f"br vadd3. vmul2. vadd3. int {text} br int int{following}"
+
+    def _divided(self, row: float) -> Work:
+        """The number of a row divided by the batch, by subtraction."""
+        batch = self.call.batch
+        return body(self.hardware, "br int int br", row / batch if batch > 1 else 0)
+
+    def _logits(self, rows: int, tokens: int, most: int, results: Results) -> Work:
+        """Logits of so many tokens for a tile of rows."""
+        pitch = most * self.geometry.width
+        return self._product(rows, self.layout.stored["head"], tokens, "head", pitch, results)
 
     def _elements(self, timing: str, elements: float) -> Work:
         """An instruction that streams elements."""
@@ -97,7 +125,7 @@ class ForwardCall(Phases):
         return Work(cycles, spent, cycles)
 
     def sampling(self) -> Work:
-        """What is committed, per row of the batch, and the record of the call."""
+        """What is committed, per row of the batch, and the record of the call, by one core."""
         call, h = self.call, self.hardware
         pieces = 1 if call.batch == 1 else call.span
         row = self._load(pieces, 4 * call.span / pieces, 4 * call.batch)
@@ -124,7 +152,9 @@ class ForwardCall(Phases):
         total.add(body(h, repeat("im int", 16) + repeat(" int", 16)))
         total.add(self._load(1, 4 * call.batch * call.length))
         total.add(self._store(1, 4 * call.batch * call.length))
-        return self._fence(total)
+        total = self._fence(total)
+        total.add(self._meet())
+        return total
 
     def begin(self) -> Work:
         """What the call computes; the search for masks before the block."""

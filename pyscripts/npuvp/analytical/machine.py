@@ -1,7 +1,8 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -60,6 +61,24 @@ def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
     return min(1.0, rows * units * banks.burst / banks.channels / longest)
 
 
+#: How links and banks add up where several cores stream: an exponent (measured on quad.yaml with two
+#: and four cores, whose streams take from 440 to 570 B per cycle together as their addresses fall).
+_MEETING = 3.0
+
+
+@lru_cache(maxsize=4096)
+def _passage(nodes: int, cores: int) -> float:
+    """Share of its time for which a core's link is busy while all cores read from a memory of some
+    nodes: packets wait in a node's queue behind packets to other cores.
+
+    The heads of the queues that want one link are an M/D/1 queue with as many customers on average
+    as there are nodes to a core: load + load^2 / (2 (1 - load)) = nodes / cores (Karol, Hluchyj and
+    Morgan, IEEE Trans. Commun. 35(12), 1987, for as many of one as of the other: 0.586).
+    """
+    each = nodes / cores
+    return 1.0 if cores == 1 else 1.0 + each - math.sqrt(1.0 + each * each)
+
+
 @dataclass(frozen=True)
 class MemoryFigures:
     """A memory and the DMA engine in front of it.
@@ -76,6 +95,9 @@ class MemoryFigures:
         banks: Of a memory that is simulated command by command.
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
+        ways: Cycles that request and response spend on the mesh, of every core.
+        nodes: Of the memory on the mesh.
+        sharers: Cores that stream at the same time.
     """
 
     bytes_per_cycle: float
@@ -89,6 +111,14 @@ class MemoryFigures:
     banks: Banks | None = None
     flit_bytes: int = 0
     refresh: tuple[float, float] = (0.0, 1.0)
+    ways: tuple[float, ...] = (0.0,)
+    nodes: int = 1
+    sharers: int = 1
+
+    def shared(self, cores: int) -> "MemoryFigures":
+        """As one of the first cores sees it while all of them stream: the farthest one."""
+        further = max(self.ways[:cores]) - self.ways[0]
+        return replace(self, sharers=cores, latency=self.latency + further)
 
     def streaming(
         self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
@@ -101,11 +131,13 @@ class MemoryFigures:
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
         """
-        bytes_per_cycle = self.bytes_per_cycle
+        bytes_per_cycle = self.bytes_per_cycle / self.sharers
         if pitch <= row_bytes:
             rows, row_bytes = 1, rows * row_bytes
         elif self.banks is not None:
-            bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
+            # Others stream from other channels.
+            share = _share(self.banks, int(row_bytes), pitch)
+            bytes_per_cycle = min(bytes_per_cycle, self.bytes_per_cycle * share)
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
         burst_bytes = rows * row_bytes / bursts
         cycles = rows * row_bytes / bytes_per_cycle
@@ -117,11 +149,23 @@ class MemoryFigures:
         length, period = self.refresh
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
+        if self.sharers > 1:
+            cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
+
+    def _shared_rate(self, link: float) -> float:
+        """Bytes per cycle that a core gets whose link gives so many to it alone."""
+        if self.flit_bytes:
+            link *= _passage(self.nodes, self.sharers)
+        if self.banks is None:
+            return link
+        # Where links leave the memory little to spare, streams meet in its banks.
+        own = self.bytes_per_cycle / self.sharers
+        return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
 
     def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Cycles from the issue of a load to its end."""
@@ -170,7 +214,7 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class Hardware:
-    """One core with its memory.
+    """A core, its memory, and how many such cores there are.
 
     Attributes:
         name: Of the platform.
@@ -186,7 +230,9 @@ class Hardware:
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
+        unlike: In what others differ from the first, by their number.
         seen: What closed forms keep between estimates, by model and formats.
+        sharing: The same as so many cores see it that stream at once.
     """
 
     name: str
@@ -208,7 +254,12 @@ class Hardware:
     imem_words: int = 0
     prefetch_rows: int = 16
     cores: int = 1
+    unlike: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     seen: dict[Any, dict[Any, Any]] = field(default_factory=dict, init=False, repr=False)
+    sharing: dict[int, "Hardware"] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.sharing[1] = self
 
     @property
     def multipliers(self) -> int:
@@ -219,6 +270,18 @@ class Hardware:
     def peak_flops(self) -> float:
         """Floating-point operations per second of the matrix unit, a multiply-accumulate being two."""
         return 2.0 * self.multipliers * self.clock_hz
+
+    def shared(self, cores: int) -> "Hardware":
+        """As one of the first cores sees it while all of them work."""
+        if cores not in self.sharing:
+            own = replace(self, memory=self.sharing[1].memory.shared(cores))
+            object.__setattr__(own, "sharing", self.sharing)
+            self.sharing[cores] = own
+        return self.sharing[cores]
+
+    def differing(self, cores: int) -> list[str]:
+        """Why the first so many cores cannot share a generation."""
+        return [fault for core in range(1, cores) for fault in self.unlike.get(core, ())]
 
     @property
     def peak_bandwidth(self) -> float:
@@ -258,13 +321,16 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     p, config = memory["parameters"], memory["config"]
     port_bits = core["dma_port_bits"] // 8
     port_bytes = float(core["dma_ports"] * port_bits)
-    hops, flit_bytes = 0.0, 0
+    ways, flit_bytes = [0.0] * len(description["cores"]), 0
     if description["noc"] is not None:
         # Request and response cross the mesh; a node's link carries a flit per cycle.
         p_noc = description["noc"]["parameters"]
-        (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
-        distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
-        hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
+        per_hop = p_noc["router_cycles"] + p_noc["link_cycles"]
+        nodes = memory["nodes"]
+        for index, other in enumerate(description["cores"]):
+            x, y = other["nodes"][0]
+            distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
+            ways[index] = 2 * (distance + 1) * per_hop
         flit_bytes = p_noc["flit_bytes"]
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
@@ -291,7 +357,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     return MemoryFigures(
         bytes_per_cycle=bandwidth * (1.0 - refresh[0] / refresh[1]) / clock,
         peak_bytes_per_cycle=bandwidth / clock,
-        latency=latency_s * clock + hops,
+        latency=latency_s * clock + ways[0],
         port_bytes=port_bytes,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
@@ -300,6 +366,8 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         banks=banks,
         flit_bytes=flit_bytes,
         refresh=refresh,
+        ways=tuple(ways),
+        nodes=len(memory["nodes"]),
     )
 
 
@@ -340,8 +408,23 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
     )
 
 
+def _unlike(description: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
+    """In what cores differ from the first one, by their number."""
+    first = description["cores"][0]
+    found = {}
+    for index, other in enumerate(description["cores"]):
+        if other["parameters"] != first["parameters"]:
+            found[index] = tuple(
+                f"{other['name']}.{name}: {value}, allowed: {first['parameters'][name]}, as "
+                f"{first['name']} has (closed form: cores that share a generation are alike)"
+                for name, value in other["parameters"].items()
+                if value != first["parameters"][name]
+            )
+    return found
+
+
 def hardware_of(description: Mapping[str, Any]) -> Hardware:
-    """The figures of a platform: its first core and its first memory.
+    """The figures of a platform: its cores, by the first one, and its first memory.
 
     Args:
         description: `Platform.description()`.
@@ -381,4 +464,5 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         imem_words=p["imem_words"],
         prefetch_rows=p["prefetch_v_rows"],
         cores=len(description["cores"]),
+        unlike=_unlike(description),
     )

@@ -8,13 +8,14 @@ load the next one, per chunk of columns the work on its results on top.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.shared import dealt, in_turns, together
 from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
@@ -22,7 +23,7 @@ from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
 from npuvp.model.spec import ModelSpec
 
-__all__ = ["Call", "Phases"]
+__all__ = ["Call", "Phases", "Results"]
 
 BF16_BYTES = 2
 #: Instructions between two stages of a product.
@@ -144,7 +145,7 @@ class Phases:
     """Closed forms for a machine and a model.
 
     Attributes:
-        hardware, spec, call: What.
+        hardware, spec, call: What; the hardware as one of the cores sees it that share the work.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         layout: Of memory; its tables say how wide numbers are.
     """
@@ -158,6 +159,7 @@ class Phases:
     seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hardware = self.hardware.shared(self.layout.cores)
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
@@ -338,6 +340,10 @@ class Phases:
         # Either the array is the limit, or the memory: then behind the last weights the groups of
         # rows but the first meet the last panel.
         busy = number * share * streaming + (full + bool(rest)) * moved
+        # A panel's successor is asked for when its first piece is there; what streams behind that
+        # piece hides the way to the memory, or a part of it.
+        left = streaming * (1 - 1 / panel.pieces(g))
+        busy += max(0, number - 1) * max(0.0, latency - left)
         behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
         total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
         total.cycles += stores.cycles / groups
@@ -483,27 +489,56 @@ class Phases:
         work.add(body(self.hardware, repeat("int", 18) + " ctl ctl sync"))
         return work
 
+    def _meet(self) -> Work:
+        """All cores come to a point."""
+        work = Work()
+        cores = self.layout.cores
+        if cores > 1:
+            # A request and its answer, and one after the other where all come at once.
+            work.add(body(self.hardware, "int int sync"), cores)
+            work.cycles = body(self.hardware, "int int sync").cycles
+            work.cycles += max(self.hardware.memory.ways) + cores
+        return work
+
+    def _phase(
+        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+    ) -> Work:
+        """A phase in which every core does its part of a share, up to the point where all meet."""
+        whole = together(shares, part)
+        whole.add(self._meet())
+        return whole
+
     # Phases
 
     def embed(self) -> Work:
         """Rows of the embedding."""
         spec, g, call = self.spec, self.geometry, self.call
         blocks = -(-spec.hidden // g.width)
-        room = min(g.int_words - self.tokens_at, call.batch * call.length)
+        cores = self.layout.cores
+        positions = call.length if cores == 1 else -(-self.layout.shape.span // cores)
+        room = min(g.int_words - self.tokens_at, call.batch * positions)
         most = max(1, min(room, g.vector_rows // blocks))
-        rows = call.count * call.batch
-        full, rest = divmod(rows, most)
-        total = Work()
-        for count, times in ((most, full), (rest, 1)):
-            if not count or not times:
-                continue
-            total.add(self._load(1, 4 * count), times)
-            table = self.layout.stored["embedding"]
-            row_bytes = table.pitch + table.scale_bytes(1) * table.scaled
-            total.add(self._load(count, row_bytes, 2 * row_bytes), times)  # gathered
-            total.add(self._store(count, BF16_BYTES * spec.hidden), times)
-            total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
-        return self._fence(total)
+
+        def part(full: int, rest: int, leads: int) -> Work:
+            total = Work() if leads else self._follow()
+            for count, times in ((most, full), (rest, 1)):
+                if not count or not times:
+                    continue
+                total.add(self._load(1, 4 * count), times)
+                table = self.layout.stored["embedding"]
+                row_bytes = table.pitch + table.scale_bytes(1) * table.scaled
+                total.add(self._load(count, row_bytes, 2 * row_bytes), times)  # gathered
+                total.add(self._store(count, BF16_BYTES * spec.hidden), times)
+                total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
+            return self._fence(total)
+
+        return self._phase(in_turns(cores, most, call.count * call.batch), part)
+
+    def _follow(self) -> Work:
+        """What another core than the first does between two calls: the record of the last one."""
+        work = self._load(1, 32)
+        work.add(body(self.hardware, repeat("int", 16) + " im im im"))
+        return work
 
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
@@ -512,25 +547,31 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
-        total = self._load(1, BF16_BYTES * spec.hidden)
         most, alike = self.layout.qkv_tile
 
-        def one(rows: int, most: int) -> Work:
-            return self._qkv_tile(rows, most, alike)
+        def part(q: int, kv: int) -> Work:
+            def one(rows: int, most: int) -> Work:
+                return self._qkv_tile(rows, most, alike, q, kv)
 
-        total.add(self._tiled(f"qkv, {alike} alike", most, one))
-        total = self._fence(total)
+            total = self._load(1, BF16_BYTES * spec.hidden)
+            total.add(self._tiled(f"qkv {q}, {kv}, {alike} alike", most, one))
+            return self._fence(total)
+
+        head = spec.head_dim
+        things = ((spec.heads * head, head), (spec.kv_heads * head, head))
+        total = self._phase(dealt(self.layout.cores, *things), part)
         if self.layout.smoothed_cache:
             total.add(calibration(self))
         return total
 
-    def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
+    def _qkv_tile(self, rows: int, most: int, alike: int, q: int, kv: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
-        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
+            if not outputs:
+                continue
             columns = min(outputs, g.width)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             own, tables_stored = stored[table], 1
@@ -597,7 +638,8 @@ class Phases:
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
-        return attention(self)
+        items = self.call.batch * self.spec.kv_heads // self.layout.key_tiles.together
+        return self._phase(dealt(self.layout.cores, (items, 1)), partial(attention, self))
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
@@ -613,11 +655,13 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = min(spec.hidden, g.width)
 
-        def one(rows: int, most: int) -> Work:
+        def one(outputs: int, rows: int, most: int) -> Work:
+            columns = min(outputs, g.width)
             # Work begins with the first group.
             tile = self._move(rows, inputs)
+            if not outputs:
+                return tile
             whole, group = tile.cycles, min(rows, g.group)
             if self.hardware.classes.blocking:
                 blocks = -(-inputs // g.width)
@@ -634,14 +678,18 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
+            product = self._product(rows, weights, outputs, name, most * g.width, results)
             tile.add(product)
             if not self.hardware.classes.blocking:  # the rest arrives before the weights
                 tile.cycles += whole * (1 - group / rows)
             return tile
 
         most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
-        return self._fence(self._tiled(name, most, one))
+
+        def part(outputs: int) -> Work:
+            return self._fence(self._tiled(f"{name} {outputs}", most, partial(one, outputs)))
+
+        return self._phase(dealt(self.layout.cores, (spec.hidden, g.blen)), part)
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
@@ -655,17 +703,24 @@ class Phases:
         """silu(gate) * up."""
         blocks = -(-self.spec.hidden // self.geometry.width)
         most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
-        return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
 
-    def _gate_up_tile(self, rows: int, most: int) -> Work:
+        def part(outputs: int) -> Work:
+            tile = partial(self._gate_up_tile, outputs)
+            return self._fence(self._tiled(f"gate_up {outputs}", most, tile))
+
+        return self._phase(dealt(self.layout.cores, (self.spec.mlp, self.geometry.blen)), part)
+
+    def _gate_up_tile(self, outputs: int, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(spec.mlp, g.width)
+        columns = min(outputs, g.width)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
+        if not outputs:
+            return tile
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
-        tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
+        tile.add(self._product(rows, weights, outputs, "gate and up", pitch, results, ways=2))
         return tile

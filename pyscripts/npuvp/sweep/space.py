@@ -402,8 +402,6 @@ class _Reader:
             "formats": formats,
             "set": self.section("set"),
         }
-        if base["cores"] not in (None, 1):
-            self.fault("cores", base["cores"], "1: the first core alone")
         for key in ("prompt_length", "batch"):
             if not isinstance(base[key], int) or base[key] < 1:
                 self.fault(key, base[key], "an integer of 1 or more")
