@@ -616,24 +616,26 @@ class Phases:
         """A tile that is loaded group by group and normalised as it arrives."""
         blocks = -(-columns // self.geometry.width)
         tile = self._move(rows, columns)
-        if beside is not None:
-            tile.cycles += beside.cycles - self.hardware.memory.latency
-            tile.beside(beside)
         norm = self._norm(rows, blocks)
         tile.beside(norm)
+        moved = tile.cycles
+        if beside is not None:
+            moved += beside.cycles - self.hardware.memory.latency
+            tile.beside(beside)
         if self.hardware.classes.blocking:
-            tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
+            tile.cycles = moved + norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
             if beside is not None:  # two tables, each waited for
                 tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
-        # whichever takes longer.
+        # whichever takes longer. What is loaded beside it is there before the weights.
         group = min(rows, self.geometry.group)
         transfers = -(-rows // group) * blocks + 2 * (beside is not None)
-        queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
+        queued = moved * max(0.0, 1 - self.hardware.memory.queue / transfers)
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
-        tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        behind = moved - self.hardware.memory.latency
+        tile.cycles = max(first + norm.cycles, tile.cycles + last, behind)
         return tile
 
     def attention(self) -> Work:
