@@ -8,6 +8,7 @@ from typing import Any
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
+from npuvp.energy import CoreEnergy, load_energy
 
 __all__ = [
     "Classes",
@@ -247,6 +248,17 @@ def _instruction_energy(
     )
 
 
+@lru_cache(maxsize=1024)
+def _instructions_of(e: CoreEnergy) -> InstructionEnergy:
+    return _instruction_energy(
+        e.issue_fj,
+        e.sram_access_fj["vector"],
+        tuple(e.classes),
+        tuple(c.once_fj for c in e.classes.values()),
+        tuple(c.element_fj for c in e.classes.values()),
+    )
+
+
 def _tick(config: Mapping[str, Any]) -> float:
     """Seconds of a tick of a memory's timing."""
     return 1e-3 / float(config["clock_khz"] * config["bus"]["ticks_per_clock"])
@@ -304,12 +316,14 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
 
 
 def _energy(description: Mapping[str, Any]) -> EnergyFigures:
-    from npuvp.machine import energy_coefficients
+    from npuvp.machine import core_coefficients, memory_coefficients
 
-    coefficients = energy_coefficients(description)
-    core = description["cores"][0]
-    memory = description["hbms"][0]
-    e, m = coefficients[core["name"]], coefficients[memory["name"]]
+    platform, memory = description["platform"], description["hbms"][0]
+    core = description["cores"][0]["parameters"]
+    table = load_energy(platform["energy"]).at(platform["voltage"])
+    of_core = table.core(core, platform["clock"], platform["clock_gating"])
+    e = core_coefficients(of_core, core["weight_format"])
+    m = memory_coefficients(table, memory)
     watts = m["static_watts"]
     read, write = float(m["read_byte_fj"]), float(m["write_byte_fj"])
     if m["by_command"]:
@@ -324,13 +338,7 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
             watts += channels * m["refresh_fj"] * 1e-15 / (timing["refi"] * _tick(config))
     cores = len(description["cores"])
     return EnergyFigures(
-        instructions=_instruction_energy(
-            e["issue_fj"],
-            e["row_access_fj"],
-            tuple(e["classes"]),
-            tuple(c["once_fj"] for c in e["classes"].values()),
-            tuple(c["element_fj"] for c in e["classes"].values()),
-        ),
+        instructions=_instructions_of(of_core),
         matrix_row=e["matrix_row_fj"],
         mac=e["mac_fj"],
         dma_byte=e["dma_byte_fj"],
