@@ -147,6 +147,7 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
+    Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
 )
 CASES = (
     *QUICK,
@@ -183,6 +184,15 @@ CASES = (
         batch=16,
         overrides={"hbm": {"size": "64GiB"}},
     ),
+    Case(
+        "v80",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=4,
+        formats={"weights": "mxint4", "head": "mxint4"},
+    ),
+    Case("paper", _MINI, _plan(16, 8, 8, "prefix", "baos-mxfp4"), batch=3, overrides=_BLOCKING),
 )
 
 

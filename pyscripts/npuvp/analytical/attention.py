@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import folds
 from npuvp.compiler.key_tiles import KeyTiles
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ def attention(phases: "Phases") -> Work:
         )
     )
     made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
+    folded = Work()
+    if phases.layout.smoothed_cache and not call.warm:
+        per_group = items * spec.group * groups
+        for part in folds(phases, rows, tiles.together * spec.head_dim):
+            folded.add(part, per_group)
     if h.classes.blocking:
         unit = Work()
         unit.add(during)
@@ -89,6 +95,7 @@ def attention(phases: "Phases") -> Work:
         unit.add(made)
         total.add(unit, number)
         total.add(transfers)
+        total.add(folded)
         return phases._fence(total)
     round_ = _round(phases, sizes, row.cycles, during.cycles, after.cycles)
     # Values wait for the last products with the ones before, and for what is queued before them;
@@ -123,6 +130,7 @@ def attention(phases: "Phases") -> Work:
     for part, times in ((during, number), (after, number), (row, number * rows), (made, number)):
         total.beside(part, times)
     total.beside(transfers)
+    total.add(folded)
     return phases._fence(total)
 
 

@@ -13,7 +13,9 @@ from functools import lru_cache
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware
+from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
@@ -115,6 +117,7 @@ class Results:
         table: Where they go; None: nowhere.
         stored: Tables of which that is true.
         whole: Whether they are worked on behind a chunk only.
+        untouched: Whether rows are counted only, so that it can be done before they are there.
     """
 
     work: Work
@@ -126,6 +129,7 @@ class Results:
     table: Stored | None = None
     stored: int = 1
     whole: bool = False
+    untouched: bool = False
 
 
 @lru_cache(maxsize=65536)
@@ -434,7 +438,8 @@ class Phases:
                     if n == number - 1:
                         waiting += min(g.group, rows - group * g.group)
         # The instructions behind the last tile run while its results leave the array.
-        under = min(self._drain(), entry + _BETWEEN_STAGES)
+        counted = waiting * cost if results.untouched else 0.0
+        under = min(self._drain(), entry + counted + _BETWEEN_STAGES)
         return before, cycles - before, self._drain() - under + entry + waiting * cost
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
@@ -514,7 +519,10 @@ class Phases:
             return self._qkv_tile(rows, most, alike)
 
         total.add(self._tiled(f"qkv, {alike} alike", most, one))
-        return self._fence(total)
+        total = self._fence(total)
+        if self.layout.smoothed_cache:
+            total.add(calibration(self))
+        return total
 
     def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
@@ -525,17 +533,22 @@ class Phases:
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             columns = min(outputs, g.width)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
-            store = self._chunk(rows, columns, stored[table], True)
+            own, tables_stored = stored[table], 1
+            store = self._chunk(rows, columns, own, True)
             if self.layout.quantised_cache and name != "q" and self.call.warm:
-                store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
-            text = ""
-            if turned:
-                text = "vshft2. vmul3 vmul3. vadd3. int br int"
-                text += "" if alike > 1 else " int"
+                fresh = self._chunk(rows, columns, stored[f"fresh_{table}"], True)
+                if self.layout.smoothed_cache:
+                    own, store = stored[f"fresh_{table}"], fresh
+                else:
+                    tables_stored = 2
+                    store.add(fresh)
+            made = projection(self, name, columns, alike)
+            tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
-            results = self._results(text, 4, 11, rows, store, stored[table])
-            if self.layout.quantised_cache and name != "q" and self.call.warm:
-                results = replace(results, stored=2)
+            results = self._results(made.text, made.registers, 11, rows, store, own)
+            # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
+            counted = self.call.warm and not turned and not spec.qkv_bias
+            results = replace(results, stored=tables_stored, untouched=counted)
             tile.add(self._product(rows, weights, outputs, name, pitch, results))
         return tile
 
