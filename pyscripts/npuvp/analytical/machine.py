@@ -1,14 +1,15 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 from npuvp.energy import CoreEnergy, load_energy
+from npuvp.kept import Kept
 
 __all__ = [
     "Classes",
@@ -17,7 +18,10 @@ __all__ = [
     "InstructionEnergy",
     "MemoryFigures",
     "hardware_of",
+    "of_core",
 ]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,10 @@ class Hardware:
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
-        seen: What closed forms keep between estimates, by model and formats.
+        rounds: What rounds of loops take, by their text (`npuvp.analytical.schedule`); the same for
+            all machines with the same classes and energies.
+        parts: What `of_core` keeps; the same for all machines that differ in name, clock, number of
+            cores, memory and area alone.
     """
 
     name: str
@@ -209,7 +216,37 @@ class Hardware:
     imem_words: int = 0
     prefetch_rows: int = 16
     cores: int = 1
-    seen: dict[Any, dict[Any, Any]] = field(default_factory=dict, init=False, repr=False)
+    rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
+    parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        instructions = self.energy.instructions
+        object.__setattr__(self, "rounds", _rounds(self.classes, instructions))
+        object.__setattr__(self, "parts", _parts(*self._core()))
+
+    def _core(self) -> tuple[Any, ...]:
+        """All that closed forms see of the machine but its memory."""
+        energy = self.energy
+        return (
+            self.geometry,
+            self.vlen,
+            self.mlen,
+            self.blen,
+            self.tile_rows,
+            self.matrix,
+            self.writeout,
+            self.matrix_table,
+            self.overlapping_tiles,
+            self.classes,
+            energy.instructions,
+            energy.matrix_row,
+            energy.mac,
+            energy.dma_byte,
+        )
+
+    def seen(self, *model: Any) -> Kept[tuple[Any, ...], Any]:
+        """What closed forms keep between estimates of a model on equal cores and memories."""
+        return _seen(*self._core(), self.memory, *model)
 
     @property
     def multipliers(self) -> int:
@@ -225,6 +262,42 @@ class Hardware:
     def peak_bandwidth(self) -> float:
         """Of the memory, bytes per second."""
         return self.memory.peak_bytes_per_cycle * self.clock_hz
+
+
+# Machines of a sweep share what they have in common, so many of the latest ones each.
+
+
+@lru_cache(maxsize=256)
+def _rounds(
+    classes: Classes, instructions: InstructionEnergy
+) -> Kept[str, tuple[float, float, float]]:
+    return Kept(8192)
+
+
+@lru_cache(maxsize=256)
+def _parts(*core: Any) -> Kept[tuple[Any, ...], Any]:
+    return Kept(8192)
+
+
+@lru_cache(maxsize=64)
+def _seen(*figures: Any) -> Kept[tuple[Any, ...], Any]:
+    return Kept(8192)
+
+
+def of_core(function: _Function) -> _Function:
+    """Keeps the results of a function of a machine that does not look at its memory, nor at its clock.
+
+    Args:
+        function: Of a `Hardware` and arguments that can be keys.
+    """
+
+    @wraps(function)
+    def kept(h: Hardware, *arguments: Any) -> Any:
+        key = (function, *arguments)
+        found = h.parts.get(key)
+        return h.parts.keep(key, function(h, *arguments)) if found is None else found
+
+    return cast(_Function, kept)
 
 
 @lru_cache(maxsize=1024)
