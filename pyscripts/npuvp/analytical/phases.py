@@ -571,6 +571,9 @@ class Phases:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
+        # All cores load the same rows, behind the tile and before its norm is done.
+        own = self.hardware.shared(1).memory
+        tables.cycles = own.load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             if not outputs:
@@ -619,27 +622,50 @@ class Phases:
         """A tile that is loaded group by group and normalised as it arrives."""
         blocks = -(-columns // self.geometry.width)
         tile = self._move(rows, columns)
+        if beside is not None:
+            tile.cycles += beside.cycles - self.hardware.memory.latency
+            tile.beside(beside)
         norm = self._norm(rows, blocks)
         tile.beside(norm)
-        moved = tile.cycles
-        if beside is not None:
-            moved += beside.cycles - self.hardware.memory.latency
-            tile.beside(beside)
+        quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
-            tile.cycles = moved + norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
+            tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
             if beside is not None:  # two tables, each waited for
                 tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
+            tile.add(quantised)
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
-        # whichever takes longer. What is loaded beside it is there before the weights.
+        # whichever takes longer.
         group = min(rows, self.geometry.group)
         transfers = -(-rows // group) * blocks + 2 * (beside is not None)
-        queued = moved * max(0.0, 1 - self.hardware.memory.queue / transfers)
+        queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
-        behind = moved - self.hardware.memory.latency
-        tile.cycles = max(first + norm.cycles, tile.cycles + last, behind)
+        tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        tile.add(quantised)
         return tile
+
+    def _quantised(self, rows: float, columns: int) -> Work:
+        """A tile in the format of activations, by way of memory: nothing of it overlaps."""
+        total = Work()
+        if self.layout.formats.activations == "bf16":
+            return total
+        h, table = self.hardware, self.layout.activations(columns)
+        blocks = -(-columns // self.geometry.width)
+        bytes_, pitch = columns / blocks * table.bits / 8, columns // table.block
+        for move in (self._store, self._load):
+            total.add(move(rows * blocks, bytes_, table.pitch))
+            if table.scaled:
+                scales = move(rows * blocks, columns / blocks / table.block, pitch)
+                scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
+                total.add(scales)
+            issue = f"int int int int im int {blocking.table_text(table)}"
+            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            total.add(body(h, "dma int int ctl", blocks))
+            if h.classes.blocking:
+                latency = h.memory.latency if move == self._load else 0.0
+                total.cycles += (blocks - 1) * (h.memory.start + latency)
+        return total
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
