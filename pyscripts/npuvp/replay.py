@@ -24,6 +24,7 @@ from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
+from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
@@ -157,12 +158,13 @@ class _OneCall(Control):
 
     def one_call(self, call: CallKind) -> None:
         """The whole text; words to the host say when phases begin."""
-        asm, plan = self.asm, self.plan
+        asm = self.asm
         asm.store("gp0", State.CALL)
+        self._begin()
         for word, value in (
             (State.BLOCK, call.block),
             (State.START, call.start),
-            (State.END, call.start + plan.block_length),
+            (State.END, call.start + self.schedule.length),
             (State.STEP, 0),
         ):
             asm.li("gp1", value)
@@ -179,6 +181,10 @@ class _OneCall(Control):
         self._log()
         asm.li("gp1", _END)
         asm("C_HOST_PUSH gp1", "C_FENCE 0xFFFF", "C_DOORBELL gp0", "C_HALT gp0")
+
+
+class _OneDreamCall(_OneCall, DreamControl):
+    """The same of Dream."""
 
 
 _PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
@@ -215,7 +221,8 @@ def _compile_call(
     asm = Assembly()
     asm.lines.append(".core 0")
     phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
-    control = _OneCall(asm, phases, spec, plan, shape, memory)
+    kind = _OneDreamCall if plan.revision == "dream" else _OneCall
+    control = kind(asm, phases, spec, plan, shape, memory)
     control.one_call(call)
     firmware = assemble("\n".join(_with_words(asm.lines)) + "\n")
     firmware.segments += layout.constants(None)
@@ -227,9 +234,17 @@ def _compile_call(
     taken = []
     if control.by_quota:
         taken += [(at["decide_quota"], plan.block_length)] * shape.samples
-    if call.kind == "full":
-        pieces = -(-call.start // memory.earlier_positions)
-        taken += [(at["decide_earlier"], 0)] * pieces
+    if call.pieces:
+        taken += [(at["decide_earlier"], 0)] * call.pieces
+    if "decide_masks" in at:  # so many at once that the step's share of them is `committed`
+        taken.append((at["decide_masks"], 4 * shape.samples * call.span))
+        taken += [(at["decide_take"], 1)] * call.committed + [(at["decide_take"], 0)]
+    if plan.factor is not None:
+        ranks = range(2, min(call.committed + 2, call.span))
+        for _ in range(shape.samples):
+            if call.span > 2:
+                taken.append((at["decide_masked"], call.span))
+            taken += [(at["decide_reached"], min(i, call.committed)) for i in ranks]
     return _OneFirmware(firmware, {0: taken})
 
 
@@ -358,9 +373,9 @@ def _time_calls(
     are simulated. With a prefix cache every block has calls of its own length; where there are
     closed forms, some of them are simulated (`_some_of`).
     """
-    alike: dict[tuple[Kind, int], list[CallKind]] = {}
+    alike: dict[tuple[Kind, int, int], list[CallKind]] = {}
     for call in kinds:
-        alike.setdefault((call.kind, call.count), []).append(call)
+        alike.setdefault(call.alike, []).append(call)
     calls = []
     quota = 0
 
@@ -499,12 +514,12 @@ def time_generation(
     Args:
         model: A checkpoint, its directory, or the name of a random model.
         platform: Runs it.
-        plan: What to generate; of LLaDA's revisions.
+        plan: What to generate.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many share the work: 1, or None on a platform with one.
-        calls_per_block: With a threshold, which leaves the number of forward calls to the data: so
+        calls_per_block: With a threshold or factor, which leaves the number of forward calls to the data: so
             many in every block, or ``"worst"``, the most that there can be. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
@@ -520,10 +535,8 @@ def time_generation(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(len(description["cores"]), cores)
-    if plan.revision in ("dream", "fast-dllm-v2"):
-        faults.append(f"revision: {plan.revision!r}, allowed here: llada, fast-dllm-2025, -2026")
-    if plan.factor is not None:
-        faults.append(f"factor: {plan.factor}, its work depends on the data; allowed here: None")
+    if plan.revision == "fast-dllm-v2":
+        faults.append("revision: 'fast-dllm-v2', allowed here: all others")
     if faults:
         raise CompileError(faults)
     if not replay:

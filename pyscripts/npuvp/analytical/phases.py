@@ -20,6 +20,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.projections import MASK_BITS
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["Call", "Phases"]
@@ -43,6 +44,7 @@ class Call:
         length: Positions of the canvas, L.
         count: Positions that the call computes.
         span: Positions that are sampled.
+        committed: Of a row of the batch, on average.
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
@@ -54,6 +56,7 @@ class Call:
     length: int
     count: int
     span: int
+    committed: int
     pieces: int
     earlier: int
     block: int
@@ -292,12 +295,12 @@ class Phases:
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
         streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
         if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
+            scales = inputs / panel.blocks / weights.block
             streaming += h.memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
@@ -456,18 +459,20 @@ class Phases:
 
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
-        width = self.geometry.width
-        work = self._load(
-            rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
-        )
+        blocks = -(-columns // self.geometry.width)
+        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
-    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+    def _chunk_columns(self, outputs: int) -> float:
+        """Columns of a chunk of results: the last one may have less, so on average."""
+        return outputs / -(-outputs // self.geometry.width)
+
+    def _chunk(self, rows: float, columns: float, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, table.bytes_of(columns), table.pitch)
+        work = move(rows, columns * table.bits / 8, table.pitch)
         if table.scaled:
             scales = move(rows, columns / table.block, table.columns // table.block)
             work.cycles += scales.cycles
@@ -512,6 +517,13 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
+        if spec.qk_norm and g.width // spec.head_dim > MASK_BITS:
+            raise CompileError(
+                [
+                    f"norms of heads of {spec.head_dim} channels: {g.width // spec.head_dim} in a "
+                    f"row, V_MASK has {MASK_BITS} bits"
+                ]
+            )
         total = self._load(1, BF16_BYTES * spec.hidden)
         most, alike = self.layout.qkv_tile
 
@@ -531,7 +543,7 @@ class Phases:
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-            columns = min(outputs, g.width)
+            columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             own, tables_stored = stored[table], 1
             store = self._chunk(rows, columns, own, True)
@@ -542,7 +554,7 @@ class Phases:
                 else:
                     tables_stored = 2
                     store.add(fresh)
-            made = projection(self, name, columns, alike)
+            made = projection(self, name, min(outputs, g.width), alike)
             tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
             results = self._results(made.text, made.registers, 11, rows, store, own)
@@ -613,7 +625,7 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = min(spec.hidden, g.width)
+        columns = self._chunk_columns(spec.hidden)
 
         def one(rows: int, most: int) -> Work:
             # Work begins with the first group.
@@ -660,7 +672,7 @@ class Phases:
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(spec.mlp, g.width)
+        columns = self._chunk_columns(spec.mlp)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
