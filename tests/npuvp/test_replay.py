@@ -1,11 +1,14 @@
 """Replay of layers, steps and blocks against simulating everything."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import npuvp as vp
 from npuvp.call_kinds import call_kinds, most_calls
 from npuvp.compiler.runtime import generate_and_run
+from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
 
@@ -42,6 +45,71 @@ def test_replay_of_a_mid_size_model_is_within_a_percent():
     whole = time_generation(model, machine, plan, replay=False, **sizes)
     assert replayed.cycles == pytest.approx(whole.cycles, rel=0.002)
     assert replayed.energy == pytest.approx(whole.energy, rel=0.002)
+
+
+def _model(layers, hidden, mlp, vocab):
+    heads = 16
+    spec = replace(
+        load_model("llada-tiny").spec, layers=layers, hidden=hidden, heads=heads, kv_heads=heads,
+        head_dim=hidden // heads, rotary_dim=hidden // heads, mlp=mlp, vocab=vocab,
+        mask_id=vocab - 1,
+    )  # fmt: skip
+    return RandomCheckpoint(spec, "random")
+
+
+def _held(model, machine, plan, **sizes):
+    replayed = time_generation(model, machine, plan, **sizes)
+    whole = time_generation(model, machine, plan, replay=False, **sizes)
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+    assert replayed.energy == pytest.approx(whole.energy, rel=0.01)
+    for call in replayed.calls:
+        assert sum(call.phases.values()) == call.cycles
+    return replayed
+
+
+@pytest.mark.parametrize(("cache", "cores"), [("dual", None), ("prefix", 3)])
+def test_replay_of_several_cores_is_within_a_percent(cache, cores):
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=6, cache=cache)
+    sizes = {"prompt_length": 16, "batch": 2, "cores": cores}
+    _held("llada-tiny:layers=8", vp.Platform.load("platform/quad.yaml"), plan, **sizes)
+
+
+def test_replay_on_a_small_mesh_counts_all_cores():
+    machine = vp.Platform("four")
+    mesh = machine.mesh("noc", columns=3, rows=2, flit_bytes=64)
+    for i in range(4):
+        core = machine.core(f"core{i}", vlen=128, mlen=128, blen=16, hlen=16)
+        mesh.attach(core, at=(i % 2, i // 2))
+    hbm = machine.hbm("hbm", backend="ideal", size="1GiB", bandwidth="128GB/s")
+    mesh.attach(hbm, at=[(2, 0), (2, 1)])
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=6, cache="dual")
+    sizes = {"prompt_length": 8, "batch": 1}
+    model = "llada-tiny:layers=8"
+    shared = _held(model, machine, plan, **sizes)
+    alone = time_generation(model, machine, plan, cores=1, **sizes)
+    one, four = alone.calls[1], shared.calls[1]
+    # The array's work is the same, whoever does it, but for tiles that are cut smaller.
+    assert one.macs <= four.macs < 1.5 * one.macs
+    assert four.cycles < 0.8 * one.cycles
+    assert four.limits["qkv"].array > 0 and set(four.limits) >= {"qkv", "down", "head"}
+
+
+def test_more_cores_than_there_are_is_a_fault():
+    machine = vp.Platform.load("platform/quad.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=8, steps=4)
+    with pytest.raises(vp.CompileError, match=r"cores: 5, allowed: 1\.\.4, as the platform has"):
+        time_generation("llada-tiny", machine, plan, cores=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("platform", "cores", "shape"),
+    [("quad", None, (12, 512, 2048, 4096)), ("manycore", 8, (12, 512, 1024, 1024))],
+)
+def test_replay_of_a_mid_size_model_on_many_cores(platform, cores, shape):
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=4, cache="dual")
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    _held(_model(*shape), machine, plan, prompt_length=16, batch=1, cores=cores)
 
 
 # On edge with its small array the lengths of a tiny model differ in ways that all are simulated.
