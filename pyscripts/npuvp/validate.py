@@ -156,6 +156,13 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
     Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
     Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
+    Case(
+        "paper",
+        "llada-tiny",
+        _plan(16, 8, 8),
+        batch=2,
+        formats={"activations": "mxint8", "logits": "mxfp8_e4m3"},
+    ),
 )
 CASES = (
     *QUICK,
@@ -199,6 +206,20 @@ CASES = (
         prompt=128,
         batch=4,
         formats={"weights": "mxint4", "head": "mxint4"},
+    ),
+    Case(
+        "paper",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=16,
+        overrides={"hbm": {"size": "64GiB"}},
+        formats={
+            "weights": "mxint4",
+            "head": "mxint4",
+            "activations": "mxint8",
+            "logits": "mxfp8_e4m3",
+        },
     ),
     Case("paper", _MINI, _plan(16, 8, 8, "prefix", "baos-mxfp4"), batch=3, overrides=_BLOCKING),
     Case(

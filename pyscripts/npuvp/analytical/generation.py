@@ -159,8 +159,6 @@ def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats)
         for what, present in (
             (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
             ("top_p or top_k", Sampler.of(plan, spec).restricted),
-            (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
-            (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
         )
         if present
     ]

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from npuvp.analytical.phases import BF16_BYTES, Phases
+from npuvp.analytical.logits import through_logits
+from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.analytical.selection import chosen, left, prepared
 from npuvp.analytical.statistics import row_of_logits, score_of_position
@@ -46,42 +47,56 @@ class ForwardCall(Phases):
             total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
         most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
         guided = self.sampler.guidance != 0
-        if guided:  # the rows with and without the prompt of a position are in one tile
+        stored = self.layout.stores_logits
+        if guided or stored:  # all rows of a position are in one tile
             most = self.layout.whole_positions
         pitch = most * g.width
-        following = " int br" if call.batch > 1 else ""
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
             tile = self._normalised(rows, spec.hidden)
-            # Lanes behind a vocabulary of less than a row are masked.
-            masked = "int int vsel4. " if spec.vocab < g.width else ""
-            text = masked + row_of_logits(self.sampler, call.batch) + following
-            if guided:
-                guide = "br vadd3. vmul2. vadd3. int "
-                other = "br int int" + following
-                results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
-                results = replace(results, row_cycles=results.row_cycles / 2, whole=True)
-            else:
-                spare = self.sampler.score in ("margin", "entropy")
-                results = self._results(text, 4 + spare, 24, rows, Work())
-                if self.sampler.score == "margin":  # every lane is gone through for the largest
-                    largest = self._elements("vector_topk", g.width)
-                    results.work.add(largest, rows)
-                    results = replace(results, row_cycles=results.work.cycles / rows)
             # The tile's first row is divided by the batch, by subtraction, for every chunk.
             before = done + rows * (times - 1) / 2
-            divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
-            results.work.add(divide)
             done += rows * times
+            results = self._statistics(rows)
             weights = self.layout.stored["head"]
-            product = self._product(rows, weights, spec.vocab, "head", pitch, results)
-            product.cycles += divide.cycles * -(-spec.vocab // g.width)
-            tile.add(product)
+            if stored:
+                table = self.layout.stored["logits"]
+                each_row = Work()
+                each_row.add(results.work, 1 / rows)
+                store = self._chunk(rows, self._chunk_columns(spec.vocab), table, True)
+                kept = self._results("", 0, 0, rows, store, table)
+                tile.add(self._product(rows, weights, spec.vocab, "head", pitch, kept))
+                tile.add(through_logits(self, rows, before, each_row))
+            else:
+                divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
+                results.work.add(divide)
+                product = self._product(rows, weights, spec.vocab, "head", pitch, results)
+                product.cycles += divide.cycles * -(-spec.vocab // g.width)
+                tile.add(product)
             total.add(tile, times)
         total.add(
             body(h, f"{score_of_position(self.sampler)} int int br", call.span * call.samples)
         )
         return total
+
+    def _statistics(self, rows: int) -> Results:
+        """What is done with a chunk of logits of so many rows."""
+        spec, g, call, sampler = self.spec, self.geometry, self.call, self.sampler
+        following = " int br" if call.batch > 1 else ""
+        # Lanes behind a vocabulary of less than a row are masked.
+        masked = "int int vsel4. " if spec.vocab < g.width else ""
+        text = masked + row_of_logits(sampler, call.batch) + following
+        if sampler.guidance:
+            guide = "br vadd3. vmul2. vadd3. int "
+            other = "br int int" + following
+            results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
+            return replace(results, row_cycles=results.row_cycles / 2, whole=True)
+        spare = sampler.score in ("margin", "entropy")
+        results = self._results(text, 4 + spare, 24, rows, Work())
+        if sampler.score == "margin":  # every lane is gone through for the largest
+            results.work.add(self._elements("vector_topk", g.width), rows)
+            results = replace(results, row_cycles=results.work.cycles / rows)
+        return results
 
     def _elements(self, timing: str, elements: float) -> Work:
         """An instruction that streams elements."""

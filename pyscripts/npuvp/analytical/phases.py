@@ -592,10 +592,12 @@ class Phases:
             tile.beside(beside)
         norm = self._norm(rows, blocks)
         tile.beside(norm)
+        quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
             tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
             if beside is not None:  # two tables, each waited for
                 tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
+            tile.add(quantised)
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
@@ -605,7 +607,30 @@ class Phases:
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
         tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        tile.add(quantised)
         return tile
+
+    def _quantised(self, rows: float, columns: int) -> Work:
+        """A tile in the format of activations, by way of memory: nothing of it overlaps."""
+        total = Work()
+        if self.layout.formats.activations == "bf16":
+            return total
+        h, table = self.hardware, self.layout.activations(columns)
+        blocks = -(-columns // self.geometry.width)
+        bytes_, pitch = columns / blocks * table.bits / 8, columns // table.block
+        for move in (self._store, self._load):
+            total.add(move(rows * blocks, bytes_, table.pitch))
+            if table.scaled:
+                scales = move(rows * blocks, columns / blocks / table.block, pitch)
+                scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
+                total.add(scales)
+            issue = f"int int int int im int {blocking.table_text(table)}"
+            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            total.add(body(h, "dma int int ctl", blocks))
+            if h.classes.blocking:
+                latency = h.memory.latency if move == self._load else 0.0
+                total.cycles += (blocks - 1) * (h.memory.start + latency)
+        return total
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -631,9 +656,13 @@ class Phases:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             whole, group = tile.cycles, min(rows, g.group)
+            quantised = self._quantised(rows, inputs)
+            tile.beside(quantised)
             if self.hardware.classes.blocking:
                 blocks = -(-inputs // g.width)
-                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks) + quantised.cycles
+            elif quantised.cycles:
+                tile.cycles += quantised.cycles
             else:
                 tile.cycles = whole * group / rows - self.hardware.memory.latency
             results = self._results(
@@ -648,7 +677,8 @@ class Phases:
             weights = stored[f"weights.{name}"]
             product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
             tile.add(product)
-            if not self.hardware.classes.blocking:  # the rest arrives before the weights
+            if not (self.hardware.classes.blocking or quantised.cycles):
+                # The rest arrives before the weights.
                 tile.cycles += whole * (1 - group / rows)
             return tile
 

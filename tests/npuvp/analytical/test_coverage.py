@@ -136,3 +136,36 @@ def test_biases_and_norms_of_heads(changes):
     # 32 heads of a row of 2,048 lanes can be told apart by a mask.
     model = f"dream-tiny:head_dim=64,rotary_dim=64,{changes}"
     held(Case("paper", model, plan(revision="dream"), batch=2))
+
+
+@pytest.mark.parametrize(
+    ("platform", "overrides", "batch"),
+    [("paper", {}, 2), ("paper", {"core": {"issue": "blocking"}}, 3), ("v80", QUIET, 1)],
+)
+@pytest.mark.parametrize(
+    ("model", "formats", "changes"),
+    [
+        (MINI, {"activations": "mxint8"}, {}),
+        ("llada-tiny:vocab=5000", {"logits": "mxfp8_e4m3"}, {}),
+        ("llada-tiny:vocab=5000", {"logits": "mxint4", "block": 16}, {"cfg_scale": 1.0}),
+    ],
+)
+def test_formats_of_activations_and_logits(platform, overrides, batch, model, formats, changes):
+    held(Case(platform, model, plan(**changes), batch=batch, overrides=overrides, formats=formats))
+
+
+def test_what_goes_through_memory_is_counted():
+    model = "llada-tiny:vocab=5000"
+    plain, activations, logits = (
+        phases(model, "paper", plan(), formats=formats)["refine_dual"]
+        for formats in (None, {"activations": "mxint8"}, {"logits": "mxfp8_e4m3"})
+    )
+
+    def more(found, name):
+        return found[name].hbm_bytes - plain[name].hbm_bytes
+
+    # Eight rows of 128 or 256 columns in two layers, out and in, a scale byte for 32 elements.
+    assert more(activations, "gate_up") == 2 * 2 * 8 * 128 * 33 / 32
+    assert more(activations, "down") == 2 * 2 * 8 * 256 * 33 / 32
+    assert more(logits, "head") == 2 * 8 * 5000 * 33 / 32
+    assert more(logits, "down") == 0
