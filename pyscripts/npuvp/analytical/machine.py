@@ -154,7 +154,7 @@ class MemoryFigures:
         length, period = self.refresh
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
-        if self.sharers > 1:
+        if self.sharers > 1 and bursts > self.reads:
             cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.

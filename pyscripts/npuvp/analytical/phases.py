@@ -22,6 +22,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.projections import MASK_BITS
 from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
@@ -46,6 +47,7 @@ class Call:
         length: Positions of the canvas, L.
         count: Positions that the call computes.
         span: Positions that are sampled.
+        committed: Of a row of the batch, on average.
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
@@ -57,6 +59,7 @@ class Call:
     length: int
     count: int
     span: int
+    committed: int
     pieces: int
     earlier: int
     block: int
@@ -297,12 +300,12 @@ class Phases:
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
         streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
         if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
+            scales = inputs / panel.blocks / weights.block
             streaming += h.memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
@@ -465,18 +468,20 @@ class Phases:
 
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
-        width = self.geometry.width
-        work = self._load(
-            rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
-        )
+        blocks = -(-columns // self.geometry.width)
+        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
-    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+    def _chunk_columns(self, outputs: int) -> float:
+        """Columns of a chunk of results: the last one may have less, so on average."""
+        return outputs / -(-outputs // self.geometry.width)
+
+    def _chunk(self, rows: float, columns: float, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, table.bytes_of(columns), table.pitch)
+        work = move(rows, columns * table.bits / 8, table.pitch)
         if table.scaled:
             scales = move(rows, columns / table.block, table.columns // table.block)
             work.cycles += scales.cycles
@@ -550,6 +555,13 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
+        if spec.qk_norm and g.width // spec.head_dim > MASK_BITS:
+            raise CompileError(
+                [
+                    f"norms of heads of {spec.head_dim} channels: {g.width // spec.head_dim} in a "
+                    f"row, V_MASK has {MASK_BITS} bits"
+                ]
+            )
         most, alike = self.layout.qkv_tile
 
         def part(q: int, kv: int) -> Work:
@@ -572,13 +584,13 @@ class Phases:
         pitch = most * g.width
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         # All cores load the same rows, behind the tile and before its norm is done.
-        own = self.hardware.shared(1).memory
-        tables.cycles = own.load(2 * rows // alike, BF16_BYTES * g.width)
+        alone = self.hardware.shared(1).memory
+        tables.cycles = alone.load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             if not outputs:
                 continue
-            columns = min(outputs, g.width)
+            columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             own, tables_stored = stored[table], 1
             store = self._chunk(rows, columns, own, True)
@@ -589,7 +601,7 @@ class Phases:
                 else:
                     tables_stored = 2
                     store.add(fresh)
-            made = projection(self, name, columns, alike)
+            made = projection(self, name, min(outputs, g.width), alike)
             tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
             results = self._results(made.text, made.registers, 11, rows, store, own)
@@ -688,15 +700,19 @@ class Phases:
         inputs = stored[source].columns
 
         def one(outputs: int, rows: int, most: int) -> Work:
-            columns = min(outputs, g.width)
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             if not outputs:
                 return tile
+            columns = self._chunk_columns(outputs)
             whole, group = tile.cycles, min(rows, g.group)
+            quantised = self._quantised(rows, inputs)
+            tile.beside(quantised)
             if self.hardware.classes.blocking:
                 blocks = -(-inputs // g.width)
-                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks) + quantised.cycles
+            elif quantised.cycles:
+                tile.cycles += quantised.cycles
             else:
                 tile.cycles = whole * group / rows - self.hardware.memory.latency
             results = self._results(
@@ -711,7 +727,8 @@ class Phases:
             weights = stored[f"weights.{name}"]
             product = self._product(rows, weights, outputs, name, most * g.width, results)
             tile.add(product)
-            if not self.hardware.classes.blocking:  # the rest arrives before the weights
+            if not (self.hardware.classes.blocking or quantised.cycles):
+                # The rest arrives before the weights.
                 tile.cycles += whole * (1 - group / rows)
             return tile
 
@@ -744,12 +761,14 @@ class Phases:
     def _gate_up_tile(self, outputs: int, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(outputs, g.width)
+        if not outputs:
+            tile = self._load(1, BF16_BYTES * spec.hidden)
+            tile.add(self._normalised(rows, spec.hidden))
+            return tile
+        columns = self._chunk_columns(outputs)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
-        if not outputs:
-            return tile
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]

@@ -7,7 +7,7 @@ from functools import lru_cache
 from npuvp.analytical.schedule import Work
 from npuvp.compiler.shares import share
 
-__all__ = ["dealt", "in_turns", "together"]
+__all__ = ["dealt", "in_turns", "rows_dealt", "together"]
 
 
 @lru_cache(maxsize=4096)
@@ -33,6 +33,17 @@ def in_turns(cores: int, tile: int, rows: int) -> tuple[tuple[tuple[int, ...], i
         ((full - core + cores - 1) // cores, rest if full % cores == core else 0, int(core == 0))
         for core in range(cores)
     )
+    return tuple(found.items())
+
+
+@lru_cache(maxsize=4096)
+def rows_dealt(
+    cores: int, tile: int, unit: int, rows: int
+) -> tuple[tuple[tuple[int, ...], int], ...]:
+    """Rows of the cores that share a tile, in groups of `unit`, of which so many rows are there, and
+    how many cores get that."""
+    ranges = [share(tile, unit, core, cores) for core in range(cores)]
+    found = Counter((max(0, min(count, rows - first)),) for first, count in ranges)
     return tuple(found.items())
 
 
