@@ -19,6 +19,7 @@ __all__ = [
     "InstructionEnergy",
     "MemoryFigures",
     "hardware_of",
+    "nodes_met",
     "of_core",
 ]
 
@@ -66,13 +67,36 @@ def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
     return min(1.0, rows * units * banks.burst / banks.channels / longest)
 
 
+#: Bytes after which a memory's next node has its turn.
+INTERLEAVE = 4096
 #: How links and banks add up where several cores stream: an exponent (measured on quad.yaml with two
 #: and four cores, whose streams take from 440 to 570 B per cycle together as their addresses fall).
 _MEETING = 3.0
 
 
 @lru_cache(maxsize=4096)
-def _passage(nodes: int, cores: int) -> float:
+def nodes_met(nodes: int, cores: int, share: int, panel: int, blocks: tuple[int, ...]) -> float:
+    """Nodes of a memory in which all cores meet while they stream weights: pieces of 4 KiB go round
+    the nodes, and the bytes of one node that is asked for most are what all wait for.
+
+    Args:
+        nodes: Of the memory.
+        cores: That stream.
+        share: Bytes of a block of columns from one core's outputs to the next one's.
+        panel: Bytes of such a block that a core asks for at a time, twice.
+        blocks: Where blocks begin.
+    """
+    asked = [0] * nodes
+    for core in range(cores):
+        for block in blocks:
+            first = block + core * share
+            for piece in range(first // INTERLEAVE, -(-(first + 2 * panel) // INTERLEAVE)):
+                asked[piece % nodes] += 1
+    return sum(asked) / max(asked)
+
+
+@lru_cache(maxsize=4096)
+def _passage(nodes: float, cores: int) -> float:
     """Share of its time for which a core's link is busy while all cores read from a memory of some
     nodes: packets wait in a node's queue behind packets to other cores.
 
@@ -126,7 +150,12 @@ class MemoryFigures:
         return replace(self, sharers=cores, latency=self.latency + further)
 
     def streaming(
-        self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
+        self,
+        rows: float,
+        row_bytes: float,
+        write: bool = False,
+        pitch: int = 0,
+        met: float = 0.0,
     ) -> float:
         """Cycles for which a transfer keeps the memory, once its first data are there.
 
@@ -135,6 +164,7 @@ class MemoryFigures:
             row_bytes: Bytes of one.
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
+            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
         """
         bytes_per_cycle = self.bytes_per_cycle / self.sharers
         if pitch <= row_bytes:
@@ -154,22 +184,23 @@ class MemoryFigures:
         length, period = self.refresh
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
-        if self.sharers > 1 and bursts > self.reads:
-            cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind))
+        if self.sharers > 1 and met:
+            cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind, met))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
 
-    def _shared_rate(self, link: float) -> float:
-        """Bytes per cycle that a core gets whose link gives so many to it alone."""
+    def _shared_rate(self, link: float, met: float) -> float:
+        """Bytes per cycle that a core gets whose link gives so many to it alone, and which meets the
+        others in so many nodes."""
         if self.flit_bytes:
-            link *= _passage(self.nodes, self.sharers)
+            link *= _passage(met, self.sharers)
         if self.banks is None:
             return link
         # Where links leave the memory little to spare, streams meet in its banks.
-        own = self.bytes_per_cycle / self.sharers
+        own = self.bytes_per_cycle / self.sharers * met / self.nodes
         return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
 
     def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
-from npuvp.analytical.machine import Hardware, of_core
+from npuvp.analytical.machine import Hardware, nodes_met, of_core
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.shared import dealt, in_turns, together
@@ -303,7 +303,8 @@ class Phases:
         panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
+        met = self._nodes_met(weights, outputs, panel)
+        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch, met=met)
         if weights.scaled:
             scales = inputs / panel.blocks / weights.block
             streaming += h.memory.streaming(
@@ -354,6 +355,23 @@ class Phases:
         total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
         total.cycles += stores.cycles / groups
         return total
+
+    def _nodes_met(self, weights: Stored, outputs: int, panel: Panels) -> float:
+        """Nodes of the memory in which the streams of a matrix of all cores meet, if they are long
+        enough for that."""
+        memory, cores = self.hardware.memory, self.layout.cores
+        if (
+            cores == 1
+            or panel.ways * outputs * weights.row_bytes <= memory.reads * memory.burst_bytes
+        ):
+            return 0.0
+        # A row of a block of columns, or a whole one.
+        row = weights.pitch if weights.piece else weights.row_bytes
+        number = panel.blocks if weights.piece else 1
+        step = weights.step(self.geometry.mlen)
+        apart = weights.row_bytes * self.spec.mlp  # of matrices side by side
+        blocks = tuple(way * apart + n * step for way in range(panel.ways) for n in range(number))
+        return nodes_met(memory.nodes, cores, outputs * row, panel.rows * row, blocks)
 
     def _blocking(
         self,
