@@ -126,6 +126,7 @@ class MemoryFigures:
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
         ways: Cycles that request and response spend on the mesh, of every core.
         nodes: Of the memory on the mesh.
+        flit_fj: Femtojoules of a flit on its way, of every core.
         sharers: Cores that stream at the same time.
     """
 
@@ -142,6 +143,7 @@ class MemoryFigures:
     refresh: tuple[float, float] = (0.0, 1.0)
     ways: tuple[float, ...] = (0.0,)
     nodes: int = 1
+    flit_fj: tuple[float, ...] = (0.0,)
     sharers: int = 1
 
     def shared(self, cores: int) -> "MemoryFigures":
@@ -191,6 +193,17 @@ class MemoryFigures:
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
+
+    def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and
+        one that only asks or answers for every burst, each with a header flit."""
+        if not self.flit_bytes:
+            return 0.0
+        if pitch <= row_bytes:
+            rows, row_bytes = 1, rows * row_bytes
+        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+        flits = 2.0 - -(rows * row_bytes / bursts) // self.flit_bytes
+        return bursts * flits * sum(self.flit_fj[: self.sharers]) / self.sharers
 
     def _shared_rate(self, link: float, met: float) -> float:
         """Bytes per cycle that a core gets whose link gives so many to it alone, and which meets the
@@ -436,15 +449,20 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     port_bits = core["dma_port_bits"] // 8
     port_bytes = float(core["dma_ports"] * port_bits)
     ways, flit_bytes = [0.0] * len(description["cores"]), 0
+    flit_fj = [0.0] * len(description["cores"])
     if description["noc"] is not None:
         # Request and response cross the mesh; a node's link carries a flit per cycle.
         p_noc = description["noc"]["parameters"]
         per_hop = p_noc["router_cycles"] + p_noc["link_cycles"]
+        from npuvp.machine import energy_coefficients
+
         nodes = memory["nodes"]
+        hop_fj = energy_coefficients(description)[description["noc"]["name"]]["hop_fj"]
         for index, other in enumerate(description["cores"]):
             x, y = other["nodes"][0]
             distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
             ways[index] = 2 * (distance + 1) * per_hop
+            flit_fj[index] = (distance + 1) * hop_fj
         flit_bytes = p_noc["flit_bytes"]
     latency_s = p["latency"] * 1e-12
     bandwidth = float(p["bandwidth"])
@@ -482,6 +500,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         refresh=refresh,
         ways=tuple(ways),
         nodes=len(memory["nodes"]),
+        flit_fj=tuple(flit_fj),
     )
 
 

@@ -213,12 +213,18 @@ class Phases:
         """A load that is waited for."""
         bytes_ = rows * row_bytes
         cycles = self.hardware.memory.load(rows, row_bytes, pitch)
-        return Work(cycles, self.hardware.energy.dma_byte * bytes_, read=bytes_)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), read=bytes_)
 
     def _store(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         bytes_ = rows * row_bytes
         cycles = self.hardware.memory.store(rows, row_bytes, pitch)
-        return Work(cycles, self.hardware.energy.dma_byte * bytes_, written=bytes_)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), written=bytes_)
+
+    def _moved(self, rows: float, row_bytes: float, pitch: int) -> float:
+        """Femtojoules of a transfer in the DMA engine and on the mesh."""
+        h = self.hardware
+        mesh = h.memory.mesh_energy(rows, row_bytes, pitch)
+        return h.energy.dma_byte * rows * row_bytes + mesh
 
     def _tile_products(
         self, products: int, extra: str, groups: float, columns: float, tile: int = 0
@@ -338,6 +344,8 @@ class Phases:
         )
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
+        rows_of_pieces = outputs * panel.blocks * ways
+        total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         share = outputs / (number * panel.rows)
         if h.classes.blocking:
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
