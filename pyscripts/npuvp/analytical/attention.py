@@ -116,7 +116,10 @@ def attention(phases: "Phases", items: int) -> Work:
     # The first units have no softmax beside them, the last one nothing beside its outputs.
     alone = body(h, "vmul3. int int int int br", rows).cycles if tiles.together > 1 else 0.0
     stream = h.blen + h.matrix[0]
-    entered = (_OUTPUTS - 1) * (during.cycles * min(1.0, number / _OUTPUTS) + after.cycles + alone)
+    # Few units leave stages empty, and then nothing enters.
+    filled = min(1.0, (number + 2) / (2 * _OUTPUTS))
+    entered = (_OUTPUTS - 1) * (during.cycles * filled + alone)
+    entered += min(_OUTPUTS - 1, number - 1) * after.cycles
     first = latency + loads["queries"] + loads["keys"] + after.cycles + rows * row.cycles
     first += max(entered, stream * sizes.scores + _settled(phases))
     moved = latency + ahead * loads["ahead"] + loads["values"]

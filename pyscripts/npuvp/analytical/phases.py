@@ -609,9 +609,10 @@ class Phases:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
-        # All cores load the same rows, behind the tile and before its norm is done.
-        alone = self.hardware.shared(1).memory
-        tables.cycles = alone.load(2 * rows // alike, BF16_BYTES * g.width)
+        if not self.hardware.classes.blocking:
+            # All cores load the same rows, behind the tile and before its norm is done.
+            alone = self.hardware.shared(1).memory
+            tables.cycles = alone.load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             if not outputs:
