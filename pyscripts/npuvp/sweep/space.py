@@ -377,12 +377,12 @@ class _Reader:
             return True
         if section == "formats" and name in _CLASSES:
             return True
-        if key in ("platform", "model", "batch", "prompt_length", "calls_per_block"):
+        if key in ("platform", "model", "batch", "cores", "prompt_length", "calls_per_block"):
             return True
         self.faults.append(
             f"space.{key}: unknown; allowed: platform, platform.<parameter> such as "
             "platform.core.vlen, plan.<field> such as plan.block_length, formats.<class> such as "
-            "formats.weights, model, batch, prompt_length, calls_per_block"
+            "formats.weights, model, batch, cores, prompt_length, calls_per_block"
         )
         return False
 
@@ -440,6 +440,16 @@ class _Reader:
         for key in ("prompt_length", "batch"):
             if not isinstance(base[key], int) or base[key] < 1:
                 self.fault(key, base[key], "an integer of 1 or more")
+        named = [("cores", base["cores"])] if base["cores"] is not None else []
+        named += [
+            ("space.cores", n)
+            for axis in axes
+            if axis is not None and axis.key == "cores"
+            for n in axis.values
+        ]
+        for at, value in named:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                self.fault(at, value, "an integer of 1 or more, as many as share the work")
         if self.faults:
             raise SpaceError(self.path, self.faults)
         found = tuple(axis for axis in axes if axis is not None)
