@@ -13,6 +13,7 @@ from npuvp.energy import CoreEnergy, load_energy
 from npuvp.kept import Kept
 
 __all__ = [
+    "INTERLEAVE",
     "Classes",
     "EnergyFigures",
     "Hardware",
@@ -119,6 +120,7 @@ class MemoryFigures:
         port_bytes: Bytes per cycle of all DMA ports.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
+        hit: Cycles by which that is less in a row of a bank that is open.
         start: Cycles from issue to the first request.
         queue: Transfers that wait in the DMA engine.
         banks: Of a memory that is simulated command by command.
@@ -144,6 +146,7 @@ class MemoryFigures:
     ways: tuple[float, ...] = (0.0,)
     nodes: int = 1
     flit_fj: tuple[float, ...] = (0.0,)
+    hit: float = 0.0
     sharers: int = 1
 
     def shared(self, cores: int) -> "MemoryFigures":
@@ -464,7 +467,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
             ways[index] = 2 * (distance + 1) * per_hop
             flit_fj[index] = (distance + 1) * hop_fj
         flit_bytes = p_noc["flit_bytes"]
-    latency_s = p["latency"] * 1e-12
+    latency_s, hit = p["latency"] * 1e-12, 0.0
     bandwidth = float(p["bandwidth"])
     refresh = (0.0, 1.0)
     banks = None
@@ -480,6 +483,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         # A closed row: activate, read, burst, and a tick in the queue.
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
+        hit = timing["rcd_rd"] * _tick(config) * clock
         if p["refresh"] != "none":
             tick = _tick(config) * clock
             refresh = (timing["rfc"] * tick, timing["refi"] * tick)
@@ -501,6 +505,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         ways=tuple(ways),
         nodes=len(memory["nodes"]),
         flit_fj=tuple(flit_fj),
+        hit=hit,
     )
 
 

@@ -5,7 +5,7 @@ exponentials; then the first core chooses for the row of the batch, while the ot
 next one.
 """
 
-from npuvp.analytical.machine import Hardware, MemoryFigures
+from npuvp.analytical.machine import INTERLEAVE, Hardware, MemoryFigures
 from npuvp.analytical.sampling_pieces import elements, row_of_batch
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.compiler.layout import Geometry
@@ -87,7 +87,15 @@ def split_step(
         total.beside(maxima, times * (vocabulary / own - 1))
         total.beside(sums, times * (vocabulary / own - 1))
     total.add(_between(hardware, shared.memory, positions, each), batch)
-    total.add(_chosen(hardware, positions, rows), batch)
+    chosen = _chosen(hardware, positions, rows)
+    total.add(chosen, batch)
+    if not hardware.classes.blocking:
+        # Meanwhile the others load the next row's logits, two slices at a time, and what the first
+        # core asks for waits behind them.
+        queued = 2 * own * logit_bytes * (busy - 1) / hardware.memory.bytes_per_cycle
+        turns = positions * (vocabulary - own) * logit_bytes / hardware.memory.bytes_per_cycle
+        waits = min(positions, turns / (chosen.cycles / positions + queued))
+        total.cycles += (batch - 1) * waits * queued
     total.add(row_of_batch(hardware, positions), batch)
     total.cycles += hardware.memory.load(1, _WORD * batch)
     total.add(body(hardware, repeat("int", 40) + repeat(" br", 4)))
@@ -108,7 +116,10 @@ def _pass(
     end: str,
 ) -> Work:
     """A core's slice of all positions, of which the next one loads meanwhile."""
-    load = memory.load(1, bytes_)
+    # Slices of all positions are one stream, if they are long enough.
+    long = memory.sharers > 1 and positions * bytes_ > memory.reads * memory.burst_bytes
+    streamed = memory.streaming(1, bytes_, met=memory.nodes if long else 0.0)
+    load = memory.start + memory.latency + streamed
     around = body(hardware, f"{begin} br int int int int int br dma int int {end} int ctl")
     one = body(hardware, f"{work} int br", rows)
     one.add(around)
@@ -119,9 +130,10 @@ def _pass(
     else:
         # The first slice is waited for; behind it two loads are under way: the next one is issued
         # before the work on a slice, and with it before that slice is there.
-        streamed = memory.streaming(1, bytes_)
         total.cycles += load + one.cycles
-        total.cycles += (positions - 1) * max(one.cycles, (one.cycles + load) / 2, streamed)
+        total.cycles += (positions - 1) * max(
+            one.cycles, (one.cycles + load - memory.hit) / 2, streamed
+        )
     total.read += positions * bytes_
     total.femtojoules += positions * (
         hardware.energy.dma_byte * bytes_ + memory.mesh_energy(1, bytes_)
@@ -141,7 +153,10 @@ def _between(hardware: Hardware, memory: MemoryFigures, positions: int, rows: in
     total = body(hardware, f"{repeat('int', 20)} {repeat('ctl', 4)} dma dma")
     total.cycles += 2 * memory.store(1, words)
     total.add(_meet(hardware))
-    total.cycles += memory.load(1, cores * words)
+    # All cores load the same rows, which stand in few nodes of the memory.
+    nodes = min(memory.nodes, -(-cores * words // INTERLEAVE))
+    rate = memory.peak_bytes_per_cycle * nodes / memory.nodes
+    total.cycles += memory.start + memory.latency - memory.hit + cores * cores * words / rate
     total.add(body(hardware, "int int int int int dma int"))
     total.add(body(hardware, "int vmax3.", cores))
     total.add(elements(hardware, "vector_map", positions))
@@ -161,14 +176,15 @@ def _chosen(hardware: Hardware, positions: int, rows: int) -> Work:
     """Token and confidence of every position of a row of the batch, on the first core."""
     memory, cores = hardware.memory, hardware.cores
     total = body(hardware, f"{repeat('int', 14)} dma vmax3.")
-    total.cycles += memory.load(1, cores * _WORD * positions)
+    # What has just been stored stands in open rows.
+    total.cycles += memory.load(1, cores * _WORD * positions) - memory.hit
     total.add(elements(hardware, "vector_select_int", positions))
     other = body(hardware, "int int vsel3. vmax3.")
     other.add(elements(hardware, "vector_select_int", positions))
     total.add(other, cores - 1)
     total.add(body(hardware, f"{repeat('int', 6)} ctl ctl"))
     position = body(hardware, "dma int fp int ctl freci. fm. int ctl")
-    position.cycles += memory.load(1, _WORD * rows)
+    position.cycles += memory.load(1, _WORD * rows) - memory.hit
     position.add(body(hardware, "fm fp. int ctl", rows))
     position.read += _WORD * rows
     total.add(position, positions)
