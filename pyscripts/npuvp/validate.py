@@ -88,8 +88,9 @@ class Case:
             "factor": plan.factor,
             "revision": plan.revision if plan.revision != "fast-dllm-2026" else None,
             "algorithm": plan.algorithm,
+            "sub_block": plan.sub_block if plan.revision == "fast-dllm-v2" else None,
         }
-        flags = ("logits_eos_inf", "confidence_eos_eot_inf")
+        flags = ("logits_eos_inf", "confidence_eos_eot_inf", "sub_block_cache")
         formats += "".join(f" {name}" for name in flags if getattr(plan, name))
         how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
         return (
@@ -138,6 +139,13 @@ def _plan(
     )
 
 
+def _v2_plan(gen: int, block: int, sub_block: int, **more: Any) -> GenerationPlan:
+    return GenerationPlan(
+        gen_length=gen, block_length=block, sub_block=sub_block, cache="block",
+        revision="fast-dllm-v2", **more,
+    )  # fmt: skip
+
+
 _BLOCKING = {"core": {"issue": "blocking"}}
 _QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
@@ -156,6 +164,7 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
     Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
     Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
+    Case("edge", "fast-dllm-v2-tiny", _v2_plan(32, 16, 4), prompt=24),
     Case(
         "paper",
         "llada-tiny",
@@ -250,6 +259,14 @@ CASES = (
         ),
         overrides=_QUIET,
     ),
+    Case(
+        "paper",
+        "fast-dllm-v2-1.5b:layers=2",
+        _v2_plan(64, 32, 8, threshold=0.9, sub_block_cache=True),
+        prompt=128,
+        overrides={"hbm": {"size": "64GiB"}},
+        calls_per_block=12,
+    ),
 )
 
 
@@ -289,7 +306,7 @@ def check_case(case: Case) -> Iterator[Row]:
             continue
         seen.add(kind)
         ours = by_kind[call.kind].phases
-        title = f"{kind[0]} {kind[1]}"
+        title = f"{kind[0]} {kind[1]}" + ("" if kind[2] else " (no head)")
         for name, cycles in call.phases.items():
             share = cycles / call.cycles
             limit = PHASE_LIMIT if share >= LEAST_SHARE else None

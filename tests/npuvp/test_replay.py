@@ -222,6 +222,52 @@ def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, chang
     assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "changes", "calls", "expected"),
+    [
+        # Two passes, the second with the head that writes the first token; then 7 masks, 8 less.
+        (16, {}, None, [("prefill", 0, 1), ("prefill", 1, 1), ("block", 4, 14), ("commit", 1, 2)]),
+        (18, {}, None, [("prefill", 0, 2), ("block", 4, 13), ("commit", 1, 2)]),
+        # As published, a prompt of one block is not seen.
+        (8, {}, None, [("block", 4, 15), ("commit", 1, 2)]),
+        (5, {"threshold": 0.9}, 3, [("block", 4, 4), ("commit", 1, 2)]),
+        (
+            18,
+            {"sub_block_cache": True, "threshold": 0.9},
+            "worst",
+            [("prefill", 0, 2), ("block", 4, 4), ("sub_block", 4, 9), ("commit", 1, 2)],
+        ),
+    ],
+)
+def test_kinds_of_calls_of_block_diffusion(prompt, changes, calls, expected):
+    plan = GenerationPlan(
+        gen_length=16,
+        block_length=8,
+        sub_block=4,
+        cache="block",
+        revision="fast-dllm-v2",
+        **changes,
+    )
+    kinds = call_kinds(plan, prompt, calls_per_block=calls)
+    assert [(k.kind, k.span, n) for k, n in kinds.items()] == expected
+
+
+@pytest.mark.parametrize(("platform", "prompt"), [("paper", 8), ("edge", 20), ("v80", 32)])
+def test_replay_of_block_diffusion_is_within_a_percent_of_a_functional_run(platform, prompt):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(
+        gen_length=16, block_length=16, sub_block=4, cache="block", revision="fast-dllm-v2"
+    )
+    tokens = np.arange(1, prompt + 1, dtype=np.int32)[None]
+    result, run = generate_and_run("fast-dllm-v2-tiny", tokens, plan, machine)
+    assert run is not None
+    replayed = time_generation("fast-dllm-v2-tiny", machine, plan, prompt_length=prompt)
+    # The passes over the prompt are one call of the record.
+    passes = prompt // 16 if prompt > 16 else 0
+    assert sum(call.times for call in replayed.calls) == len(result.calls) + max(0, passes - 1)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
+
+
 def test_steps_without_a_quota_make_no_calls():
     machine = vp.Platform.load("platform/edge.yaml")
     plan = GenerationPlan(gen_length=8, block_length=4, steps=12, cache="dual")

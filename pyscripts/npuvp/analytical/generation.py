@@ -156,26 +156,24 @@ def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats)
     """What the compiler supports and the closed forms do not."""
     return [
         f"{what}: no closed form"
-        for what, present in (
-            (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
-            ("top_p or top_k", Sampler.of(plan, spec).restricted),
-        )
+        for what, present in (("top_p or top_k", Sampler.of(plan, spec).restricted),)
         if present
     ]
 
 
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    return {
+    found = {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
         "gate_up": phases.gate_up(),
         "down": phases.down(),
-        "head": phases.head(),
-        "sampling": phases.sampling(),
     }
+    if phases.call.span:
+        found |= {"head": phases.head(), "sampling": phases.sampling()}
+    return found
 
 
 def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
@@ -238,7 +236,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int], PhaseEstimate] = {}
+    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
@@ -261,10 +259,10 @@ def estimate(
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        searched = (call.pieces, call.earlier)
+        searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
             begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.begin(), 1, hardware)
+            begins[searched] = _phase(begin.begin(kind.kind), 1, hardware)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

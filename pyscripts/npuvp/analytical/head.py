@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from npuvp.analytical.logits import through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
-from npuvp.analytical.selection import chosen, left, prepared
+from npuvp.analytical.selection import begun_block, chosen, left, prepared
 from npuvp.analytical.statistics import row_of_logits, score_of_position
 from npuvp.compiler.sampler import Sampler
+from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
 __all__ = ["ForwardCall"]
@@ -139,9 +140,11 @@ class ForwardCall(Phases):
         total.add(self._store(1, 4 * call.batch * call.length))
         return self._fence(total)
 
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
+    def begin(self, kind: Kind) -> Work:
+        """What the call computes; the search for masks before the block, or within it."""
         call, h = self.call, self.hardware
+        if self.layout.shape.block:
+            return begun_block(self, kind)
         total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
         if call.pieces:
             count = call.earlier * call.samples

@@ -146,7 +146,9 @@ def device_time(
         cache = 2.0 * 2 * batch * length * kv
         attention = max(scores / device.flops, cache / device.bandwidth)
         transformer += times * spec.layers * (linear + attention)
-        sampled = batch * plan.block_length
+        if not call.span:
+            continue
+        sampled = batch * call.span
         product = max(
             2.0 * sampled * spec.hidden * spec.vocab / device.flops,
             2.0 * spec.hidden * spec.vocab / device.bandwidth,

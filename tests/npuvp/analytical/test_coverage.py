@@ -169,3 +169,33 @@ def test_what_goes_through_memory_is_counted():
     assert more(activations, "down") == 2 * 2 * 8 * 256 * 33 / 32
     assert more(logits, "head") == 2 * 8 * 5000 * 33 / 32
     assert more(logits, "down") == 0
+
+
+@pytest.mark.parametrize(
+    ("platform", "overrides", "prompt", "changes", "calls"),
+    [
+        ("edge", {}, 16, {}, None),
+        ("edge", {}, 24, {"threshold": 0.9}, 6),
+        ("paper", {"core": {"issue": "blocking"}}, 24, {"sub_block_cache": True}, None),
+        ("paper", {"core": {"issue": "blocking"}}, 80, {"temperature": 0.5}, None),
+    ],
+)
+def test_block_diffusion(platform, overrides, prompt, changes, calls):
+    which = GenerationPlan(
+        gen_length=32,
+        block_length=16,
+        sub_block=4,
+        cache="block",
+        revision="fast-dllm-v2",
+        **changes,
+    )
+    held(
+        Case(
+            platform,
+            "fast-dllm-v2-tiny",
+            which,
+            prompt=prompt,
+            overrides=overrides,
+            calls_per_block=calls,
+        )
+    )
