@@ -13,6 +13,7 @@ from npuvp.parameters import (
     Settings,
     Values,
     check_settings,
+    copied,
     declaration,
 )
 from npuvp.platform_file import python_place
@@ -84,7 +85,7 @@ class Component:
         values = self.checked(faults)
         if faults:
             raise PlatformError(self.name, faults)
-        return self._machine_values(values.values)
+        return self._machine_values(dict(copied(values.values)))
 
     def _machine_values(self, values: dict[str, Any]) -> dict[str, Any]:
         return values

@@ -7,10 +7,10 @@ takes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.kept import KeptFiles
 from npuvp.memory_mappings import (
     FIELDS,
     MemoryConfigError,
@@ -370,7 +370,19 @@ class _Reader:
             self.fault(place, "organization.banks", str(banks), message)
 
 
-@cache
+_presets: KeptFiles[str | Path, Preset] = KeptFiles()
+
+
+def _chain(path: Path) -> list[Path]:
+    """The file of a preset, and those that it extends."""
+    files: list[Path] = []
+    while path not in files and path.is_file():
+        files.append(path)
+        base = read(path, "memory preset").get("extends")
+        path = path.parent / f"{None if base is None else base.value}.yaml"
+    return files
+
+
 def _load(path: Path) -> Preset:
     reader = _Reader(path, _settings(path))
     reader.read()
@@ -400,8 +412,12 @@ def load_preset(name: str | Path) -> Preset:
         OSError: a path cannot be read.
     """
     if isinstance(name, Path):
-        return _load(name.resolve())
-    return _load(find(presets_dir(), "preset", name))
+        name = name.resolve()
+
+    def path() -> Path:
+        return name if isinstance(name, Path) else find(presets_dir(), "preset", name)
+
+    return _presets.get(name, lambda: _chain(path()), lambda: _load(path()))
 
 
 def memory_config(

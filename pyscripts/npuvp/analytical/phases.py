@@ -9,10 +9,11 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
-from npuvp.analytical.machine import Hardware
+from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.smoothing import calibration
@@ -21,6 +22,7 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
 from npuvp.compiler.projections import MASK_BITS
+from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["Call", "Phases"]
@@ -63,7 +65,7 @@ class Call:
     warm: bool
 
 
-@lru_cache(maxsize=4096)
+@of_core
 def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
     """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
     its period the last one of an even number of tiles ends."""
@@ -158,14 +160,14 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
-    seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
+    seen: Kept[tuple[Any, ...], Work] = field(init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
-        self.seen = self.hardware.seen.setdefault((self.spec, layout.formats, layout.kv_format), {})
+        self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
 
     # Pieces
 
@@ -199,9 +201,10 @@ class Phases:
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
             key = (name, rows, most, call.warm)
-            if key not in self.seen:
-                self.seen[key] = tile(rows, most)
-            total.add(self.seen[key], times)
+            done = self.seen.get(key)
+            if done is None:
+                done = self.seen.keep(key, tile(rows, most))
+            total.add(done, times)
         return total
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:

@@ -116,7 +116,6 @@ def _cycles(text: str, classes: Classes) -> tuple[float, float]:
     return float(begun - begun_before), float(busy)
 
 
-@lru_cache(maxsize=65536)
 def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[float, float, float]:
     """Cycles, femtojoules and vector cycles of a round."""
     cycles, vector = _cycles(text, classes)
@@ -129,7 +128,11 @@ def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[floa
 
 def body(hardware: Hardware, text: str, times: float = 1.0) -> Work:
     """`times` rounds of a loop of these instructions."""
-    cycles, spent, vector = _round(text, hardware.classes, hardware.energy.instructions)
+    found = hardware.rounds.get(text)
+    if found is None:
+        found = _round(text, hardware.classes, hardware.energy.instructions)
+        hardware.rounds.keep(text, found)
+    cycles, spent, vector = found
     return Work(cycles * times, spent * times, vector * times)
 
 
