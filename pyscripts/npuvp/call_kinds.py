@@ -9,6 +9,7 @@ from npuvp.compiler.dream import dream_shares
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.selection import Schedule
 from npuvp.generation.calls import Kind
+from npuvp.model.spec import Moe
 from npuvp.plan import GenerationPlan
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "least_calls",
     "most_calls",
     "one_core",
+    "used_experts",
 ]
 
 #: Forward calls of a block where the data decide: how many, or the most that there can be.
@@ -190,6 +192,13 @@ def call_kinds(
             )
             found[call] = found.get(call, 0) + times
     return found
+
+
+def used_experts(moe: Moe, rows: int) -> int:
+    """How many experts some of so many rows choose, on average and rounded, if every row chooses its
+    own independently of the others and all experts alike."""
+    missed = (1 - moe.top_k / moe.experts) ** rows
+    return round(moe.experts * (1 - missed))
 
 
 def known_of_block(plan: GenerationPlan, kind: Kind) -> int:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from npuvp.call_kinds import CallKind, known_of_block
+from npuvp.call_kinds import CallKind, known_of_block, used_experts
 from npuvp.compiler.blocks import KINDS, BlockControl
 from npuvp.compiler.control import Control
 from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.layout import Shape
 from npuvp.compiler.state import State
-from npuvp.model.spec import ModelSpec
+from npuvp.model.spec import ModelSpec, Moe
 from npuvp.plan import GenerationPlan
 
 __all__ = ["BEGIN", "CONTROLS", "END", "OneCall", "canvas_of", "decisions_of"]
@@ -120,21 +120,41 @@ def canvas_of(
     return canvas
 
 
+def _chosen_experts(moe: Moe, at: int, rows: int, tile: int) -> list[tuple[int, int]]:
+    """Which experts are used by the tiles of a layer: the first ones."""
+    taken = []
+    for first in range(0, rows, tile):
+        used = used_experts(moe, min(tile, rows - first))
+        taken += [(at, 1)] * used + [(at, 0)] * (moe.experts - used)
+    return taken
+
+
 def decisions_of(
-    at: Mapping[str, int], plan: GenerationPlan, shape: Shape, call: CallKind, leads: bool
+    at: Mapping[str, int],
+    spec: ModelSpec,
+    plan: GenerationPlan,
+    shape: Shape,
+    call: CallKind,
+    leads: bool,
+    expert_rows: int,
 ) -> list[tuple[int, int]]:
     """What a call takes from data, at the addresses of labels.
 
     Args:
         at: Addresses.
-        plan, shape, call: Of what.
+        spec, plan, shape, call: Of what.
         leads: Whether the core is the one that samples.
+        expert_rows: Rows of a tile that experts work on.
     """
     taken: list[tuple[int, int]] = []
     if "decide_quota" in at and leads:
         taken += [(at["decide_quota"], plan.block_length)] * shape.samples
     if call.pieces:
         taken += [(at["decide_earlier"], 0)] * call.pieces
+    if spec.moe is not None:
+        rows = call.count * shape.batch
+        layer = _chosen_experts(spec.moe, at["decide_expert"], rows, expert_rows)
+        taken += layer * spec.layers
     if not leads:
         return taken
     if "decide_masks" in at:  # so many at once that the step's share of them is `committed`

@@ -227,7 +227,8 @@ def _compile_call(
             for s in firmware.symbols.values()
             if s.section == "text" and s.core == core
         }
-        decisions[core] = decisions_of(at, plan, shape, call, core == 0)
+        rows = phases.rows_of_tile
+        decisions[core] = decisions_of(at, spec, plan, shape, call, core == 0, rows)
     return _OneFirmware(firmware, canvas_of(call, spec, plan, shape), decisions)
 
 

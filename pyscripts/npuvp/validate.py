@@ -36,7 +36,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 PHASE_LIMIT, GEMM_LIMIT = 0.10, 0.05
 #: Phases below this share of their call's cycles are shown, and held to nothing.
 LEAST_SHARE = 0.02
-_GEMM = ("qkv", "o", "gate_up", "down")
+_GEMM = ("qkv", "o", "gate_up", "down", "experts")
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ def _v2_plan(gen: int, block: int, sub_block: int, **more: Any) -> GenerationPla
 
 
 _BLOCKING = {"core": {"issue": "blocking"}}
+_NARROW = {"core": {"vlen": 512, "mlen": 512}}
 _QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
 
@@ -165,6 +166,7 @@ QUICK = (
     Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
     Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
     Case("edge", "fast-dllm-v2-tiny", _v2_plan(32, 16, 4), prompt=24),
+    Case("paper", "llada-moe-tiny", _plan(16, 8, 8), overrides=_NARROW),
     Case(
         "paper",
         "llada-tiny",
@@ -267,6 +269,13 @@ CASES = (
         overrides={"hbm": {"size": "64GiB"}},
         calls_per_block=12,
     ),
+    Case(
+        "paper",
+        "llada-moe-7b:layers=1",
+        _plan(64, 32, 16),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
+    ),
 )
 
 
@@ -311,8 +320,9 @@ def check_case(case: Case) -> Iterator[Row]:
             share = cycles / call.cycles
             limit = PHASE_LIMIT if share >= LEAST_SHARE else None
             yield Row(case.name, f"{title} {name}", ours[name].cycles, cycles, share, limit)
-        products = sum(call.phases[name] for name in _GEMM)
-        estimated = sum(ours[name].cycles for name in _GEMM)
+        names = [name for name in _GEMM if name in ours]
+        products = sum(call.phases[name] for name in names)
+        estimated = sum(ours[name].cycles for name in names)
         share = products / call.cycles
         yield Row(case.name, f"{title} all GEMM", estimated, products, share, GEMM_LIMIT)
     total = sum(

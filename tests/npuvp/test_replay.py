@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import npuvp as vp
-from npuvp.call_kinds import call_kinds, most_calls
+from npuvp.call_kinds import call_kinds, most_calls, used_experts
 from npuvp.compiler.runtime import generate_and_run
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
+from npuvp.model.spec import Moe
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
 
@@ -265,6 +266,23 @@ def test_replay_of_block_diffusion_is_within_a_percent_of_a_functional_run(platf
     # The passes over the prompt are one call of the record.
     passes = prompt // 16 if prompt > 16 else 0
     assert sum(call.times for call in replayed.calls) == len(result.calls) + max(0, passes - 1)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
+
+
+@pytest.mark.parametrize(("rows", "used"), [(1, 2), (2, 4), (8, 7), (64, 8)])
+def test_experts_that_rows_use(rows, used):
+    assert used_experts(Moe(8, 2, 64), rows) == used
+
+
+def test_replay_of_experts_is_within_a_percent_of_a_functional_run():
+    spec = replace(load_model("llada-moe-tiny").spec, moe=Moe(4, 4, 64))
+    model = RandomCheckpoint(spec, "all experts are used")
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=8, steps=4, cache="dual")
+    tokens = np.arange(1, 17, dtype=np.int32)[None]
+    _, run = generate_and_run(model, tokens, plan, machine)
+    assert run is not None
+    replayed = time_generation(model, machine, plan, prompt_length=16)
     assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 

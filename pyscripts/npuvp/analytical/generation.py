@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 #: Phases of a forward call that occur once per layer.
-LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+LAYERED = ("qkv", "attention", "o", "gate_up", "down", "experts")
 
 
 class PhaseEstimate(NamedTuple):
@@ -168,9 +168,11 @@ def phases_of(phases: ForwardCall) -> dict[str, Work]:
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
-        "gate_up": phases.gate_up(),
-        "down": phases.down(),
     }
+    if phases.spec.moe is None:
+        found |= {"gate_up": phases.gate_up(), "down": phases.down()}
+    else:
+        found["experts"] = phases.experts()
     if phases.call.span:
         found |= {"head": phases.head(), "sampling": phases.sampling()}
     return found

@@ -99,14 +99,6 @@ class ForwardCall(Phases):
             results = replace(results, row_cycles=results.work.cycles / rows)
         return results
 
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        spent = h.energy.instructions.of(timing, elements)
-        return Work(cycles, spent, cycles)
-
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""
         batch = self.call.batch
