@@ -15,6 +15,7 @@ from npuvp.energy import load_energy
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.loading import LoadedMachine
+from npuvp.memory_facts import energy_generation
 from npuvp.quantities import format_quantity
 
 __all__ = ["Machine", "energy_coefficients"]
@@ -58,7 +59,7 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
         }
     for memory in description["hbms"]:
         parameters = memory["parameters"]
-        m = table.memory(parameters["preset"] or parameters["energy"])
+        m = table.memory(energy_generation(parameters))
         channels = max(1, parameters["channels"] * parameters["stacks"])
         result[memory["name"]] = {
             "static_watts": m.background_watts * channels,
