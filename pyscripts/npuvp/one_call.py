@@ -10,6 +10,7 @@ from npuvp.call_kinds import CallKind, known_of_block, used_experts
 from npuvp.compiler.blocks import KINDS, BlockControl
 from npuvp.compiler.control import Control
 from npuvp.compiler.dream import DreamControl
+from npuvp.compiler.head import Forward
 from npuvp.compiler.layout import Shape
 from npuvp.compiler.state import State
 from npuvp.model.spec import ModelSpec, Moe
@@ -129,23 +130,47 @@ def _chosen_experts(moe: Moe, at: int, rows: int, tile: int) -> list[tuple[int, 
     return taken
 
 
+def _levels(
+    at: Mapping[str, int], phases: Forward, shape: Shape, call: CallKind
+) -> list[tuple[int, int]]:
+    """The search for the tokens that remain under top_p and top_k: every other bit of a level is set,
+    and the one token at it stands in the middle of the vocabulary."""
+    layout = phases.layout
+    tile, (full, rest) = layout.whole_positions, divmod(layout.spec.vocab, layout.geometry.width)
+    # Of the chunks that are whole, and of the last one.
+    labels = sorted(value for name, value in at.items() if name.startswith("decide_remaining"))
+    places = [labels[0]] * full + [labels[-1]] * bool(rest)
+    first, most = phases.share(tile, shape.batch)
+    taken = []
+    for done in range(0, call.span * shape.batch, tile):
+        rows = max(0, min(call.span * shape.batch - done - first, most))
+        for bit in range(16):
+            taken += [(at["decide_bit"], bit % 2)] * rows
+        if phases.sampler.top_p == 1:
+            taken += [(place, 0) for place in places for _ in range(rows)]
+            continue
+        taken += [(at["decide_ties"], 0)] * 20 * rows
+        middle = len(places) // 2
+        taken += [(place, 0) for place in places[:middle] for _ in range(rows)]
+        taken += [(places[middle], 1)] * rows
+    return taken
+
+
 def decisions_of(
     at: Mapping[str, int],
-    spec: ModelSpec,
+    phases: Forward,
     plan: GenerationPlan,
     shape: Shape,
     call: CallKind,
-    leads: bool,
-    expert_rows: int,
 ) -> list[tuple[int, int]]:
     """What a call takes from data, at the addresses of labels.
 
     Args:
         at: Addresses.
-        spec, plan, shape, call: Of what.
-        leads: Whether the core is the one that samples.
-        expert_rows: Rows of a tile that experts work on.
+        phases: The core's, emitted.
+        plan, shape, call: Of what.
     """
+    spec, leads = phases.layout.spec, phases.leads
     taken: list[tuple[int, int]] = []
     if "decide_quota" in at and leads:
         taken += [(at["decide_quota"], plan.block_length)] * shape.samples
@@ -153,8 +178,10 @@ def decisions_of(
         taken += [(at["decide_earlier"], 0)] * call.pieces
     if spec.moe is not None:
         rows = call.count * shape.batch
-        layer = _chosen_experts(spec.moe, at["decide_expert"], rows, expert_rows)
+        layer = _chosen_experts(spec.moe, at["decide_expert"], rows, phases.rows_of_tile)
         taken += layer * spec.layers
+    if phases.sampler.restricted and call.span:
+        taken += _levels(at, phases, shape, call)
     if not leads:
         return taken
     if "decide_masks" in at:  # so many at once that the step's share of them is `committed`

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npuvp.analytical.generation import CallEstimate, estimate, without_closed_form
+from npuvp.analytical.generation import CallEstimate, estimate
 from npuvp.analytical.machine import hardware_of
 from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
 from npuvp.compiler.assembly import Assembly
@@ -197,6 +197,7 @@ def _compile_call(
     layout, memory, sampler = frame.layout, frame.memory, frame.sampler
     lines: list[str] = []
     kind = CONTROLS.get(plan.revision, OneCall)
+    emitted = []
     for core in range(cores):
         asm = Assembly()
         asm.lines.append(f".core {core}")
@@ -212,6 +213,7 @@ def _compile_call(
         )
         control = kind(asm, phases, spec, plan, shape, memory)
         control.one_call(call)
+        emitted.append(phases)
         # Phases end on all cores at once: one of them tells of them.
         lines += asm.lines if core else _with_words(asm.lines)
     firmware = assemble("\n".join(lines) + "\n")
@@ -221,14 +223,13 @@ def _compile_call(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
     decisions = {}
-    for core in range(cores):
+    for core, phases in enumerate(emitted):
         at = {
             s.name: s.value
             for s in firmware.symbols.values()
             if s.section == "text" and s.core == core
         }
-        rows = phases.rows_of_tile
-        decisions[core] = decisions_of(at, spec, plan, shape, call, core == 0, rows)
+        decisions[core] = decisions_of(at, phases, plan, shape, call)
     return _OneFirmware(firmware, canvas_of(call, spec, plan, shape), decisions)
 
 
@@ -558,7 +559,7 @@ def time_generation(
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
     closed: dict[CallKind, CallEstimate] = {}
-    closable = cores == 1 and not without_closed_form(spec, plan, numbers)
+    closable = cores == 1
     if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
             spec, hardware_of(description), plan, formats=numbers, cores=cores,

@@ -88,6 +88,8 @@ class Case:
             "factor": plan.factor,
             "revision": plan.revision if plan.revision != "fast-dllm-2026" else None,
             "algorithm": plan.algorithm,
+            "top_p": plan.top_p,
+            "top_k": plan.top_k,
             "sub_block": plan.sub_block if plan.revision == "fast-dllm-v2" else None,
         }
         flags = ("logits_eos_inf", "confidence_eos_eot_inf", "sub_block_cache")
@@ -268,6 +270,13 @@ CASES = (
         prompt=128,
         overrides={"hbm": {"size": "64GiB"}},
         calls_per_block=12,
+    ),
+    Case(
+        "paper",
+        "dream-7b:layers=1",
+        _plan(32, 32, 16, "dual", revision="dream", temperature=0.2, top_p=0.95),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
     ),
     Case(
         "paper",

@@ -208,6 +208,8 @@ def test_kinds_of_calls_of_dream(changes, expected):
         ("paper", {"cache": "dual"}),
         ("edge", {"cache": "prefix"}),
         ("v80", {"cache": "none", "algorithm": "entropy", "temperature": 0.3, "alg_temp": 0.2}),
+        ("quad", {"cache": "dual"}),
+        ("edge", {"cache": "none", "temperature": 0.4, "top_k": 5}),
     ],
 )
 def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, changes):

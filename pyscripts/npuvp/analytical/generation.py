@@ -17,7 +17,6 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.heads import filled_heads
-from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -27,7 +26,6 @@ __all__ = [
     "PhaseEstimate",
     "estimate",
     "phases_of",
-    "without_closed_form",
 ]
 
 #: Phases of a forward call that occur once per layer.
@@ -152,15 +150,6 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
-    """What the compiler supports and the closed forms do not."""
-    return [
-        f"{what}: no closed form"
-        for what, present in (("top_p or top_k", Sampler.of(plan, spec).restricted),)
-        if present
-    ]
-
-
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
     found = {
@@ -217,7 +206,7 @@ def estimate(
             data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
-        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+        CompileError: What the compiler does not support, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
@@ -227,7 +216,6 @@ def estimate(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(hardware.cores, cores)
-    faults += without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)

@@ -64,6 +64,12 @@ class ForwardCall(Phases):
                 table = self.layout.stored["logits"]
                 each_row = Work()
                 each_row.add(results.work, 1 / rows)
+                if self.sampler.top_p < 1:
+                    # Half of the chunks are behind the last token at the level that remains.
+                    behind = Work()
+                    behind.add(each_row, 0.5)
+                    behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
+                    each_row = behind
                 store = self._chunk(rows, self._chunk_columns(spec.vocab), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
                 tile.add(self._product(rows, weights, spec.vocab, "head", pitch, kept))
@@ -80,13 +86,20 @@ class ForwardCall(Phases):
         )
         return total
 
-    def _statistics(self, rows: int) -> Results:
-        """What is done with a chunk of logits of so many rows."""
+    def each_row(self, text: str, rows: float) -> Work:
+        """A loop over rows of logits that goes from position to position."""
+        work = self._rows_loop(text, 0, rows)
+        if self.call.batch > 1:  # behind the last row of the batch comes the next position
+            work.add(body(self.hardware, "int int int int", rows / self.call.batch))
+        return work
+
+    def _statistics(self, rows: int, at_level: bool = True) -> Results:
+        """What is done with a chunk of logits of so many rows (`row_of_logits`)."""
         spec, g, call, sampler = self.spec, self.geometry, self.call, self.sampler
         following = " int br" if call.batch > 1 else ""
         # Lanes behind a vocabulary of less than a row are masked.
         masked = "int int vsel4. " if spec.vocab < g.width else ""
-        text = masked + row_of_logits(sampler, call.batch) + following
+        text = masked + row_of_logits(sampler, call.batch, at_level) + following
         if sampler.guidance:
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
@@ -94,10 +107,12 @@ class ForwardCall(Phases):
             return replace(results, row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
+        work = self.each_row(text, rows)
         if sampler.score == "margin":  # every lane is gone through for the largest
-            results.work.add(self._elements("vector_topk", g.width), rows)
-            results = replace(results, row_cycles=results.work.cycles / rows)
-        return results
+            work.add(self._elements("vector_topk", g.width), rows)
+        if sampler.restricted and at_level:
+            work.add(self._elements("vector_count", 1), rows)
+        return replace(results, work=work, row_cycles=work.cycles / rows)
 
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""

@@ -36,6 +36,7 @@ _NAMES = {
     "vmaxi": ("vector_max_idx", 1),
     "vtopk": ("vector_topk", 1),
     "vget": ("vector_get", 1),
+    "vcount": ("vector_count", 1),
     "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
