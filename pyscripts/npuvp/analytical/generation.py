@@ -17,7 +17,6 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.heads import filled_heads
-from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -26,12 +25,12 @@ __all__ = [
     "GenerationEstimate",
     "PhaseEstimate",
     "estimate",
+    "of_one_core",
     "phases_of",
-    "without_closed_form",
 ]
 
 #: Phases of a forward call that occur once per layer.
-LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+LAYERED = ("qkv", "attention", "o", "gate_up", "down", "experts")
 
 
 class PhaseEstimate(NamedTuple):
@@ -161,13 +160,15 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
-    """What the compiler supports and the closed forms do not."""
+def of_one_core(spec: ModelSpec, plan: GenerationPlan, cores: int) -> list[str]:
+    """What has a closed form on one core alone."""
+    if cores == 1:
+        return []
     return [
-        f"{what}: no closed form"
+        f"{what} on {cores} cores: no closed form, allowed: cores 1"
         for what, present in (
+            ("a mixture of experts", spec.moe is not None),
             (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
-            ("top_p or top_k", Sampler.of(plan, spec).restricted),
         )
         if present
     ]
@@ -175,16 +176,19 @@ def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats)
 
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    return {
+    found = {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
-        "gate_up": phases.gate_up(),
-        "down": phases.down(),
-        "head": phases.head(),
-        "sampling": phases.shared_by(1).sampling(),
     }
+    if phases.spec.moe is None:
+        found |= {"gate_up": phases.gate_up(), "down": phases.down()}
+    else:
+        found["experts"] = phases.experts()
+    if phases.call.span:
+        found |= {"head": phases.head(), "sampling": phases.shared_by(1).sampling()}
+    return found
 
 
 def _phase(work: Work, times: int, hardware: Hardware, cores: int) -> PhaseEstimate:
@@ -227,7 +231,7 @@ def estimate(
             data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
-        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+        CompileError: What the compiler does not support, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
@@ -239,7 +243,7 @@ def estimate(
     cores, wrong = sharing_cores(hardware.cores, cores)
     faults += wrong
     faults += hardware.differing(cores)
-    faults += without_closed_form(spec, plan, numbers)
+    faults += of_one_core(spec, plan, cores)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -252,7 +256,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int], PhaseEstimate] = {}
+    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
@@ -275,10 +279,11 @@ def estimate(
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware, cores)
                 for name, work in works.items()
             }
-        searched = (call.pieces, call.earlier)
+        searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
             begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.shared_by(1).begin(), 1, hardware, cores)
+            work = begin.shared_by(1).begin(kind.kind)
+            begins[searched] = _phase(work, 1, hardware, cores)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

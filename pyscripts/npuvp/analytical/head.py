@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from npuvp.analytical.logits import gathered, through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
-from npuvp.analytical.selection import chosen, left, prepared
+from npuvp.analytical.selection import begun_block, chosen, left, prepared
 from npuvp.analytical.shared import dealt, rows_dealt, together
 from npuvp.analytical.statistics import row_of_logits, score_of_position
 from npuvp.compiler.sampler import Sampler
+from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
 __all__ = ["ForwardCall"]
@@ -107,25 +108,38 @@ class ForwardCall(Phases):
         results = self._statistics(rows)
         each_row = Work()
         each_row.add(results.work, 1 / rows)
+        if self.sampler.top_p < 1:
+            # Half of the chunks are behind the last token at the level that remains.
+            behind = Work()
+            behind.add(each_row, 0.5)
+            behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
+            each_row = behind
         shares = rows_dealt(cores, most, batch, rows)
         busy = self.shared_by(sum(times for (count,), times in shares if count))
 
         def gone_through(count: int) -> Work:
             # The last core's first row is divided by the batch longest.
-            behind = before + rows * (1 - 1 / cores)
-            return through_logits(busy, count, behind, each_row) if count else Work()
+            earlier = before + rows * (1 - 1 / cores)
+            return through_logits(busy, count, earlier, each_row) if count else Work()
 
         tile = self._phase(dealt(cores, (spec.vocab, table.block)), made)
         tile.add(self._phase(shares, gone_through))
         return tile
 
-    def _statistics(self, rows: int) -> Results:
-        """What is done with a chunk of logits of so many rows."""
+    def each_row(self, text: str, rows: float) -> Work:
+        """A loop over rows of logits that goes from position to position."""
+        work = self._rows_loop(text, 0, rows)
+        if self.call.batch > 1:  # behind the last row of the batch comes the next position
+            work.add(body(self.hardware, "int int int int", rows / self.call.batch))
+        return work
+
+    def _statistics(self, rows: int, at_level: bool = True) -> Results:
+        """What is done with a chunk of logits of so many rows (`row_of_logits`)."""
         spec, g, call, sampler = self.spec, self.geometry, self.call, self.sampler
         following = " int br" if call.batch > 1 else ""
         # Lanes behind a vocabulary of less than a row are masked.
         masked = "int int vsel4. " if spec.vocab < g.width else ""
-        text = masked + row_of_logits(sampler, call.batch) + following
+        text = masked + row_of_logits(sampler, call.batch, at_level) + following
         if sampler.guidance:
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
@@ -133,18 +147,12 @@ class ForwardCall(Phases):
             return replace(results, row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
+        work = self.each_row(text, rows)
         if sampler.score == "margin":  # every lane is gone through for the largest
-            results.work.add(self._elements("vector_topk", g.width), rows)
-            results = replace(results, row_cycles=results.work.cycles / rows)
-        return results
-
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        spent = h.energy.instructions.of(timing, elements)
-        return Work(cycles, spent, cycles)
+            work.add(self._elements("vector_topk", g.width), rows)
+        if sampler.restricted and at_level:
+            work.add(self._elements("vector_count", 1), rows)
+        return replace(results, work=work, row_cycles=work.cycles / rows)
 
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""
@@ -181,9 +189,11 @@ class ForwardCall(Phases):
         total.add(self._meet())
         return total
 
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
+    def begin(self, kind: Kind) -> Work:
+        """What the call computes; the search for masks before the block, or within it."""
         call, h = self.call, self.hardware
+        if self.layout.shape.block:
+            return begun_block(self, kind)
         total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
         if call.pieces:
             count = call.earlier * call.samples

@@ -13,6 +13,7 @@ from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
+from npuvp.analytical.experts import experts
 from npuvp.analytical.machine import Hardware, nodes_met, of_core
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
@@ -484,6 +485,20 @@ class Phases:
         """A loop over rows whose pointers advance by one row each."""
         return body(self.hardware, f"{text} {repeat('int', pointers)} int br", rows)
 
+    def _elements(self, timing: str, elements: float) -> Work:
+        """An instruction that streams elements."""
+        h = self.hardware
+        interval, latency, per = h.classes.costs[timing]
+        cycles = max(interval, latency) + per * elements
+        spent = h.energy.instructions.of(timing, elements)
+        return Work(cycles, spent, cycles)
+
+    def _column_maxima(self, rows: int) -> Work:
+        """The maximum of every lane over rows."""
+        work = self._elements("vector_colmax", rows)
+        work.femtojoules += (rows + 1) * self.hardware.energy.instructions.vector_row
+        return work
+
     def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
         loop = "ctl" if blocks > 1 else ""
@@ -590,12 +605,15 @@ class Phases:
             )
         most, alike = self.layout.qkv_tile
 
+        # With BAOS every row of the batch has factors of its own.
+        factors = f", {self.call.batch} factors" if self.layout.smoothed_cache else ""
+
         def part(q: int, kv: int) -> Work:
             def one(rows: int, most: int) -> Work:
                 return self._qkv_tile(rows, most, alike, q, kv)
 
             total = self._load(1, BF16_BYTES * spec.hidden)
-            total.add(self._tiled(f"qkv {q}, {kv}, {alike} alike", most, one))
+            total.add(self._tiled(f"qkv {q}, {kv}, {alike} alike{factors}", most, one))
             return self._fence(total)
 
         head = spec.head_dim
@@ -784,6 +802,10 @@ class Phases:
             return self._fence(self._tiled(f"gate_up {outputs}", most, tile))
 
         return self._phase(dealt(self.layout.cores, (self.spec.mlp, self.geometry.blen)), part)
+
+    def experts(self) -> Work:
+        """A mixture of experts in place of the MLP."""
+        return experts(self)
 
     def _gate_up_tile(self, outputs: int, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
