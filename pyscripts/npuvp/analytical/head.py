@@ -74,7 +74,7 @@ class ForwardCall(Phases):
     def _head_begins(self) -> Work:
         """What the head needs before its first tile, on all cores."""
         spec, call, h = self.spec, self.call, self.hardware
-        each = self._load(1, BF16_BYTES * spec.hidden)
+        each = self._load_alike(1, BF16_BYTES * spec.hidden)
         each.add(self._load(1, BF16_BYTES * self.geometry.width))
         words = " ".join(["fm"] * len(self.sampler.words))
         each.add(body(h, f"{words} im int int br", call.span * call.samples))
@@ -102,7 +102,8 @@ class ForwardCall(Phases):
             if tokens:
                 store = self._chunk(rows, self._chunk_columns(tokens), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
-                tile.add(self._product(rows, weights, tokens, "head", pitch, kept))
+                product = self._product(rows, weights, tokens, "head", pitch, kept, of=spec.vocab)
+                tile.add(product)
             return tile
 
         results = self._statistics(rows)

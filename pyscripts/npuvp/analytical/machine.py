@@ -175,9 +175,9 @@ class MemoryFigures:
         if pitch <= row_bytes:
             rows, row_bytes = 1, rows * row_bytes
         elif self.banks is not None:
-            # Others stream from other channels.
-            share = _share(self.banks, int(row_bytes), pitch)
-            bytes_per_cycle = min(bytes_per_cycle, self.bytes_per_cycle * share)
+            # The columns of other cores stand beside these.
+            together = min(pitch, int(row_bytes) * self.sharers)
+            bytes_per_cycle *= _share(self.banks, together, pitch)
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
         burst_bytes = rows * row_bytes / bursts
         cycles = rows * row_bytes / bytes_per_cycle
@@ -222,6 +222,23 @@ class MemoryFigures:
     def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Cycles from the issue of a load to its end."""
         return self.start + self.latency + self.streaming(rows, row_bytes, pitch=pitch)
+
+    def load_alike(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Cycles from the issue of a load to its end, where all cores load the same rows: they stand in
+        few nodes of the memory. A core's turn for a burst comes half way on average, so that of several
+        bursts the last one is served late."""
+        cycles = self.streaming(rows, row_bytes, pitch=pitch)
+        if self.sharers > 1 and self.flit_bytes:
+            if pitch <= row_bytes:
+                rows, row_bytes = 1, rows * row_bytes
+            bytes_ = rows * row_bytes
+            nodes = min(self.nodes, -(-int(bytes_) // INTERLEAVE))
+            bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+            flits = bursts * (1.0 - -(bytes_ / bursts) // self.flit_bytes)
+            data = bytes_ * self.nodes / self.peak_bytes_per_cycle
+            late = 1 - 0.5 / bursts
+            cycles = max(cycles, self.sharers / nodes * max(flits, data) * late)
+        return self.start + self.latency + cycles
 
     def store(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Cycles from the issue of a store to its end: writes are posted."""

@@ -216,6 +216,11 @@ class Phases:
         cycles = self.hardware.memory.load(rows, row_bytes, pitch)
         return Work(cycles, self._moved(rows, row_bytes, pitch), read=bytes_)
 
+    def _load_alike(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
+        """A load of the same rows on every core, which is waited for."""
+        cycles = self.hardware.memory.load_alike(rows, row_bytes, pitch)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), read=rows * row_bytes)
+
     def _store(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         bytes_ = rows * row_bytes
         cycles = self.hardware.memory.store(rows, row_bytes, pitch)
@@ -274,6 +279,7 @@ class Phases:
         pitch: int,
         results: "Results",
         ways: int = 1,
+        of: int = 0,
     ) -> Work:
         """A product with streamed weights: one tile of rows, all outputs.
 
@@ -284,6 +290,7 @@ class Phases:
             pitch: Elements between column blocks of the tile.
             results: What becomes of a chunk.
             ways: Matrices side by side.
+            of: Outputs of all cores; 0: of one.
         """
         g, h = self.geometry, self.hardware
         inputs = weights.columns
@@ -310,11 +317,13 @@ class Phases:
         panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
-        met = self._nodes_met(weights, outputs, panel)
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch, met=met)
+        streaming_cores = self._busy(outputs, of)
+        memory = h.shared(streaming_cores).memory
+        met = self._nodes_met(weights, outputs, panel, streaming_cores)
+        streaming = memory.streaming(pieces, panel_bytes, pitch=weights.pitch, met=met)
         if weights.scaled:
             scales = inputs / panel.blocks / weights.block
-            streaming += h.memory.streaming(
+            streaming += memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
         first = h.memory.start + h.memory.latency + streaming / panel.pieces(g)
@@ -365,10 +374,14 @@ class Phases:
         total.cycles += stores.cycles / groups
         return total
 
-    def _nodes_met(self, weights: Stored, outputs: int, panel: Panels) -> float:
-        """Nodes of the memory in which the streams of a matrix of all cores meet, if they are long
-        enough for that."""
-        memory, cores = self.hardware.memory, self.layout.cores
+    def _busy(self, outputs: int, of: int) -> int:
+        """Cores that have outputs of a matrix, where one has so many."""
+        return max(1, min(self.layout.cores, -(-of // outputs)))
+
+    def _nodes_met(self, weights: Stored, outputs: int, panel: Panels, cores: int) -> float:
+        """Nodes of the memory in which the streams of a matrix of all cores that have outputs meet, if
+        they are long enough for that."""
+        memory = self.hardware.memory
         if (
             cores == 1
             or panel.ways * outputs * weights.row_bytes <= memory.reads * memory.burst_bytes
@@ -510,7 +523,8 @@ class Phases:
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
         blocks = -(-columns // self.geometry.width)
-        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
+        row = BF16_BYTES * columns
+        work = self._load_alike(rows * blocks, row / blocks, row)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
@@ -612,7 +626,7 @@ class Phases:
             def one(rows: int, most: int) -> Work:
                 return self._qkv_tile(rows, most, alike, q, kv)
 
-            total = self._load(1, BF16_BYTES * spec.hidden)
+            total = self._load_alike(1, BF16_BYTES * spec.hidden)
             total.add(self._tiled(f"qkv {q}, {kv}, {alike} alike{factors}", most, one))
             return self._fence(total)
 
@@ -626,11 +640,7 @@ class Phases:
     def _qkv_tile(self, rows: int, most: int, alike: int, q: int, kv: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
-        tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
-        if not self.hardware.classes.blocking:
-            # All cores load the same rows, behind the tile and before its norm is done.
-            alone = self.hardware.shared(1).memory
-            tables.cycles = alone.load(2 * rows // alike, BF16_BYTES * g.width)
+        tables = self._load_alike(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             if not outputs:
@@ -653,7 +663,9 @@ class Phases:
             # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
             counted = self.call.warm and not turned and not spec.qkv_bias
             results = replace(results, stored=tables_stored, untouched=counted)
-            tile.add(self._product(rows, weights, outputs, name, pitch, results))
+            heads = spec.heads if name == "q" else spec.kv_heads
+            of = heads * spec.head_dim
+            tile.add(self._product(rows, weights, outputs, name, pitch, results, of=of))
         return tile
 
     def _results(
@@ -679,6 +691,7 @@ class Phases:
         """A tile that is loaded group by group and normalised as it arrives."""
         blocks = -(-columns // self.geometry.width)
         tile = self._move(rows, columns)
+        own = tile.cycles
         if beside is not None:
             tile.cycles += beside.cycles - self.hardware.memory.latency
             tile.beside(beside)
@@ -696,9 +709,13 @@ class Phases:
         group = min(rows, self.geometry.group)
         transfers = -(-rows // group) * blocks + 2 * (beside is not None)
         queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
-        first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
+        first = max(queued, self._load_alike(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
-        tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        if self.layout.cores == 1:
+            own = tile.cycles
+        # What several cores load beside the tile takes them as long as the norm, or longer; half of
+        # the last group's norm is what was measured behind it (quad.yaml).
+        tile.cycles = max(first + norm.cycles, own + last, tile.cycles + last / 2)
         tile.add(quantised)
         return tile
 
@@ -770,7 +787,8 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product = self._product(rows, weights, outputs, name, most * g.width, results)
+            chunk = most * g.width
+            product = self._product(rows, weights, outputs, name, chunk, results, of=spec.hidden)
             tile.add(product)
             if not (self.hardware.classes.blocking or quantised.cycles):
                 # The rest arrives before the weights.
@@ -811,15 +829,15 @@ class Phases:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
         if not outputs:
-            tile = self._load(1, BF16_BYTES * spec.hidden)
+            tile = self._load_alike(1, BF16_BYTES * spec.hidden)
             tile.add(self._normalised(rows, spec.hidden))
             return tile
         columns = self._chunk_columns(outputs)
         gated = self.layout.stored["gated"]
-        tile = self._load(1, BF16_BYTES * spec.hidden)
+        tile = self._load_alike(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
-        tile.add(self._product(rows, weights, outputs, "gate and up", pitch, results, ways=2))
+        tile.add(self._product(rows, weights, outputs, "gate and up", pitch, results, 2, spec.mlp))
         return tile
