@@ -9,7 +9,7 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
@@ -132,6 +132,32 @@ class Results:
     stored: int = 1
     whole: bool = False
     untouched: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        """All of it that the product looks at, but the cycles of the transfers."""
+        moved = (*self.loads.rest(), *self.stores.rest())
+        about = (self.row_cycles, self.entry, self.about, self.whole, self.untouched)
+        return *self.work.rest(), *moved, *about
+
+
+class _Made(NamedTuple):
+    """A product but for the memory.
+
+    Attributes:
+        rest: Of its `Work`.
+        multiplied: Cycles of its chunks.
+        clear: Cycles that make room for the last one, where it is no whole row.
+        stage: Cycles of a stage.
+        end: Cycles that are left to do behind the last chunk.
+        chunks: How many.
+    """
+
+    rest: tuple[float, ...]
+    multiplied: float
+    clear: float
+    stage: float
+    end: float
+    chunks: int
 
 
 @lru_cache(maxsize=65536)
@@ -276,6 +302,52 @@ class Phases:
         g, h = self.geometry, self.hardware
         inputs = weights.columns
         panel = _panels(g, name, inputs, outputs, 0, ways)
+        number = -(-outputs // panel.rows)
+        groups = -(-rows // g.group)
+        key = (panel, weights, outputs, rows, pitch, *results.key())
+        made: _Made = h.parts.get(key) or h.parts.keep(
+            key, self._made(rows, weights, outputs, panel, pitch, results)
+        )
+        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
+        pieces = panel.rows * panel.blocks * ways
+        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
+        if weights.scaled:
+            scales = min(inputs, g.mlen) / weights.block
+            streaming += h.memory.streaming(
+                pieces, scales, pitch=(weights.piece or inputs) // weights.block
+            )
+        total = Work(0.0, *made.rest)
+        if h.classes.blocking:
+            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
+            total.cycles += made.clear
+            return total
+        loads, stores = results.loads, results.stores
+        latency = h.memory.start + h.memory.latency
+        first = latency + streaming / panel.pieces(g)
+        multiplied = made.multiplied
+        if made.clear:  # as the first weights arrive
+            alone = made.chunks == 1
+            hidden = first if alone else 0.0
+            set_up = _BEFORE_STAGES if alone else 0.0
+            multiplied += max(0.0, made.clear + set_up - hidden)
+        moved = loads.cycles + stores.cycles
+        moved -= min(loads.cycles, latency)  # other transfers are under way
+        # Either the array is the limit, or the memory: then behind the last weights the groups of
+        # rows but the first meet the last panel.
+        share = outputs / (number * panel.rows)
+        busy = number * share * streaming + made.chunks * moved
+        behind = (groups - 1) * made.stage + made.stage / panel.pieces(g) + made.end
+        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
+        total.cycles += stores.cycles / groups
+        return total
+
+    def _made(
+        self, rows: int, weights: Stored, outputs: int, panel: Panels, pitch: int, results: Results
+    ) -> "_Made":
+        """What of a product does not depend on the memory."""
+        g, h = self.geometry, self.hardware
+        ways = panel.ways
         full, rest = divmod(outputs, g.width)
         number = -(-outputs // panel.rows)
         groups = -(-rows // g.group)
@@ -295,23 +367,9 @@ class Phases:
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
-        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
-        pieces = panel.rows * panel.blocks * ways
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
-        if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
-            streaming += h.memory.streaming(
-                pieces, scales, pitch=(weights.piece or inputs) // weights.block
-            )
-        first = h.memory.start + h.memory.latency + streaming / panel.pieces(g)
-        loads, stores = results.loads, results.stores
         total = Work()
         chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
-        latency = h.memory.start + h.memory.latency
-        moved = loads.cycles + stores.cycles
-        moved -= min(loads.cycles, latency)  # other transfers are under way
-        multiplied = 0.0
+        multiplied = cleared = 0.0
         for columns, times in chunks:
             once, again, end = self._chunk_cycles(
                 stage.cycles, issued, panel, columns, rows, results
@@ -320,31 +378,18 @@ class Phases:
             total.beside(results.work, times)
             total.beside(results.loads, times)
             total.beside(results.stores, times)
-            if columns == rest:  # lanes that will not all be written, as the first weights arrive
+            if columns == rest:  # lanes that will not all be written
                 clear = self._rows_loop("vshft1.", 1, rows)
                 total.beside(clear, ways)
-                hidden = 0.0 if full else first
-                set_up = 0.0 if full else _BEFORE_STAGES
-                multiplied += max(0.0, ways * clear.cycles + set_up - hidden)
+                cleared = ways * clear.cycles
         total.beside(stage, number * groups)
         weight_bytes = ways * (
             weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
         )
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
-        share = outputs / (number * panel.rows)
-        if h.classes.blocking:
-            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
-            if rest:
-                total.cycles += ways * clear.cycles
-            return total
-        # Either the array is the limit, or the memory: then behind the last weights the groups of
-        # rows but the first meet the last panel.
-        busy = number * share * streaming + (full + bool(rest)) * moved
-        behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
-        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
-        total.cycles += stores.cycles / groups
-        return total
+        made = full + bool(rest)
+        return _Made(total.rest(), multiplied, cleared, stage.cycles, end, made)
 
     def _blocking(
         self,
