@@ -27,6 +27,7 @@ from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
+from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
@@ -165,12 +166,13 @@ class _OneCall(Control):
 
     def one_call(self, call: CallKind) -> None:
         """The whole text; words to the host say when phases begin."""
-        asm, plan = self.asm, self.plan
+        asm = self.asm
         asm.store("gp0", State.CALL)
+        self._begin()
         for word, value in (
             (State.BLOCK, call.block),
             (State.START, call.start),
-            (State.END, call.start + plan.block_length),
+            (State.END, call.start + self.schedule.length),
             (State.STEP, 0),
         ):
             asm.li("gp1", value)
@@ -199,6 +201,10 @@ class _OneCall(Control):
             self._phase("sampling")  # where its counters of the head end
             self._follow()
         self._halt()
+
+
+class _OneDreamCall(_OneCall, DreamControl):
+    """The same of Dream."""
 
 
 _PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
@@ -237,6 +243,7 @@ def _compile_call(
     layout, memory, sampler = frame.layout, frame.memory, frame.sampler
     lines: list[str] = []
     by_quota = False
+    kind = _OneDreamCall if plan.revision == "dream" else _OneCall
     for core in range(cores):
         asm = Assembly()
         asm.lines.append(f".core {core}")
@@ -250,7 +257,7 @@ def _compile_call(
             core,
             memory.bounds,
         )
-        control = _OneCall(asm, phases, spec, plan, shape, memory)
+        control = kind(asm, phases, spec, plan, shape, memory)
         control.one_call(call)
         by_quota = control.by_quota
         # Phases end on all cores at once: one of them tells of them.
@@ -271,11 +278,29 @@ def _compile_call(
         taken = []
         if by_quota and core == 0:
             taken += [(at["decide_quota"], plan.block_length)] * shape.samples
-        if call.kind == "full":
-            pieces = -(-call.start // memory.earlier_positions)
-            taken += [(at["decide_earlier"], 0)] * pieces
+        if call.pieces:
+            taken += [(at["decide_earlier"], 0)] * call.pieces
+        if core == 0:
+            taken += _chosen(at, plan, shape, call)
         decisions[core] = taken
     return _OneFirmware(firmware, decisions)
+
+
+def _chosen(
+    at: Mapping[str, int], plan: GenerationPlan, shape: Shape, call: CallKind
+) -> list[tuple[int, int]]:
+    """What the rules of a factor and of Dream take from data, at their labels."""
+    taken = []
+    if "decide_masks" in at:  # so many at once that the step's share of them is `committed`
+        taken.append((at["decide_masks"], 4 * shape.samples * call.span))
+        taken += [(at["decide_take"], 1)] * call.committed + [(at["decide_take"], 0)]
+    if plan.factor is not None:
+        ranks = range(2, min(call.committed + 2, call.span))
+        for _ in range(shape.samples):
+            if call.span > 2:
+                taken.append((at["decide_masked"], call.span))
+            taken += [(at["decide_reached"], min(i, call.committed)) for i in ranks]
+    return taken
 
 
 def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
@@ -434,9 +459,9 @@ def _time_calls(
     are simulated. With a prefix cache every block has calls of its own length; where there are
     closed forms, some of them are simulated (`_some_of`).
     """
-    alike: dict[tuple[Kind, int], list[CallKind]] = {}
+    alike: dict[tuple[Kind, int, int], list[CallKind]] = {}
     for call in kinds:
-        alike.setdefault((call.kind, call.count), []).append(call)
+        alike.setdefault(call.alike, []).append(call)
     calls = []
     quota = 0
 
@@ -572,13 +597,13 @@ def time_generation(
     Args:
         model: A checkpoint, its directory, or the name of a random model.
         platform: Runs it.
-        plan: What to generate; of LLaDA's revisions.
+        plan: What to generate.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
         cores: How many of the platform's cores share the work; None: all.
-        calls_per_block: With a threshold, which leaves the number of forward calls to the data: so
-            many in every block, or ``"worst"``, the most that there can be. With replay only.
+        calls_per_block: With a threshold or factor, which leaves the number of forward calls to the
+            data: so many in every block, or ``"worst"``, the most that there can be. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -594,10 +619,8 @@ def time_generation(
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     cores, wrong = sharing_cores(len(description["cores"]), cores)
     faults += wrong
-    if plan.revision in ("dream", "fast-dllm-v2"):
-        faults.append(f"revision: {plan.revision!r}, allowed here: llada, fast-dllm-2025, -2026")
-    if plan.factor is not None:
-        faults.append(f"factor: {plan.factor}, its work depends on the data; allowed here: None")
+    if plan.revision == "fast-dllm-v2":
+        faults.append("revision: 'fast-dllm-v2', allowed here: all others")
     if faults:
         raise CompileError(faults)
     if not replay:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import npuvp as vp
 from npuvp.call_kinds import call_kinds, most_calls
+from npuvp.compiler.runtime import generate_and_run
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
@@ -150,7 +152,12 @@ def test_kinds_of_calls_count_every_call():
         ({"threshold": 0.9}, 9, r"calls_per_block: 9, allowed: 1..8 or 'worst'"),
         ({"threshold": 0.9}, "most", r"calls_per_block: 'most', allowed: 1..8 or 'worst'"),
         ({}, 4, "only with threshold or factor; this plan makes 4 calls in every block"),
-        ({"factor": 1.0}, "worst", "factor: 1.0, its work depends on the data"),
+        ({"factor": 1.0}, 0, r"calls_per_block: 0, allowed: 1..8 or 'worst'"),
+        (
+            {"revision": "dream", "cache": "dual", "threshold": 0.9},
+            1,
+            r"calls_per_block: 1, allowed: 2..8 or 'worst'",
+        ),
     ],
 )
 def test_calls_that_depend_on_data_are_stated(changes, stated, message):
@@ -173,6 +180,46 @@ def test_calls_that_depend_on_data_are_stated(changes, stated, message):
 )
 def test_most_calls_of_a_block(changes, most):
     assert most_calls(GenerationPlan(gen_length=16, block_length=8, **changes)) == most
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # The first call commits the first position, the others the schedule's shares of what is left.
+        ({"cache": "dual"}, [("full", 1, 2), ("refine_dual", 8, 6)]),
+        # One call more than steps, which commits nothing.
+        ({"cache": "dual", "steps": 2}, [("full", 1, 2), ("refine_dual", 8, 2)]),
+        ({"cache": "none"}, [("full", 16, 8)]),
+        ({"cache": "none", "steps": 32}, [("full", 16, 32)]),
+    ],
+)
+def test_kinds_of_calls_of_dream(changes, expected):
+    plan = GenerationPlan(
+        **({"gen_length": 16, "block_length": 8, "steps": 8, "revision": "dream"} | changes)
+    )
+    kinds = call_kinds(plan, 10)
+    assert [(k.kind, k.span, n) for k, n in kinds.items()] == expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "changes"),
+    [
+        ("paper", {"cache": "dual"}),
+        ("edge", {"cache": "prefix"}),
+        ("v80", {"cache": "none", "algorithm": "entropy", "temperature": 0.3, "alg_temp": 0.2}),
+    ],
+)
+def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, changes):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(
+        **({"gen_length": 8, "block_length": 8, "steps": 4, "revision": "dream"} | changes)
+    )
+    prompt = np.arange(1, 17, dtype=np.int32).reshape(2, 8)
+    result, run = generate_and_run("dream-tiny", prompt, plan, machine)
+    assert run is not None
+    replayed = time_generation("dream-tiny", machine, plan, prompt_length=8, batch=2)
+    assert sum(call.times for call in replayed.calls) == len(result.calls)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 
 def test_steps_without_a_quota_make_no_calls():

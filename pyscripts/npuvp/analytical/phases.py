@@ -21,6 +21,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.projections import MASK_BITS
 from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
@@ -45,6 +46,7 @@ class Call:
         length: Positions of the canvas, L.
         count: Positions that the call computes.
         span: Positions that are sampled.
+        committed: Of a row of the batch, on average.
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
@@ -56,6 +58,7 @@ class Call:
     length: int
     count: int
     span: int
+    committed: int
     pieces: int
     earlier: int
     block: int
@@ -308,12 +311,12 @@ class Phases:
         made: _Made = h.parts.get(key) or h.parts.keep(
             key, self._made(rows, weights, outputs, panel, pitch, results)
         )
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
         streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
         if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
+            scales = inputs / panel.blocks / weights.block
             streaming += h.memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
@@ -504,18 +507,20 @@ class Phases:
 
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
-        width = self.geometry.width
-        work = self._load(
-            rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
-        )
+        blocks = -(-columns // self.geometry.width)
+        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
-    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+    def _chunk_columns(self, outputs: int) -> float:
+        """Columns of a chunk of results: the last one may have less, so on average."""
+        return outputs / -(-outputs // self.geometry.width)
+
+    def _chunk(self, rows: float, columns: float, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, table.bytes_of(columns), table.pitch)
+        work = move(rows, columns * table.bits / 8, table.pitch)
         if table.scaled:
             scales = move(rows, columns / table.block, table.columns // table.block)
             work.cycles += scales.cycles
@@ -560,6 +565,13 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
+        if spec.qk_norm and g.width // spec.head_dim > MASK_BITS:
+            raise CompileError(
+                [
+                    f"norms of heads of {spec.head_dim} channels: {g.width // spec.head_dim} in a "
+                    f"row, V_MASK has {MASK_BITS} bits"
+                ]
+            )
         total = self._load(1, BF16_BYTES * spec.hidden)
         most, alike = self.layout.qkv_tile
 
@@ -579,7 +591,7 @@ class Phases:
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-            columns = min(outputs, g.width)
+            columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             own, tables_stored = stored[table], 1
             store = self._chunk(rows, columns, own, True)
@@ -590,7 +602,7 @@ class Phases:
                 else:
                     tables_stored = 2
                     store.add(fresh)
-            made = projection(self, name, columns, alike)
+            made = projection(self, name, min(outputs, g.width), alike)
             tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
             results = self._results(made.text, made.registers, 11, rows, store, own)
@@ -628,10 +640,12 @@ class Phases:
             tile.beside(beside)
         norm = self._norm(rows, blocks)
         tile.beside(norm)
+        quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
             tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
             if beside is not None:  # two tables, each waited for
                 tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
+            tile.add(quantised)
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
@@ -641,7 +655,30 @@ class Phases:
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
         tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        tile.add(quantised)
         return tile
+
+    def _quantised(self, rows: float, columns: int) -> Work:
+        """A tile in the format of activations, by way of memory: nothing of it overlaps."""
+        total = Work()
+        if self.layout.formats.activations == "bf16":
+            return total
+        h, table = self.hardware, self.layout.activations(columns)
+        blocks = -(-columns // self.geometry.width)
+        bytes_, pitch = columns / blocks * table.bits / 8, columns // table.block
+        for move in (self._store, self._load):
+            total.add(move(rows * blocks, bytes_, table.pitch))
+            if table.scaled:
+                scales = move(rows * blocks, columns / blocks / table.block, pitch)
+                scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
+                total.add(scales)
+            issue = f"int int int int im int {blocking.table_text(table)}"
+            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            total.add(body(h, "dma int int ctl", blocks))
+            if h.classes.blocking:
+                latency = h.memory.latency if move == self._load else 0.0
+                total.cycles += (blocks - 1) * (h.memory.start + latency)
+        return total
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -661,15 +698,19 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = min(spec.hidden, g.width)
+        columns = self._chunk_columns(spec.hidden)
 
         def one(rows: int, most: int) -> Work:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             whole, group = tile.cycles, min(rows, g.group)
+            quantised = self._quantised(rows, inputs)
+            tile.beside(quantised)
             if self.hardware.classes.blocking:
                 blocks = -(-inputs // g.width)
-                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks) + quantised.cycles
+            elif quantised.cycles:
+                tile.cycles += quantised.cycles
             else:
                 tile.cycles = whole * group / rows - self.hardware.memory.latency
             results = self._results(
@@ -684,7 +725,8 @@ class Phases:
             weights = stored[f"weights.{name}"]
             product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
             tile.add(product)
-            if not self.hardware.classes.blocking:  # the rest arrives before the weights
+            if not (self.hardware.classes.blocking or quantised.cycles):
+                # The rest arrives before the weights.
                 tile.cycles += whole * (1 - group / rows)
             return tile
 
@@ -708,7 +750,7 @@ class Phases:
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(spec.mlp, g.width)
+        columns = self._chunk_columns(spec.mlp)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))

@@ -34,6 +34,7 @@ _NAMES = {
     "vsilu": ("vector_silu", 1),
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
+    "vtopk": ("vector_topk", 1),
     "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
