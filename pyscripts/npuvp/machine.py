@@ -16,6 +16,7 @@ from npuvp.energy import CoreEnergy, EnergyTable, load_energy
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.loading import LoadedMachine
+from npuvp.memory_facts import energy_generation
 from npuvp.parameters import copied
 from npuvp.quantities import format_quantity
 
@@ -76,7 +77,7 @@ def core_coefficients(e: CoreEnergy, weight: str) -> dict[str, Any]:
 def memory_coefficients(table: EnergyTable, memory: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a memory of a platform's description."""
     parameters = memory["parameters"]
-    m = table.memory(parameters["preset"] or parameters["energy"])
+    m = table.memory(energy_generation(parameters))
     channels = max(1, parameters["channels"] * parameters["stacks"])
     return {
         "static_watts": m.background_watts * channels,

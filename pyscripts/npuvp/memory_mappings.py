@@ -152,11 +152,11 @@ def slices(
         if size is None:
             continue
         if rest[field] % size:
-            message = f"{counts[field]} of it cannot be split by slices of {size}"
-            faults.append(Fault(place, f"mapping {mapping.name}", field, message))
+            message = f"takes the {field}s in slices of {size}, and {counts[field]} is no multiple"
+            faults.append(Fault(place, "mapping", repr(mapping.name), message))
         rest[field] = max(1, rest[field] // size)
     for target, _, _ in mapping.hashes:
         if counts[target] & (counts[target] - 1):
-            message = f"{counts[target]} is no power of two, and the mapping hashes it"
-            faults.append(Fault(place, f"mapping {mapping.name}", target, message))
+            message = f"hashes the {target}s, and {counts[target]} is no power of two"
+            faults.append(Fault(place, "mapping", repr(mapping.name), message))
     return [(field, size or rest[field]) for field, size in mapping.order]

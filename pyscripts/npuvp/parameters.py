@@ -148,7 +148,11 @@ class TableType:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter. Numbers and quantities are in the base unit."""
+    """One declared parameter. Numbers and quantities are in the base unit.
+
+    `zero` says what a 0 stands for, `unset` what holds in place of the default where no value is
+    given, for instance because a preset has it.
+    """
 
     name: str
     type: str
@@ -160,6 +164,7 @@ class Parameter:
     greatest: int | float | None = None
     power_of_two: bool = False
     zero: str | None = None
+    unset: str | None = None
     enum: EnumType | None = None
     table: TableType | None = None
 
@@ -261,7 +266,7 @@ class Declaration:
 
 
 _TYPES = {"int", "float", "bool", "string", "enum", "table", *UNITS}
-_FIELDS = {"type", "unit", "default", "range", "power_of_two", "zero", "enum", "table"}
+_FIELDS = {"type", "unit", "default", "range", "power_of_two", "zero", "unset", "enum", "table"}
 _FIELDS |= {"description", "source"}
 
 
@@ -289,6 +294,7 @@ def _parameter(
         greatest=limits[1],
         power_of_two=raw.get("power_of_two", False),
         zero=raw.get("zero"),
+        unset=raw.get("unset"),
         enum=enums[raw["enum"]] if kind == "enum" else None,
         table=tables[raw["table"]] if kind == "table" else None,
     )
