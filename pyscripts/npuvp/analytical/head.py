@@ -30,8 +30,19 @@ class ForwardCall(Phases):
 
     def head(self) -> Work:
         """Maximum, token and sum of exponentials over the vocabulary."""
+        call, blocks = self.call, -(-self.spec.hidden // self.geometry.width)
+        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
+        if (
+            self.sampler.guidance or self.layout.stores_logits
+        ):  # all rows of a position are in one tile
+            most = self.layout.whole_positions
+        # How many positions the call computes does not matter here.
+        key = ("head", most, call.batch, call.samples, call.span, self.sampler)
+        return self.seen.get(key) or self.seen.keep(key, self._head(most))
+
+    def _head(self, most: int) -> Work:
+        """Likewise, in tiles of so many rows."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
         rows_in_all = call.span * call.batch
         total = self._load(1, BF16_BYTES * spec.hidden)
         total.add(self._load(1, BF16_BYTES * g.width))
@@ -45,11 +56,7 @@ class ForwardCall(Phases):
             total.add(self._load(1, first))
             total.add(self._store(1, first))
             total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        guided = self.sampler.guidance != 0
         stored = self.layout.stores_logits
-        if guided or stored:  # all rows of a position are in one tile
-            most = self.layout.whole_positions
         pitch = most * g.width
         done = 0
         for rows, times in self._tiles(most, rows_in_all):

@@ -218,6 +218,9 @@ class Hardware:
     cores: int = 1
     rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
     parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
+    _seen: Kept[tuple[Any, ...], Kept[tuple[Any, ...], Any]] = field(
+        default_factory=lambda: Kept(16), init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         instructions = self.energy.instructions
@@ -246,7 +249,10 @@ class Hardware:
 
     def seen(self, *model: Any) -> Kept[tuple[Any, ...], Any]:
         """What closed forms keep between estimates of a model on equal cores and memories."""
-        return _seen(*self._core(), self.memory, *model)
+        found = self._seen.get(model)
+        if found is None:
+            found = self._seen.keep(model, _seen(*self._core(), self.memory, *model))
+        return found
 
     @property
     def multipliers(self) -> int:

@@ -578,7 +578,9 @@ class Phases:
         def one(rows: int, most: int) -> Work:
             return self._qkv_tile(rows, most, alike)
 
-        total.add(self._tiled(f"qkv, {alike} alike", most, one))
+        # Factors are those of a row of the batch.
+        smoothed = f", {self.call.batch} rows smoothed" if self.layout.smoothed_cache else ""
+        total.add(self._tiled(f"qkv, {alike} alike{smoothed}", most, one))
         total = self._fence(total)
         if self.layout.smoothed_cache:
             total.add(calibration(self))

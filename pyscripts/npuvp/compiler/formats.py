@@ -87,6 +87,12 @@ class Formats:
                 raise CompileError([f"{place}{fault}"]) from fault
         if not isinstance(source, Mapping):
             raise CompileError([f"{place}formats: {source!r}, allowed: a mapping of classes"])
+        if all(type(value) in (int, str) for value in source.values()):
+            return _formats(tuple(source.items()), place)
+        return cls._of_classes(source, place)
+
+    @classmethod
+    def _of_classes(cls, source: Mapping[str, Any], place: str) -> "Formats":
         known = [field.name for field in fields(cls)]
         unknown = [key for key in source if key not in known]
         if unknown:
@@ -103,6 +109,11 @@ class Formats:
         format = CacheFormat.parse(kv_format)
         own = getattr(self, role)
         return format if own is None else replace(format, element=ELEMENTS[own])
+
+
+@lru_cache(maxsize=256)
+def _formats(source: tuple[tuple[str, Any], ...], place: str) -> Formats:
+    return Formats._of_classes(dict(source), place)
 
 
 @dataclass(frozen=True)
