@@ -121,6 +121,14 @@ class ForwardCall(Phases):
 
     def sampling(self) -> Work:
         """What is committed, per row of the batch, and the record of the call."""
+        call = self.call
+        # How many positions the call computes does not matter, and a warm pass is Dream's alone.
+        warm = call.warm and self.plan.revision == "dream"
+        sizes = (call.batch, call.samples, call.length, call.span, call.committed, call.block)
+        key = ("sampling", *sizes, warm, self.plan)
+        return self.seen.get(key) or self.seen.keep(key, self._sampling())
+
+    def _sampling(self) -> Work:
         call, h = self.call, self.hardware
         pieces = 1 if call.batch == 1 else call.span
         row = self._tokens(call.span)

@@ -1,5 +1,6 @@
 """Number formats of what lies in memory, per class of tensors."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -14,7 +15,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.golden.dma import FORMATS
 from npuvp.golden.mx import mx_scale_bytes, mx_traits
 
-__all__ = ["ELEMENTS", "Formats", "Stored", "stored"]
+__all__ = ["ALIGN", "ELEMENTS", "Formats", "Stored", "stored"]
 
 #: Names of element formats, and what the DMA engine calls them.
 ELEMENTS = {
@@ -28,6 +29,8 @@ ELEMENTS = {
     "mxint4": "mxint4",
 }
 _BLOCKS = (8, 16, 32)
+#: Multiple of bytes at which everything in HBM begins.
+ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,11 @@ class Stored:
         """Whether there are scales."""
         return mx_traits(self.element).scaled
 
+    @cached_property
+    def align(self) -> int:
+        """Multiple of bytes at which it begins where offsets of its scales are to be whole."""
+        return math.lcm(ALIGN, self.ratio)
+
     @property
     def ratio(self) -> int:
         """Bytes of elements that share a scale byte; 1 without scales."""
@@ -165,7 +173,7 @@ class Stored:
         """Bytes from a piece of so many columns to the next one of the same row."""
         return self.rows * self.pitch if self.piece else self.bytes_of(columns)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of a whole row, scales not counted."""
         return self.bytes_of(self.columns)
