@@ -1,6 +1,6 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from npuvp.analytical.logits import through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
@@ -97,12 +97,12 @@ class ForwardCall(Phases):
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
             results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
-            return replace(results, row_cycles=results.row_cycles / 2, whole=True)
+            return results._replace(row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
         if sampler.score == "margin":  # every lane is gone through for the largest
             results.work.add(self._elements("vector_topk", g.width), rows)
-            results = replace(results, row_cycles=results.work.cycles / rows)
+            results = results._replace(row_cycles=results.work.cycles / rows)
         return results
 
     def _elements(self, timing: str, elements: float) -> Work:

@@ -7,7 +7,7 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -109,8 +109,7 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Wor
     return one, early
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """What becomes of a chunk of results.
 
     Attributes:
@@ -610,7 +609,7 @@ class Phases:
             results = self._results(made.text, made.registers, 11, rows, store, own)
             # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
             counted = self.call.warm and not turned and not spec.qkv_bias
-            results = replace(results, stored=tables_stored, untouched=counted)
+            results = results._replace(stored=tables_stored, untouched=counted)
             tile.add(self._product(rows, weights, outputs, name, pitch, results))
         return tile
 
