@@ -146,20 +146,26 @@ class _Made(NamedTuple):
     """A product but for the memory.
 
     Attributes:
+        panel: How weights pass through Matrix SRAM.
+        pieces: Of a panel.
+        panels: How many, the last one in part.
+        groups: Of rows.
+        chunks: Of columns.
         rest: Of its `Work`.
         multiplied: Cycles of its chunks.
         clear: Cycles that make room for the last one, where it is no whole row.
-        stage: Cycles of a stage.
-        end: Cycles that are left to do behind the last chunk.
-        chunks: How many.
+        behind: Cycles that are left to do when the last weights are there.
     """
 
+    panel: Panels
+    pieces: int
+    panels: float
+    groups: int
+    chunks: int
     rest: tuple[float, ...]
     multiplied: float
     clear: float
-    stage: float
-    end: float
-    chunks: int
+    behind: float
 
 
 @lru_cache(maxsize=65536)
@@ -303,13 +309,11 @@ class Phases:
         """
         g, h = self.geometry, self.hardware
         inputs = weights.columns
-        panel = _panels(g, name, inputs, outputs, 0, ways)
-        number = -(-outputs // panel.rows)
-        groups = -(-rows // g.group)
-        key = (panel, weights, outputs, rows, pitch, *results.key())
+        key = (name, weights, outputs, rows, pitch, ways, *results.key())
         made: _Made = h.parts.get(key) or h.parts.keep(
-            key, self._made(rows, weights, outputs, panel, pitch, results)
+            key, self._made(name, rows, weights, outputs, pitch, ways, results)
         )
+        panel, groups = made.panel, made.groups
         panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
@@ -326,7 +330,7 @@ class Phases:
             return total
         loads, stores = results.loads, results.stores
         latency = h.memory.start + h.memory.latency
-        first = latency + streaming / panel.pieces(g)
+        first = latency + streaming / made.pieces
         multiplied = made.multiplied
         if made.clear:  # as the first weights arrive
             alone = made.chunks == 1
@@ -337,19 +341,25 @@ class Phases:
         moved -= min(loads.cycles, latency)  # other transfers are under way
         # Either the array is the limit, or the memory: then behind the last weights the groups of
         # rows but the first meet the last panel.
-        share = outputs / (number * panel.rows)
-        busy = number * share * streaming + made.chunks * moved
-        behind = (groups - 1) * made.stage + made.stage / panel.pieces(g) + made.end
-        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
-        total.cycles += stores.cycles / groups
+        busy = made.panels * streaming + made.chunks * moved
+        stored = stores.cycles / groups
+        total.cycles = max(first + multiplied, latency + busy - stored + made.behind)
+        total.cycles += stored
         return total
 
     def _made(
-        self, rows: int, weights: Stored, outputs: int, panel: Panels, pitch: int, results: Results
+        self,
+        name: str,
+        rows: int,
+        weights: Stored,
+        outputs: int,
+        pitch: int,
+        ways: int,
+        results: Results,
     ) -> "_Made":
         """What of a product does not depend on the memory."""
         g, h = self.geometry, self.hardware
-        ways = panel.ways
+        panel = _panels(g, name, weights.columns, outputs, 0, ways)
         full, rest = divmod(outputs, g.width)
         number = -(-outputs // panel.rows)
         groups = -(-rows // g.group)
@@ -390,8 +400,20 @@ class Phases:
         )
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
-        made = full + bool(rest)
-        return _Made(total.rest(), multiplied, cleared, stage.cycles, end, made)
+        share = outputs / (number * panel.rows)
+        behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
+        chunked = full + bool(rest)
+        return _Made(
+            panel,
+            panel.pieces(g),
+            number * share,
+            groups,
+            chunked,
+            total.rest(),
+            multiplied,
+            cleared,
+            behind,
+        )
 
     def _blocking(
         self,
