@@ -33,7 +33,8 @@ class _Sizes:
         rows: Of a group of queries, and how many groups there are for a head.
         outputs, scores: Tiles of the array that a unit's products fill.
         visits: Times that keys and values are loaded; units of each.
-        masks: Whether a mask of keys is applied.
+        hidden: For every block of the lanes of a tile, whether a mask of keys is applied.
+        masks: How often one is loaded.
     """
 
     tiles: KeyTiles
@@ -43,7 +44,13 @@ class _Sizes:
     scores: int
     visits: int
     units: int
-    masks: bool
+    hidden: tuple[bool, ...]
+    masks: int
+
+    @property
+    def masks_differ(self) -> bool:
+        """Whether units look whether theirs is another mask."""
+        return self.masks > 1
 
 
 def attention(phases: "Phases") -> Work:
@@ -63,7 +70,7 @@ def attention(phases: "Phases") -> Work:
         tiles.key_rows // g.blen,
         visits,
         items * per_item // visits,
-        any(tiles.has_hidden),
+        *_masks(phases, visits),
     )
     total = Work()
     # Slots and words, and the divisions of the rows.
@@ -72,7 +79,7 @@ def attention(phases: "Phases") -> Work:
     total.add(body(h, repeat("int im", 88) + " ctl ctl ctl ctl ctl"))
     total.add(body(h, "br int int br", divided))
     number = visits * sizes.units
-    key = ("attention", tiles, rows, sizes.outputs, sizes.scores, sizes.masks)
+    key = ("attention", tiles, rows, sizes.outputs, sizes.scores, sizes.hidden, sizes.masks_differ)
     issued: _Issued = h.parts.get(key) or h.parts.keep(key, _issued(phases, sizes))
     row, during, after, made, round_ = issued
     transfers, loads = _transfers(phases, sizes)
@@ -161,6 +168,16 @@ def _issued(phases: "Phases", sizes: _Sizes) -> _Issued:
     return _Issued(row, during, after, made, round_)
 
 
+def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
+    """Where a mask of keys is applied, and how often one is loaded."""
+    tiles = phases.layout.key_tiles
+    if not phases.layout.shape.block:
+        hidden = tuple(tiles.has_hidden)
+        return hidden, (1 if tiles.count == 1 else visits) * any(hidden)
+    # Calls see different keys; there is room for two masks.
+    return (True,) * tiles.blocks, 2 if tiles.count == 1 else visits
+
+
 def _settled(phases: "Phases") -> float:
     """Cycles from the end of a product's operands to its rows in Vector SRAM."""
     h = phases.hardware
@@ -184,7 +201,7 @@ def _row(sizes: _Sizes, pitch: int) -> str:
     maxima = []
     for block in range(tiles.blocks):
         address = repeat("int", addition(block * pitch)) if block else ""
-        hidden = tiles.has_hidden[block]
+        hidden = sizes.hidden[block]
         select = f"{'int' if tiles.blocks > 1 or several else ''} vsel4." if hidden else ""
         first = ("fm" if several else "fp") if block == 0 else ""
         maxima.append(f"{address} {select} {first} vmax1.")
@@ -226,7 +243,7 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     rest = "im br int br freci vmul2."
     if tiles.buffers == 1:
         rest += f" {_STAGE} im im im br br"
-    if several and sizes.masks:
+    if sizes.masks_differ:
         rest += f" {_STAGE} im im im br br"
     finish = f"{_STAGE} im br im int int br"
     after = "im int int int im"
@@ -308,7 +325,7 @@ def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]
     work.add(store, sizes.visits * per_visit / tiles.count)
     if sizes.masks:
         width = BF16_BYTES * phases.geometry.width
-        work.add(phases._load(tiles.blocks, width), 1 if tiles.count == 1 else sizes.visits)
+        work.add(phases._load(tiles.blocks, width), sizes.masks)
     loads["ahead"] = loads["keys"]
     loads["ahead"] += per_visit * (loads["queries"] + loads["store"] / tiles.count)
     return work, loads

@@ -18,7 +18,6 @@ from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.heads import filled_heads
-from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -28,11 +27,10 @@ __all__ = [
     "PhaseEstimate",
     "estimate",
     "phases_of",
-    "without_closed_form",
 ]
 
 #: Phases of a forward call that occur once per layer.
-LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+LAYERED = ("qkv", "attention", "o", "gate_up", "down", "experts")
 
 
 class PhaseEstimate(NamedTuple):
@@ -153,18 +151,6 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
-    """What the compiler supports and the closed forms do not."""
-    return [
-        f"{what}: no closed form"
-        for what, present in (
-            (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
-            ("top_p or top_k", Sampler.of(plan, spec).restricted),
-        )
-        if present
-    ]
-
-
 @lru_cache(maxsize=1024, typed=True)
 def _frame(
     spec: ModelSpec,
@@ -182,7 +168,6 @@ def _frame(
     """
     faults = frame_faults(spec, plan, formats, prompt_length, batch)
     faults += wrong
-    faults += without_closed_form(spec, plan, formats)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -199,16 +184,19 @@ def _kinds(
 
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    return {
+    found = {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
-        "gate_up": phases.gate_up(),
-        "down": phases.down(),
-        "head": phases.head(),
-        "sampling": phases.sampling(),
     }
+    if phases.spec.moe is None:
+        found |= {"gate_up": phases.gate_up(), "down": phases.down()}
+    else:
+        found["experts"] = phases.experts()
+    if phases.call.span:
+        found |= {"head": phases.head(), "sampling": phases.sampling()}
+    return found
 
 
 def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
@@ -250,7 +238,7 @@ def estimate(
             data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
-        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+        CompileError: What the compiler does not support, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
@@ -265,7 +253,7 @@ def estimate(
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int], PhaseEstimate] = {}
+    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     kinds = (
         _kinds(plan, prompt_length, earlier)
         if calls_per_block is None
@@ -292,9 +280,9 @@ def estimate(
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        searched = (call.pieces, call.earlier)
+        searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
-            begins[searched] = _phase(phases.begin(), 1, hardware)
+            begins[searched] = _phase(phases.begin(kind.kind), 1, hardware)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from npuvp.analytical.logits import through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
-from npuvp.analytical.selection import chosen, left, prepared
+from npuvp.analytical.selection import begun_block, chosen, left, prepared
 from npuvp.analytical.statistics import row_of_logits, score_of_position
 from npuvp.compiler.sampler import Sampler
+from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
 __all__ = ["ForwardCall"]
@@ -32,9 +33,8 @@ class ForwardCall(Phases):
         """Maximum, token and sum of exponentials over the vocabulary."""
         call, blocks = self.call, -(-self.spec.hidden // self.geometry.width)
         most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        if (
-            self.sampler.guidance or self.layout.stores_logits
-        ):  # all rows of a position are in one tile
+        # With guidance, and where logits are stored, all rows of a position are in one tile.
+        if self.sampler.guidance or self.layout.stores_logits:
             most = self.layout.whole_positions
         # How many positions the call computes does not matter here.
         key = ("head", most, call.batch, call.samples, call.span, self.sampler)
@@ -70,6 +70,12 @@ class ForwardCall(Phases):
                 table = self.layout.stored["logits"]
                 each_row = Work()
                 each_row.add(results.work, 1 / rows)
+                if self.sampler.top_p < 1:
+                    # Half of the chunks are behind the last token at the level that remains.
+                    behind = Work()
+                    behind.add(each_row, 0.5)
+                    behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
+                    each_row = behind
                 store = self._chunk(rows, self._chunk_columns(spec.vocab), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
                 tile.add(self._product(rows, weights, spec.vocab, "head", pitch, kept))
@@ -86,13 +92,20 @@ class ForwardCall(Phases):
         )
         return total
 
-    def _statistics(self, rows: int) -> Results:
-        """What is done with a chunk of logits of so many rows."""
+    def each_row(self, text: str, rows: float) -> Work:
+        """A loop over rows of logits that goes from position to position."""
+        work = self._rows_loop(text, 0, rows)
+        if self.call.batch > 1:  # behind the last row of the batch comes the next position
+            work.add(body(self.hardware, "int int int int", rows / self.call.batch))
+        return work
+
+    def _statistics(self, rows: int, at_level: bool = True) -> Results:
+        """What is done with a chunk of logits of so many rows (`row_of_logits`)."""
         spec, g, call, sampler = self.spec, self.geometry, self.call, self.sampler
         following = " int br" if call.batch > 1 else ""
         # Lanes behind a vocabulary of less than a row are masked.
         masked = "int int vsel4. " if spec.vocab < g.width else ""
-        text = masked + row_of_logits(sampler, call.batch) + following
+        text = masked + row_of_logits(sampler, call.batch, at_level) + following
         if sampler.guidance:
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
@@ -100,18 +113,12 @@ class ForwardCall(Phases):
             return results._replace(row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
+        work = self.each_row(text, rows)
         if sampler.score == "margin":  # every lane is gone through for the largest
-            results.work.add(self._elements("vector_topk", g.width), rows)
-            results = results._replace(row_cycles=results.work.cycles / rows)
-        return results
-
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        spent = h.energy.instructions.of(timing, elements)
-        return Work(cycles, spent, cycles)
+            work.add(self._elements("vector_topk", g.width), rows)
+        if sampler.restricted and at_level:
+            work.add(self._elements("vector_count", 1), rows)
+        return results._replace(work=work, row_cycles=work.cycles / rows)
 
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""
@@ -154,9 +161,11 @@ class ForwardCall(Phases):
         total.add(self._store(1, 4 * call.batch * call.length))
         return self._fence(total)
 
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
+    def begin(self, kind: Kind) -> Work:
+        """What the call computes; the search for masks before the block, or within it."""
         call, h = self.call, self.hardware
+        if self.layout.shape.block:
+            return begun_block(self, kind)
         total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
         if call.pieces:
             count = call.earlier * call.samples

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
+from npuvp.analytical.experts import experts
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
@@ -307,8 +308,7 @@ class Phases:
             results: What becomes of a chunk.
             ways: Matrices side by side.
         """
-        g, h = self.geometry, self.hardware
-        inputs = weights.columns
+        h, inputs = self.hardware, weights.columns
         key = (name, weights, outputs, rows, pitch, ways, *results.key())
         made: _Made = h.parts.get(key) or h.parts.keep(
             key, self._made(name, rows, weights, outputs, pitch, ways, results)
@@ -518,6 +518,20 @@ class Phases:
         """A loop over rows whose pointers advance by one row each."""
         return body(self.hardware, f"{text} {repeat('int', pointers)} int br", rows)
 
+    def _elements(self, timing: str, elements: float) -> Work:
+        """An instruction that streams elements."""
+        h = self.hardware
+        interval, latency, per = h.classes.costs[timing]
+        cycles = max(interval, latency) + per * elements
+        spent = h.energy.instructions.of(timing, elements)
+        return Work(cycles, spent, cycles)
+
+    def _column_maxima(self, rows: int) -> Work:
+        """The maximum of every lane over rows."""
+        work = self._elements("vector_colmax", rows)
+        work.femtojoules += (rows + 1) * self.hardware.energy.instructions.vector_row
+        return work
+
     def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
         loop = "ctl" if blocks > 1 else ""
@@ -599,9 +613,9 @@ class Phases:
         def one(rows: int, most: int) -> Work:
             return self._qkv_tile(rows, most, alike)
 
-        # Factors are those of a row of the batch.
-        smoothed = f", {self.call.batch} rows smoothed" if self.layout.smoothed_cache else ""
-        total.add(self._tiled(f"qkv, {alike} alike{smoothed}", most, one))
+        # With BAOS every row of the batch has factors of its own.
+        factors = f", {self.call.batch} factors" if self.layout.smoothed_cache else ""
+        total.add(self._tiled(f"qkv, {alike} alike{factors}", most, one))
         total = self._fence(total)
         if self.layout.smoothed_cache:
             total.add(calibration(self))
@@ -769,6 +783,10 @@ class Phases:
         blocks = -(-self.spec.hidden // self.geometry.width)
         most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
         return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
+
+    def experts(self) -> Work:
+        """A mixture of experts in place of the MLP."""
+        return experts(self)
 
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry

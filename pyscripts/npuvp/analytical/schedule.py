@@ -35,6 +35,8 @@ _NAMES = {
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
     "vtopk": ("vector_topk", 1),
+    "vget": ("vector_get", 1),
+    "vcount": ("vector_count", 1),
     "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
