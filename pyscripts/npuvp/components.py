@@ -15,6 +15,7 @@ from npuvp.parameters import (
     Settings,
     Values,
     check_settings,
+    copied,
     declaration,
 )
 from npuvp.platform_file import python_place
@@ -86,7 +87,7 @@ class Component:
         values = self.checked(faults)
         if faults:
             raise PlatformError(self.name, faults)
-        return self._machine_values(values)
+        return dict(copied(self._machine_values(values)))
 
     def _machine_values(self, given: Values) -> dict[str, Any]:
         return given.values

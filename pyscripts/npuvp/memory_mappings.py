@@ -5,10 +5,10 @@ A mapping is a file ``platform/hbm/mappings/NAME.yaml``.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.kept import KeptFiles
 from npuvp.parameters import Entry, Fault, Settings
 from npuvp.paths import platform_dir
 from npuvp.platform_file import read_file
@@ -87,14 +87,25 @@ class AddressMapping:
     hashes: tuple[tuple[str, str, int], ...]
 
 
-@cache
+_mappings: KeptFiles[str, AddressMapping] = KeptFiles()
+
+
 def load_mapping(name: str) -> AddressMapping:
     """Reads and checks an address mapping, one of `mapping_names()`.
 
     Raises:
         MemoryConfigError: there is no such mapping, or it is not valid.
     """
-    path = find(presets_dir() / "mappings", "mapping", name)
+    folder = presets_dir() / "mappings"
+    return _mappings.get(
+        name,
+        lambda: [find(folder, "mapping", name)],
+        lambda: _load(find(folder, "mapping", name)),
+    )
+
+
+def _load(path: Path) -> AddressMapping:
+    name = path.stem
     settings = read(path, "memory mapping")
     faults: list[Fault] = []
     allowed = ("name", "description", "order", "hash")

@@ -7,10 +7,10 @@ takes.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.kept import KeptFiles
 from npuvp.memory_mappings import (
     FIELDS,
     MemoryConfigError,
@@ -380,7 +380,20 @@ class _Reader:
             self.fault(place, "organization.banks", str(banks), message)
 
 
-@cache
+_presets: KeptFiles[str | Path, Preset] = KeptFiles()
+
+
+def _chain(path: Path) -> list[Path]:
+    """The file of a preset, and those that it extends."""
+    files: list[Path] = []
+    while path not in files and path.is_file():
+        files.append(path)
+        base = read(path, "memory preset").get("extends")
+        beside = path.parent / f"{None if base is None else base.value}.yaml"
+        path = beside if beside.is_file() else presets_dir().resolve() / beside.name
+    return files
+
+
 def _load(path: Path) -> Preset:
     reader = _Reader(path, _settings(path))
     reader.read()
@@ -408,13 +421,19 @@ def load_preset(name: str | Path) -> Preset:
         MemoryConfigError: there is no such preset, or it is not valid; all faults at once, each
             with its place.
     """
-    if not isinstance(name, Path) and not is_preset_file(name):
-        return _load(find(presets_dir(), "preset", name))
-    path = Path(name)
-    if not path.is_file():
-        message = f"there is no such file; presets that ship: {', '.join(preset_names())}"
-        raise MemoryConfigError("preset", [Fault(str(path), "preset", repr(str(name)), message)])
-    return _load(path.resolve())
+    if isinstance(name, Path) or is_preset_file(name):
+        path = Path(name)
+        if not path.is_file():
+            message = f"there is no such file; presets that ship: {', '.join(preset_names())}"
+            fault = Fault(str(path), "preset", repr(str(name)), message)
+            raise MemoryConfigError("preset", [fault])
+        own = path.resolve()
+        return _presets.get(own, lambda: _chain(own), lambda: _load(own))
+
+    def shipped() -> Path:
+        return find(presets_dir(), "preset", name)
+
+    return _presets.get(name, lambda: _chain(shipped()), lambda: _load(shipped()))
 
 
 def memory_config(

@@ -36,7 +36,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 PHASE_LIMIT, GEMM_LIMIT = 0.10, 0.05
 #: Phases below this share of their call's cycles are shown, and held to nothing.
 LEAST_SHARE = 0.02
-_GEMM = ("qkv", "o", "gate_up", "down")
+_GEMM = ("qkv", "o", "gate_up", "down", "experts")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Case:
         prompt, batch: P and B.
         form: Of a sampling step.
         formats: Number formats by class of tensors.
-        calls_per_block: With a threshold.
+        calls_per_block: With a threshold or factor.
     """
 
     platform: str
@@ -85,7 +85,15 @@ class Case:
             "temperature": plan.temperature or None,
             "cfg_scale": plan.cfg_scale or None,
             "threshold": plan.threshold,
+            "factor": plan.factor,
+            "revision": plan.revision if plan.revision != "fast-dllm-2026" else None,
+            "algorithm": plan.algorithm,
+            "top_p": plan.top_p,
+            "top_k": plan.top_k,
+            "sub_block": plan.sub_block if plan.revision == "fast-dllm-v2" else None,
         }
+        flags = ("logits_eos_inf", "confidence_eos_eot_inf", "sub_block_cache")
+        formats += "".join(f" {name}" for name in flags if getattr(plan, name))
         how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
         return (
             f"{model} {where} B={self.batch} P={self.prompt} "
@@ -133,7 +141,16 @@ def _plan(
     )
 
 
+def _v2_plan(gen: int, block: int, sub_block: int, **more: Any) -> GenerationPlan:
+    return GenerationPlan(
+        gen_length=gen, block_length=block, sub_block=sub_block, cache="block",
+        revision="fast-dllm-v2", **more,
+    )  # fmt: skip
+
+
 _BLOCKING = {"core": {"issue": "blocking"}}
+_NARROW = {"core": {"vlen": 512, "mlen": 512}}
+_QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
 
 QUICK = (
@@ -147,6 +164,18 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
+    Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
+    Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
+    Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
+    Case("edge", "fast-dllm-v2-tiny", _v2_plan(32, 16, 4), prompt=24),
+    Case("paper", "llada-moe-tiny", _plan(16, 8, 8), overrides=_NARROW),
+    Case(
+        "paper",
+        "llada-tiny",
+        _plan(16, 8, 8),
+        batch=2,
+        formats={"activations": "mxint8", "logits": "mxfp8_e4m3"},
+    ),
 )
 CASES = (
     *QUICK,
@@ -183,6 +212,79 @@ CASES = (
         batch=16,
         overrides={"hbm": {"size": "64GiB"}},
     ),
+    Case(
+        "v80",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=4,
+        formats={"weights": "mxint4", "head": "mxint4"},
+    ),
+    Case(
+        "paper",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=16,
+        overrides={"hbm": {"size": "64GiB"}},
+        formats={
+            "weights": "mxint4",
+            "head": "mxint4",
+            "activations": "mxint8",
+            "logits": "mxfp8_e4m3",
+        },
+    ),
+    Case("paper", _MINI, _plan(16, 8, 8, "prefix", "baos-mxfp4"), batch=3, overrides=_BLOCKING),
+    Case(
+        "v80",
+        "dream-7b:layers=2",
+        _plan(64, 64, 16, "none", revision="dream", algorithm="entropy", temperature=0.2),
+        prompt=128,
+        overrides={"hbm": {"backend": "ideal"}},
+    ),
+    Case(
+        "paper",
+        "dream-tiny",
+        _plan(16, 16, 4, "none", revision="dream", algorithm="topk_margin", alg_temp=0.5),
+        overrides=_BLOCKING,
+    ),
+    Case(
+        "v80",
+        "llada-tiny",
+        _plan(
+            16,
+            8,
+            8,
+            "none",
+            revision="llada",
+            logits_eos_inf=True,
+            confidence_eos_eot_inf=True,
+            eot_id=7,
+        ),
+        overrides=_QUIET,
+    ),
+    Case(
+        "paper",
+        "fast-dllm-v2-1.5b:layers=2",
+        _v2_plan(64, 32, 8, threshold=0.9, sub_block_cache=True),
+        prompt=128,
+        overrides={"hbm": {"size": "64GiB"}},
+        calls_per_block=12,
+    ),
+    Case(
+        "paper",
+        "dream-7b:layers=1",
+        _plan(32, 32, 16, "dual", revision="dream", temperature=0.2, top_p=0.95),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
+    ),
+    Case(
+        "paper",
+        "llada-moe-7b:layers=1",
+        _plan(64, 32, 16),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
+    ),
 )
 
 
@@ -217,18 +319,19 @@ def check_case(case: Case) -> Iterator[Row]:
     by_kind = {call.kind: call for call in closed.calls}
     seen = set()
     for call in timing.calls:
-        kind = (call.kind.kind, call.kind.count)
+        kind = call.kind.alike
         if kind in seen:
             continue
         seen.add(kind)
         ours = by_kind[call.kind].phases
-        title = f"{kind[0]} {kind[1]}"
+        title = f"{kind[0]} {kind[1]}" + ("" if kind[2] else " (no head)")
         for name, cycles in call.phases.items():
             share = cycles / call.cycles
             limit = PHASE_LIMIT if share >= LEAST_SHARE else None
             yield Row(case.name, f"{title} {name}", ours[name].cycles, cycles, share, limit)
-        products = sum(call.phases[name] for name in _GEMM)
-        estimated = sum(ours[name].cycles for name in _GEMM)
+        names = [name for name in _GEMM if name in ours]
+        products = sum(call.phases[name] for name in names)
+        estimated = sum(ours[name].cycles for name in names)
         share = products / call.cycles
         yield Row(case.name, f"{title} all GEMM", estimated, products, share, GEMM_LIMIT)
     total = sum(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import folds
 from npuvp.compiler.key_tiles import KeyTiles
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class _Sizes:
         rows: Of a group of queries, and how many groups there are for a head.
         outputs, scores: Tiles of the array that a unit's products fill.
         visits: Times that keys and values are loaded; units of each.
-        masks: Whether a mask of keys is applied.
+        hidden: For every block of the lanes of a tile, whether a mask of keys is applied.
+        masks: How often one is loaded.
     """
 
     tiles: KeyTiles
@@ -42,7 +44,13 @@ class _Sizes:
     scores: int
     visits: int
     units: int
-    masks: bool
+    hidden: tuple[bool, ...]
+    masks: int
+
+    @property
+    def masks_differ(self) -> bool:
+        """Whether units look whether theirs is another mask."""
+        return self.masks > 1
 
 
 def attention(phases: "Phases") -> Work:
@@ -62,7 +70,7 @@ def attention(phases: "Phases") -> Work:
         tiles.key_rows // g.blen,
         visits,
         items * per_item // visits,
-        any(tiles.has_hidden),
+        *_masks(phases, visits),
     )
     total = Work()
     # Slots and words, and the divisions of the rows.
@@ -81,6 +89,11 @@ def attention(phases: "Phases") -> Work:
         )
     )
     made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
+    folded = Work()
+    if phases.layout.smoothed_cache and not call.warm:
+        per_group = items * spec.group * groups
+        for part in folds(phases, rows, tiles.together * spec.head_dim):
+            folded.add(part, per_group)
     if h.classes.blocking:
         unit = Work()
         unit.add(during)
@@ -89,6 +102,7 @@ def attention(phases: "Phases") -> Work:
         unit.add(made)
         total.add(unit, number)
         total.add(transfers)
+        total.add(folded)
         return phases._fence(total)
     round_ = _round(phases, sizes, row.cycles, during.cycles, after.cycles)
     # Values wait for the last products with the ones before, and for what is queued before them;
@@ -123,7 +137,18 @@ def attention(phases: "Phases") -> Work:
     for part, times in ((during, number), (after, number), (row, number * rows), (made, number)):
         total.beside(part, times)
     total.beside(transfers)
+    total.add(folded)
     return phases._fence(total)
+
+
+def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
+    """Where a mask of keys is applied, and how often one is loaded."""
+    tiles = phases.layout.key_tiles
+    if not phases.layout.shape.block:
+        hidden = tuple(tiles.has_hidden)
+        return hidden, (1 if tiles.count == 1 else visits) * any(hidden)
+    # Calls see different keys; there is room for two masks.
+    return (True,) * tiles.blocks, 2 if tiles.count == 1 else visits
 
 
 def _settled(phases: "Phases") -> float:
@@ -149,7 +174,7 @@ def _row(sizes: _Sizes, pitch: int) -> str:
     maxima = []
     for block in range(tiles.blocks):
         address = repeat("int", addition(block * pitch)) if block else ""
-        hidden = tiles.has_hidden[block]
+        hidden = sizes.hidden[block]
         select = f"{'int' if tiles.blocks > 1 or several else ''} vsel4." if hidden else ""
         first = ("fm" if several else "fp") if block == 0 else ""
         maxima.append(f"{address} {select} {first} vmax1.")
@@ -191,7 +216,7 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     rest = "im br int br freci vmul2."
     if tiles.buffers == 1:
         rest += f" {_STAGE} im im im br br"
-    if several and sizes.masks:
+    if sizes.masks_differ:
         rest += f" {_STAGE} im im im br br"
     finish = f"{_STAGE} im br im int int br"
     after = "im int int int im"
@@ -272,7 +297,7 @@ def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]
     work.add(store, sizes.visits * per_visit / tiles.count)
     if sizes.masks:
         width = BF16_BYTES * phases.geometry.width
-        work.add(phases._load(tiles.blocks, width), 1 if tiles.count == 1 else sizes.visits)
+        work.add(phases._load(tiles.blocks, width), sizes.masks)
     loads["ahead"] = loads["keys"]
     loads["ahead"] += per_visit * (loads["queries"] + loads["store"] / tiles.count)
     return work, loads

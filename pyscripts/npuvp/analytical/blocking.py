@@ -13,7 +13,7 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.products import Panels, rows_at_once
 
-__all__ = ["Chunks", "arrivals", "product", "stage_text"]
+__all__ = ["Chunks", "arrivals", "product", "stage_text", "table_text"]
 
 #: Of a word that counts down to 0, with the way back.
 _AGAIN = "im int im br"
@@ -43,7 +43,7 @@ class Chunks:
     whole: bool
 
 
-def _table(stored: Stored) -> str:
+def table_text(stored: Stored) -> str:
     """How rows stand in memory."""
     return repeat("int ctl", 6 if stored.scaled else 4)
 
@@ -52,7 +52,7 @@ def _moved(stored: Stored | None, transfers: int) -> str:
     """Transfers of a group's rows of a chunk."""
     if stored is None:
         return ""
-    text = f"im int im int int int int int int im int int im {_table(stored)} dma"
+    text = f"im int im int int int int int int im int int im {table_text(stored)} dma"
     return repeat(text, transfers)
 
 
@@ -124,11 +124,11 @@ def product(
     column_blocks = panel.blocks
     loop = column_blocks > 1
     step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(g.mlen))
-    one = f"im im {_table(weights) if loop else ''} {'ctl' if loop else ''}"
+    one = f"im im {table_text(weights) if loop else ''} {'ctl' if loop else ''}"
     one += " " + " ".join([f"dma {step if loop else ''} {'ctl' if loop else ''}"] * column_blocks)
     apart = repeat("int", 3)  # where another way's matrix and its place are
     piece = f"int br int int im {one}" + f" {one} {apart}" * (panel.ways - 1)
-    piece += ("" if loop else f" {_table(weights)}") + " im int im im int im"
+    piece += ("" if loop else f" {table_text(weights)}") + " im int im im int im"
     cycles = issue(f"im br {piece}", ahead + behind)
     cycles += issue("im int int int im", behind)  # when the next piece is due
     transfers = (ahead + behind) * column_blocks * panel.ways * (2 if weights.scaled else 1)

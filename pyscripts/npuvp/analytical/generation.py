@@ -26,11 +26,10 @@ __all__ = [
     "PhaseEstimate",
     "estimate",
     "phases_of",
-    "without_closed_form",
 ]
 
 #: Phases of a forward call that occur once per layer.
-LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+LAYERED = ("qkv", "attention", "o", "gate_up", "down", "experts")
 
 
 class PhaseEstimate(NamedTuple):
@@ -151,41 +150,21 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
-    """What the compiler supports and the closed forms do not."""
-    faults = [
-        f"{what}: no closed form"
-        for what, present in (
-            ("biases of q, k and v", spec.qkv_bias),
-            ("norms of heads", spec.qk_norm),
-            ("logit shift", spec.logit_shift),
-            (f"revision {plan.revision!r}", plan.revision in ("dream", "fast-dllm-v2")),
-            (f"factor {plan.factor}", plan.factor is not None),
-            ("logits_eos_inf", plan.logits_eos_inf),
-            ("confidence_eos_eot_inf", plan.confidence_eos_eot_inf),
-            (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
-            (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
-        )
-        if present
-    ]
-    for role in ("keys", "values"):
-        if formats.cache(role, plan.kv_format).smoothed:
-            faults.append(f"{role} in {plan.kv_format!r}: no closed form of BAOS")
-    return faults
-
-
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    return {
+    found = {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
-        "gate_up": phases.gate_up(),
-        "down": phases.down(),
-        "head": phases.head(),
-        "sampling": phases.sampling(),
     }
+    if phases.spec.moe is None:
+        found |= {"gate_up": phases.gate_up(), "down": phases.down()}
+    else:
+        found["experts"] = phases.experts()
+    if phases.call.span:
+        found |= {"head": phases.head(), "sampling": phases.sampling()}
+    return found
 
 
 def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
@@ -227,7 +206,7 @@ def estimate(
             data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
-        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+        CompileError: What the compiler does not support, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
@@ -237,7 +216,6 @@ def estimate(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     faults += one_core(hardware.cores, cores)
-    faults += without_closed_form(spec, plan, numbers)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -247,33 +225,34 @@ def estimate(
     earlier = memory.earlier_positions
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
-    alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int], PhaseEstimate] = {}
+    alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
+    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
             batch=shape.batch,
             samples=shape.samples,
             length=shape.length,
             count=kind.count,
-            span=plan.block_length,
+            span=kind.span,
+            committed=kind.committed,
             pieces=kind.pieces,
             earlier=min(earlier, kind.start),
-            block=plan.block_length,
+            block=shape.span,
             warm=kind.kind == "full",
         )
-        behind = alike.get((kind.kind, kind.count))
+        behind = alike.get(kind.alike)
         if behind is None:
             works = phases_of(
                 ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
             )
-            behind = alike[kind.kind, kind.count] = {
+            behind = alike[kind.alike] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        searched = (call.pieces, call.earlier)
+        searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
             begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.begin(), 1, hardware)
+            begins[searched] = _phase(begin.begin(kind.kind), 1, hardware)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

@@ -9,15 +9,21 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
-from npuvp.analytical.machine import Hardware
+from npuvp.analytical.experts import experts
+from npuvp.analytical.machine import Hardware, of_core
+from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.projections import MASK_BITS
+from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["Call", "Phases"]
@@ -41,6 +47,7 @@ class Call:
         length: Positions of the canvas, L.
         count: Positions that the call computes.
         span: Positions that are sampled.
+        committed: Of a row of the batch, on average.
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
@@ -52,13 +59,14 @@ class Call:
     length: int
     count: int
     span: int
+    committed: int
     pieces: int
     earlier: int
     block: int
     warm: bool
 
 
-@lru_cache(maxsize=4096)
+@of_core
 def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
     """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
     its period the last one of an even number of tiles ends."""
@@ -115,6 +123,7 @@ class Results:
         table: Where they go; None: nowhere.
         stored: Tables of which that is true.
         whole: Whether they are worked on behind a chunk only.
+        untouched: Whether rows are counted only, so that it can be done before they are there.
     """
 
     work: Work
@@ -126,6 +135,7 @@ class Results:
     table: Stored | None = None
     stored: int = 1
     whole: bool = False
+    untouched: bool = False
 
 
 @lru_cache(maxsize=65536)
@@ -151,14 +161,14 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
-    seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
+    seen: Kept[tuple[Any, ...], Work] = field(init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
-        self.seen = self.hardware.seen.setdefault((self.spec, layout.formats, layout.kv_format), {})
+        self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
 
     # Pieces
 
@@ -192,9 +202,10 @@ class Phases:
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
             key = (name, rows, most, call.warm)
-            if key not in self.seen:
-                self.seen[key] = tile(rows, most)
-            total.add(self.seen[key], times)
+            done = self.seen.get(key)
+            if done is None:
+                done = self.seen.keep(key, tile(rows, most))
+            total.add(done, times)
         return total
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
@@ -288,12 +299,12 @@ class Phases:
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
+        panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
         streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
         if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
+            scales = inputs / panel.blocks / weights.block
             streaming += h.memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
@@ -434,12 +445,27 @@ class Phases:
                     if n == number - 1:
                         waiting += min(g.group, rows - group * g.group)
         # The instructions behind the last tile run while its results leave the array.
-        under = min(self._drain(), entry + _BETWEEN_STAGES)
+        counted = waiting * cost if results.untouched else 0.0
+        under = min(self._drain(), entry + counted + _BETWEEN_STAGES)
         return before, cycles - before, self._drain() - under + entry + waiting * cost
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
         """A loop over rows whose pointers advance by one row each."""
         return body(self.hardware, f"{text} {repeat('int', pointers)} int br", rows)
+
+    def _elements(self, timing: str, elements: float) -> Work:
+        """An instruction that streams elements."""
+        h = self.hardware
+        interval, latency, per = h.classes.costs[timing]
+        cycles = max(interval, latency) + per * elements
+        spent = h.energy.instructions.of(timing, elements)
+        return Work(cycles, spent, cycles)
+
+    def _column_maxima(self, rows: int) -> Work:
+        """The maximum of every lane over rows."""
+        work = self._elements("vector_colmax", rows)
+        work.femtojoules += (rows + 1) * self.hardware.energy.instructions.vector_row
+        return work
 
     def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
@@ -451,18 +477,20 @@ class Phases:
 
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
-        width = self.geometry.width
-        work = self._load(
-            rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
-        )
+        blocks = -(-columns // self.geometry.width)
+        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
-    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+    def _chunk_columns(self, outputs: int) -> float:
+        """Columns of a chunk of results: the last one may have less, so on average."""
+        return outputs / -(-outputs // self.geometry.width)
+
+    def _chunk(self, rows: float, columns: float, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, table.bytes_of(columns), table.pitch)
+        work = move(rows, columns * table.bits / 8, table.pitch)
         if table.scaled:
             scales = move(rows, columns / table.block, table.columns // table.block)
             work.cycles += scales.cycles
@@ -507,14 +535,26 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
+        if spec.qk_norm and g.width // spec.head_dim > MASK_BITS:
+            raise CompileError(
+                [
+                    f"norms of heads of {spec.head_dim} channels: {g.width // spec.head_dim} in a "
+                    f"row, V_MASK has {MASK_BITS} bits"
+                ]
+            )
         total = self._load(1, BF16_BYTES * spec.hidden)
         most, alike = self.layout.qkv_tile
 
         def one(rows: int, most: int) -> Work:
             return self._qkv_tile(rows, most, alike)
 
-        total.add(self._tiled(f"qkv, {alike} alike", most, one))
-        return self._fence(total)
+        # With BAOS every row of the batch has factors of its own.
+        factors = f", {self.call.batch} factors" if self.layout.smoothed_cache else ""
+        total.add(self._tiled(f"qkv, {alike} alike{factors}", most, one))
+        total = self._fence(total)
+        if self.layout.smoothed_cache:
+            total.add(calibration(self))
+        return total
 
     def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
@@ -523,19 +563,24 @@ class Phases:
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-            columns = min(outputs, g.width)
+            columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
-            store = self._chunk(rows, columns, stored[table], True)
+            own, tables_stored = stored[table], 1
+            store = self._chunk(rows, columns, own, True)
             if self.layout.quantised_cache and name != "q" and self.call.warm:
-                store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
-            text = ""
-            if turned:
-                text = "vshft2. vmul3 vmul3. vadd3. int br int"
-                text += "" if alike > 1 else " int"
+                fresh = self._chunk(rows, columns, stored[f"fresh_{table}"], True)
+                if self.layout.smoothed_cache:
+                    own, store = stored[f"fresh_{table}"], fresh
+                else:
+                    tables_stored = 2
+                    store.add(fresh)
+            made = projection(self, name, min(outputs, g.width), alike)
+            tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
-            results = self._results(text, 4, 11, rows, store, stored[table])
-            if self.layout.quantised_cache and name != "q" and self.call.warm:
-                results = replace(results, stored=2)
+            results = self._results(made.text, made.registers, 11, rows, store, own)
+            # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
+            counted = self.call.warm and not turned and not spec.qkv_bias
+            results = replace(results, stored=tables_stored, untouched=counted)
             tile.add(self._product(rows, weights, outputs, name, pitch, results))
         return tile
 
@@ -567,10 +612,12 @@ class Phases:
             tile.beside(beside)
         norm = self._norm(rows, blocks)
         tile.beside(norm)
+        quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
             tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
             if beside is not None:  # two tables, each waited for
                 tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
+            tile.add(quantised)
             return tile
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
@@ -580,7 +627,30 @@ class Phases:
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
         tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        tile.add(quantised)
         return tile
+
+    def _quantised(self, rows: float, columns: int) -> Work:
+        """A tile in the format of activations, by way of memory: nothing of it overlaps."""
+        total = Work()
+        if self.layout.formats.activations == "bf16":
+            return total
+        h, table = self.hardware, self.layout.activations(columns)
+        blocks = -(-columns // self.geometry.width)
+        bytes_, pitch = columns / blocks * table.bits / 8, columns // table.block
+        for move in (self._store, self._load):
+            total.add(move(rows * blocks, bytes_, table.pitch))
+            if table.scaled:
+                scales = move(rows * blocks, columns / blocks / table.block, pitch)
+                scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
+                total.add(scales)
+            issue = f"int int int int im int {blocking.table_text(table)}"
+            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            total.add(body(h, "dma int int ctl", blocks))
+            if h.classes.blocking:
+                latency = h.memory.latency if move == self._load else 0.0
+                total.cycles += (blocks - 1) * (h.memory.start + latency)
+        return total
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -600,15 +670,19 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = min(spec.hidden, g.width)
+        columns = self._chunk_columns(spec.hidden)
 
         def one(rows: int, most: int) -> Work:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
             whole, group = tile.cycles, min(rows, g.group)
+            quantised = self._quantised(rows, inputs)
+            tile.beside(quantised)
             if self.hardware.classes.blocking:
                 blocks = -(-inputs // g.width)
-                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks) + quantised.cycles
+            elif quantised.cycles:
+                tile.cycles += quantised.cycles
             else:
                 tile.cycles = whole * group / rows - self.hardware.memory.latency
             results = self._results(
@@ -623,7 +697,8 @@ class Phases:
             weights = stored[f"weights.{name}"]
             product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
             tile.add(product)
-            if not self.hardware.classes.blocking:  # the rest arrives before the weights
+            if not (self.hardware.classes.blocking or quantised.cycles):
+                # The rest arrives before the weights.
                 tile.cycles += whole * (1 - group / rows)
             return tile
 
@@ -644,10 +719,14 @@ class Phases:
         most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
         return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
 
+    def experts(self) -> Work:
+        """A mixture of experts in place of the MLP."""
+        return experts(self)
+
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(spec.mlp, g.width)
+        columns = self._chunk_columns(spec.mlp)
         gated = self.layout.stored["gated"]
         tile = self._load(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
