@@ -1,6 +1,5 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
-from copy import copy
 from dataclasses import dataclass
 
 from npuvp.analytical.logits import gathered, through_logits
@@ -30,12 +29,6 @@ class ForwardCall(Phases):
 
     sampler: Sampler
     plan: GenerationPlan
-
-    def shared_by(self, cores: int) -> "ForwardCall":
-        """The same with the memory as a core sees it while so many of them stream."""
-        found = copy(self)
-        found.hardware = self.hardware.shared(cores)
-        return found
 
     def head(self) -> Work:
         """Maximum, token and sum of exponentials over the vocabulary."""

@@ -7,9 +7,10 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
@@ -202,6 +203,12 @@ class Phases:
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
         self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
+
+    def shared_by(self, cores: int) -> Self:
+        """The same with the memory as a core sees it while so many of them stream."""
+        found = copy(self)
+        found.hardware = self.hardware.shared(cores)
+        return found
 
     # Pieces
 
@@ -809,7 +816,8 @@ class Phases:
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
         items = self.call.batch * self.spec.kv_heads // self.layout.key_tiles.together
-        return self._phase(dealt(self.layout.cores, (items, 1)), partial(attention, self))
+        busy = self.shared_by(min(self.layout.cores, items))
+        return self._phase(dealt(self.layout.cores, (items, 1)), partial(attention, busy))
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
