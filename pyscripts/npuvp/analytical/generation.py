@@ -11,7 +11,13 @@ from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
+from npuvp.call_kinds import (
+    CallKind,
+    CallsPerBlock,
+    call_kinds,
+    experts_faults,
+    one_core,
+)
 from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -191,6 +197,7 @@ def estimate(
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
     calls_per_block: CallsPerBlock | None = None,
+    experts_per_tile: int | None = None,
 ) -> GenerationEstimate:
     """Estimates a generation on one core without simulating anything.
 
@@ -204,6 +211,8 @@ def estimate(
         cores: How many share the work: 1, or None on a platform with one.
         calls_per_block: With a threshold or factor, which leave the number of forward calls to the
             data: so many in every block, or ``"worst"``, the most that there can be.
+        experts_per_tile: Of a mixture of experts, how many the rows of a tile use; None: as many as
+            independent choices give on average.
 
     Raises:
         CompileError: What the compiler does not support, or what does not fit where.
@@ -215,7 +224,7 @@ def estimate(
     spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
-    faults += one_core(hardware.cores, cores)
+    faults += one_core(hardware.cores, cores) + experts_faults(spec.moe, experts_per_tile)
     if faults:
         raise CompileError(faults)
     _supported(spec)
@@ -227,7 +236,9 @@ def estimate(
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
     begins: dict[tuple[int, int, str], PhaseEstimate] = {}
-    for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
+    for kind, times in call_kinds(
+        plan, prompt_length, earlier, calls_per_block, experts_per_tile
+    ).items():
         call = Call(
             batch=shape.batch,
             samples=shape.samples,
@@ -239,6 +250,7 @@ def estimate(
             earlier=min(earlier, kind.start),
             block=shape.span,
             warm=kind.kind == "full",
+            experts=kind.experts,
         )
         behind = alike.get(kind.alike)
         if behind is None:
