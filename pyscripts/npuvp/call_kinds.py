@@ -166,7 +166,8 @@ def call_kinds(
     if plan.revision == "fast-dllm-v2":
         return _calls_of_blocks(plan, prompt_length, steps)
     length = prompt_length + plan.gen_length
-    found: dict[CallKind, int] = {}
+    # Of every kind the first call's place, and how often it occurs.
+    found: dict[tuple[Kind, int, int, int, int], tuple[tuple[int, int, int], int]] = {}
     schedule, dream = Schedule.of(plan), plan.revision == "dream"
     # Dream's first call of a block concerns one position.
     alone = dream and plan.cache != "none"
@@ -187,11 +188,10 @@ def call_kinds(
             first = alone and kind == "full"
             span = 1 if first else schedule.length
             pieces = -(-start // earlier_positions) if kind == "full" and not first else 0
-            call = CallKind(
-                kind, count, span, 1 if first else committed, pieces, block, step, start
-            )
-            found[call] = found.get(call, 0) + times
-    return found
+            call = (kind, count, span, 1 if first else committed, pieces)
+            place, before = found.get(call) or ((block, step, start), 0)
+            found[call] = place, before + times
+    return {CallKind(*call, *place): times for call, (place, times) in found.items()}
 
 
 def used_experts(moe: Moe, rows: int) -> int:

@@ -7,7 +7,7 @@ instructions around them take to issue, whichever is more.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.smoothing import folds
@@ -79,16 +79,10 @@ def attention(phases: "Phases") -> Work:
     total.add(body(h, repeat("int im", 88) + " ctl ctl ctl ctl ctl"))
     total.add(body(h, "br int int br", divided))
     number = visits * sizes.units
-    row = body(h, _row(sizes, g.group * g.width))
-    during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
+    key = ("attention", tiles, rows, sizes.outputs, sizes.scores, sizes.hidden, sizes.masks_differ)
+    issued: _Issued = h.parts.get(key) or h.parts.keep(key, _issued(phases, sizes))
+    row, during, after, made, round_ = issued
     transfers, loads = _transfers(phases, sizes)
-    made = Work()
-    made.add(
-        phases._tile_products(
-            tiles.parts, repeat("int", 4) + " im br int br ctl", 1, sizes.outputs, g.mlen
-        )
-    )
-    made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
     folded = Work()
     if phases.layout.smoothed_cache and not call.warm:
         per_group = items * spec.group * groups
@@ -104,7 +98,6 @@ def attention(phases: "Phases") -> Work:
         total.add(transfers)
         total.add(folded)
         return phases._fence(total)
-    round_ = _round(phases, sizes, row.cycles, during.cycles, after.cycles)
     # Values wait for the last products with the ones before, and for what is queued before them;
     # with one buffer keys wait for the last scores.
     latency = h.memory.start + h.memory.latency
@@ -139,6 +132,40 @@ def attention(phases: "Phases") -> Work:
     total.beside(transfers)
     total.add(folded)
     return phases._fence(total)
+
+
+class _Issued(NamedTuple):
+    """What does not depend on the memory.
+
+    Attributes:
+        row: Of the softmax.
+        during, after: Instructions of a round up to the end of a unit, and behind it.
+        made: Products of a unit.
+        round: Cycles of a round in which all stages have a unit, on a core with a scoreboard.
+    """
+
+    row: Work
+    during: Work
+    after: Work
+    made: Work
+    round: float
+
+
+def _issued(phases: "Phases", sizes: _Sizes) -> _Issued:
+    g, h, tiles = phases.geometry, phases.hardware, sizes.tiles
+    row = body(h, _row(sizes, g.group * g.width))
+    during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
+    made = Work()
+    made.add(
+        phases._tile_products(
+            tiles.parts, repeat("int", 4) + " im br int br ctl", 1, sizes.outputs, g.mlen
+        )
+    )
+    made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
+    round_ = 0.0
+    if not h.classes.blocking:
+        round_ = _round(phases, sizes, row.cycles, during.cycles, after.cycles)
+    return _Issued(row, during, after, made, round_)
 
 
 def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
@@ -240,6 +267,7 @@ def _round(phases: "Phases", sizes: _Sizes, row: float, during: float, after: fl
     """
     h, tiles, rows = phases.hardware, sizes.tiles, sizes.rows
     products = sizes.outputs + sizes.scores
+    settled = _settled(phases)
     stream = float(h.matrix[0] if h.matrix_table else h.blen + h.matrix[0])
     skew = 0.0 if h.matrix_table else 2.0 * (h.blen - 1) + h.matrix[1]
     sets = 2 if h.overlapping_tiles else 1
@@ -257,11 +285,11 @@ def _round(phases: "Phases", sizes: _Sizes, row: float, during: float, after: fl
             array = max(array, float(h.tile_rows))
         begun = cycles
         if output:
-            ended = cycles + streams + _settled(phases)
+            ended = cycles + streams + settled
         behind = after if product + 1 == products else 0.0
         cycles += max(array, count * row + during / products + behind)
     # Scores are there two rounds later; outputs before they are stored or added up.
-    cycles = max(cycles, (begun + stream + _settled(phases)) / 2)
+    cycles = max(cycles, (begun + stream + settled) / 2)
     if tiles.count > 1:
         merged = body(h, "fm vmul2. vadd3. int int int int int br").cycles * rows
         return max(cycles, ended + after) + merged * (1 - 1 / tiles.count)

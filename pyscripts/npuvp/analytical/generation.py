@@ -16,6 +16,7 @@ from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.heads import filled_heads
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
@@ -150,6 +151,37 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
+@lru_cache(maxsize=1024, typed=True)
+def _frame(
+    spec: ModelSpec,
+    plan: GenerationPlan,
+    geometry: Geometry,
+    formats: Formats,
+    prompt_length: int,
+    batch: int,
+    wrong: tuple[str, ...],
+) -> Frame:
+    """The frame of a generation, the same one for machines alike.
+
+    Raises:
+        CompileError: What is `wrong` already, what is not supported, or what does not fit where.
+    """
+    faults = frame_faults(spec, plan, formats, prompt_length, batch)
+    faults += wrong
+    if faults:
+        raise CompileError(faults)
+    _supported(spec)
+    # It also says what does not fit.
+    return Frame.of(spec, plan, geometry, formats, prompt_length=prompt_length, batch=batch)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _kinds(
+    plan: GenerationPlan, prompt_length: int, earlier: int
+) -> tuple[tuple[CallKind, int], ...]:
+    return tuple(call_kinds(plan, prompt_length, earlier).items())
+
+
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
     found = {
@@ -214,20 +246,20 @@ def estimate(
         raise geometry
     spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
-    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
-    faults += one_core(hardware.cores, cores)
-    if faults:
-        raise CompileError(faults)
-    _supported(spec)
-    # It also says what does not fit.
-    frame = Frame.of(spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch)
+    wrong = tuple(one_core(hardware.cores, cores))
+    frame = _frame(spec, plan, geometry, numbers, prompt_length, batch, wrong)
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
     begins: dict[tuple[int, int, str], PhaseEstimate] = {}
-    for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
+    kinds = (
+        _kinds(plan, prompt_length, earlier)
+        if calls_per_block is None
+        else call_kinds(plan, prompt_length, earlier, calls_per_block).items()
+    )
+    for kind, times in kinds:
         call = Call(
             batch=shape.batch,
             samples=shape.samples,
@@ -240,19 +272,17 @@ def estimate(
             block=shape.span,
             warm=kind.kind == "full",
         )
+        phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)
         if behind is None:
-            works = phases_of(
-                ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            )
+            works = phases_of(phases)
             behind = alike[kind.alike] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
         searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
-            begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.begin(kind.kind), 1, hardware)
+            begins[searched] = _phase(phases.begin(kind.kind), 1, hardware)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

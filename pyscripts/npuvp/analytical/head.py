@@ -1,6 +1,6 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from npuvp.analytical.logits import through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
@@ -31,8 +31,18 @@ class ForwardCall(Phases):
 
     def head(self) -> Work:
         """Maximum, token and sum of exponentials over the vocabulary."""
+        call, blocks = self.call, -(-self.spec.hidden // self.geometry.width)
+        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
+        # With guidance, and where logits are stored, all rows of a position are in one tile.
+        if self.sampler.guidance or self.layout.stores_logits:
+            most = self.layout.whole_positions
+        # How many positions the call computes does not matter here.
+        key = ("head", most, call.batch, call.samples, call.span, self.sampler)
+        return self.seen.get(key) or self.seen.keep(key, self._head(most))
+
+    def _head(self, most: int) -> Work:
+        """Likewise, in tiles of so many rows."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
         rows_in_all = call.span * call.batch
         total = self._load(1, BF16_BYTES * spec.hidden)
         total.add(self._load(1, BF16_BYTES * g.width))
@@ -46,11 +56,7 @@ class ForwardCall(Phases):
             total.add(self._load(1, first))
             total.add(self._store(1, first))
             total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        guided = self.sampler.guidance != 0
         stored = self.layout.stores_logits
-        if guided or stored:  # all rows of a position are in one tile
-            most = self.layout.whole_positions
         pitch = most * g.width
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
@@ -104,7 +110,7 @@ class ForwardCall(Phases):
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
             results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
-            return replace(results, row_cycles=results.row_cycles / 2, whole=True)
+            return results._replace(row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
         work = self.each_row(text, rows)
@@ -112,7 +118,7 @@ class ForwardCall(Phases):
             work.add(self._elements("vector_topk", g.width), rows)
         if sampler.restricted and at_level:
             work.add(self._elements("vector_count", 1), rows)
-        return replace(results, work=work, row_cycles=work.cycles / rows)
+        return results._replace(work=work, row_cycles=work.cycles / rows)
 
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""
@@ -122,6 +128,14 @@ class ForwardCall(Phases):
 
     def sampling(self) -> Work:
         """What is committed, per row of the batch, and the record of the call."""
+        call = self.call
+        # How many positions the call computes does not matter, and a warm pass is Dream's alone.
+        warm = call.warm and self.plan.revision == "dream"
+        sizes = (call.batch, call.samples, call.length, call.span, call.committed, call.block)
+        key = ("sampling", *sizes, warm, self.plan)
+        return self.seen.get(key) or self.seen.keep(key, self._sampling())
+
+    def _sampling(self) -> Work:
         call, h = self.call, self.hardware
         pieces = 1 if call.batch == 1 else call.span
         row = self._tokens(call.span)

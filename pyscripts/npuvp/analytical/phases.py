@@ -7,9 +7,9 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
@@ -110,8 +110,7 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Wor
     return one, early
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """What becomes of a chunk of results.
 
     Attributes:
@@ -136,6 +135,38 @@ class Results:
     stored: int = 1
     whole: bool = False
     untouched: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        """All of it that the product looks at, but the cycles of the transfers."""
+        moved = (*self.loads.rest(), *self.stores.rest())
+        about = (self.row_cycles, self.entry, self.about, self.whole, self.untouched)
+        return *self.work.rest(), *moved, *about
+
+
+class _Made(NamedTuple):
+    """A product but for the memory.
+
+    Attributes:
+        panel: How weights pass through Matrix SRAM.
+        pieces: Of a panel.
+        panels: How many, the last one in part.
+        groups: Of rows.
+        chunks: Of columns.
+        rest: Of its `Work`.
+        multiplied: Cycles of its chunks.
+        clear: Cycles that make room for the last one, where it is no whole row.
+        behind: Cycles that are left to do when the last weights are there.
+    """
+
+    panel: Panels
+    pieces: int
+    panels: float
+    groups: int
+    chunks: int
+    rest: tuple[float, ...]
+    multiplied: float
+    clear: float
+    behind: float
 
 
 @lru_cache(maxsize=65536)
@@ -277,9 +308,58 @@ class Phases:
             results: What becomes of a chunk.
             ways: Matrices side by side.
         """
+        h, inputs = self.hardware, weights.columns
+        key = (name, weights, outputs, rows, pitch, ways, *results.key())
+        made: _Made = h.parts.get(key) or h.parts.keep(
+            key, self._made(name, rows, weights, outputs, pitch, ways, results)
+        )
+        panel, groups = made.panel, made.groups
+        panel_bytes = weights.bytes_of(inputs) / panel.blocks
+        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
+        pieces = panel.rows * panel.blocks * ways
+        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
+        if weights.scaled:
+            scales = inputs / panel.blocks / weights.block
+            streaming += h.memory.streaming(
+                pieces, scales, pitch=(weights.piece or inputs) // weights.block
+            )
+        total = Work(0.0, *made.rest)
+        if h.classes.blocking:
+            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
+            total.cycles += made.clear
+            return total
+        loads, stores = results.loads, results.stores
+        latency = h.memory.start + h.memory.latency
+        first = latency + streaming / made.pieces
+        multiplied = made.multiplied
+        if made.clear:  # as the first weights arrive
+            alone = made.chunks == 1
+            hidden = first if alone else 0.0
+            set_up = _BEFORE_STAGES if alone else 0.0
+            multiplied += max(0.0, made.clear + set_up - hidden)
+        moved = loads.cycles + stores.cycles
+        moved -= min(loads.cycles, latency)  # other transfers are under way
+        # Either the array is the limit, or the memory: then behind the last weights the groups of
+        # rows but the first meet the last panel.
+        busy = made.panels * streaming + made.chunks * moved
+        stored = stores.cycles / groups
+        total.cycles = max(first + multiplied, latency + busy - stored + made.behind)
+        total.cycles += stored
+        return total
+
+    def _made(
+        self,
+        name: str,
+        rows: int,
+        weights: Stored,
+        outputs: int,
+        pitch: int,
+        ways: int,
+        results: Results,
+    ) -> "_Made":
+        """What of a product does not depend on the memory."""
         g, h = self.geometry, self.hardware
-        inputs = weights.columns
-        panel = _panels(g, name, inputs, outputs, 0, ways)
+        panel = _panels(g, name, weights.columns, outputs, 0, ways)
         full, rest = divmod(outputs, g.width)
         number = -(-outputs // panel.rows)
         groups = -(-rows // g.group)
@@ -299,23 +379,9 @@ class Phases:
         issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
         if number > 1:
             stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(inputs) / panel.blocks
-        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
-        pieces = panel.rows * panel.blocks * ways
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
-        if weights.scaled:
-            scales = inputs / panel.blocks / weights.block
-            streaming += h.memory.streaming(
-                pieces, scales, pitch=(weights.piece or inputs) // weights.block
-            )
-        first = h.memory.start + h.memory.latency + streaming / panel.pieces(g)
-        loads, stores = results.loads, results.stores
         total = Work()
         chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
-        latency = h.memory.start + h.memory.latency
-        moved = loads.cycles + stores.cycles
-        moved -= min(loads.cycles, latency)  # other transfers are under way
-        multiplied = 0.0
+        multiplied = cleared = 0.0
         for columns, times in chunks:
             once, again, end = self._chunk_cycles(
                 stage.cycles, issued, panel, columns, rows, results
@@ -324,12 +390,10 @@ class Phases:
             total.beside(results.work, times)
             total.beside(results.loads, times)
             total.beside(results.stores, times)
-            if columns == rest:  # lanes that will not all be written, as the first weights arrive
+            if columns == rest:  # lanes that will not all be written
                 clear = self._rows_loop("vshft1.", 1, rows)
                 total.beside(clear, ways)
-                hidden = 0.0 if full else first
-                set_up = 0.0 if full else _BEFORE_STAGES
-                multiplied += max(0.0, ways * clear.cycles + set_up - hidden)
+                cleared = ways * clear.cycles
         total.beside(stage, number * groups)
         weight_bytes = ways * (
             weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
@@ -337,18 +401,19 @@ class Phases:
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
         share = outputs / (number * panel.rows)
-        if h.classes.blocking:
-            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
-            if rest:
-                total.cycles += ways * clear.cycles
-            return total
-        # Either the array is the limit, or the memory: then behind the last weights the groups of
-        # rows but the first meet the last panel.
-        busy = number * share * streaming + (full + bool(rest)) * moved
         behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
-        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
-        total.cycles += stores.cycles / groups
-        return total
+        chunked = full + bool(rest)
+        return _Made(
+            panel,
+            panel.pieces(g),
+            number * share,
+            groups,
+            chunked,
+            total.rest(),
+            multiplied,
+            cleared,
+            behind,
+        )
 
     def _blocking(
         self,
@@ -580,7 +645,7 @@ class Phases:
             results = self._results(made.text, made.registers, 11, rows, store, own)
             # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
             counted = self.call.warm and not turned and not spec.qkv_bias
-            results = replace(results, stored=tables_stored, untouched=counted)
+            results = results._replace(stored=tables_stored, untouched=counted)
             tile.add(self._product(rows, weights, outputs, name, pitch, results))
         return tile
 

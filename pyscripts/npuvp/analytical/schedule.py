@@ -65,6 +65,10 @@ class Work:
     read: float = 0.0
     written: float = 0.0
 
+    def rest(self) -> tuple[float, ...]:
+        """Everything but the cycles."""
+        return self.femtojoules, self.vector, self.matrix, self.macs, self.read, self.written
+
     def add(self, other: "Work", times: float = 1.0) -> None:
         """Adds another piece, cycles included."""
         self.cycles += times * other.cycles
