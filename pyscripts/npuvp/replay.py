@@ -403,7 +403,7 @@ def _time_calls(
         return timing
 
     lengths = [same[0] for same in alike.values() if same[0].kind == "refine_prefix"]
-    known = _some_of(lengths, simulate, closed, kinds) if closed else {}
+    known = _some_of(lengths, simulate, closed, kinds) if closed and lengths else {}
     for same in alike.values():
         if same[0] in known:
             calls.append(known[same[0]])

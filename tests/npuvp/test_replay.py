@@ -128,6 +128,15 @@ def test_lengths_of_a_prefix_cache_follow_from_some_of_them(platform, most):
     assert sum(call.times for call in replayed.calls) == 32
 
 
+def test_a_prefix_cache_without_refine_passes():
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=16, block_length=4, steps=4, cache="prefix")
+    replayed = time_generation("llada-tiny", machine, plan, prompt_length=8)
+    whole = time_generation("llada-tiny", machine, plan, prompt_length=8, replay=False)
+    assert [(call.kind.kind, call.times) for call in replayed.calls] == [("full", 4)]
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+
+
 def test_kinds_of_calls_count_every_call():
     plan = GenerationPlan(gen_length=64, block_length=16, steps=32, cache="dual")
     kinds = call_kinds(plan, 10)
