@@ -20,7 +20,6 @@ __all__ = [
     "known_of_block",
     "least_calls",
     "most_calls",
-    "one_core",
     "used_experts",
 ]
 
@@ -59,14 +58,6 @@ class CallKind:
     def alike(self) -> tuple[Kind, int, int]:
         """Calls of which this is the same differ in what `begin` searches only."""
         return self.kind, self.count, self.span
-
-
-def one_core(present: int, cores: int | None) -> list[str]:
-    """Why a generation that several cores share is not served here, if it is one."""
-    if cores == 1 or (cores is None and present == 1):
-        return []
-    wanted = present if cores is None else cores
-    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
 
 
 def most_calls(plan: GenerationPlan) -> int:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npuvp.analytical.generation import CallEstimate, estimate
+from npuvp.analytical.generation import CallEstimate, estimate, of_one_core
 from npuvp.analytical.machine import hardware_of
 from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, experts_faults
 from npuvp.compiler.assembly import Assembly
@@ -562,10 +562,11 @@ def time_generation(
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block, experts_per_tile)
     closed: dict[CallKind, CallEstimate] = {}
-    closable = cores == 1
+    hardware = hardware_of(description)
+    closable = not (of_one_core(spec, plan, cores) or hardware.differing(cores))
     if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
-            spec, hardware_of(description), plan, formats=numbers, cores=cores,
+            spec, hardware, plan, formats=numbers, cores=cores,
             calls_per_block=calls_per_block, experts_per_tile=experts_per_tile,
             prompt_length=prompt_length, batch=batch,
         )  # fmt: skip

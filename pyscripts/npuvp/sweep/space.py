@@ -42,7 +42,15 @@ _KEYS = (
     "constraints",
 )
 #: Keys of the file that may vary as they are.
-_SIZES = ("platform", "model", "batch", "prompt_length", "calls_per_block", "experts_per_tile")
+_SIZES = (
+    "platform",
+    "model",
+    "batch",
+    "cores",
+    "prompt_length",
+    "calls_per_block",
+    "experts_per_tile",
+)
 _PLAN_FIELDS = tuple(f.name for f in fields(GenerationPlan))
 _CLASSES = tuple(f.name for f in fields(Formats))
 _SCALES = ("linear", "log", "power_of_two")
@@ -441,11 +449,19 @@ class _Reader:
             "formats": formats,
             "set": self.section("set"),
         }
-        if base["cores"] not in (None, 1):
-            self.fault("cores", base["cores"], "1: the first core alone")
         for key in ("prompt_length", "batch"):
             if not isinstance(base[key], int) or base[key] < 1:
                 self.fault(key, base[key], "an integer of 1 or more")
+        named = [("cores", base["cores"])] if base["cores"] is not None else []
+        named += [
+            ("space.cores", n)
+            for axis in axes
+            if axis is not None and axis.key == "cores"
+            for n in axis.values
+        ]
+        for at, value in named:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                self.fault(at, value, "an integer of 1 or more, as many as share the work")
         if self.faults:
             raise SpaceError(self.path, self.faults)
         found = tuple(axis for axis in axes if axis is not None)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from npuvp.sweep import SpaceError, evaluate_job, load_space
+from npuvp.sweep import SpaceError, load_space
+from npuvp.sweep.evaluate import evaluate_job
 
 PLATFORM = Path("platform/edge.yaml").resolve()
 HEAD = f"""
@@ -108,3 +109,18 @@ def test_all_faults_at_once(tmp_path):
     with pytest.raises(SpaceError) as error:
         _space(tmp_path, "space: {batch: {from: 8, to: 2}, x: [1]}\nmode: fast\nseed: 1")
     assert len(error.value.faults) == 4
+
+
+def test_cores_vary(tmp_path):
+    space = load_space("platform/spaces/cores.yaml")
+    points = space.points()
+    assert len(points) == 12 and {point.job["cores"] for point in points} == {1, 2, 3, 4}
+    found = {
+        point.job["cores"]: evaluate_job(point.job)["time_s"]
+        for point in points
+        if point.job["formats"]["weights"] == "bf16"
+    }
+    assert found[4] < found[3] < found[2] < found[1] < 4 * found[4]
+    with pytest.raises(SpaceError, match=r"space\.cores: 0, allowed: an integer of 1 or more") as e:
+        _space(tmp_path, "cores: true\nspace: {cores: [0, 1, 2.5]}\n")
+    assert len(e.value.faults) == 3
