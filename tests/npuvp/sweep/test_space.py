@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from npuvp.sweep import SpaceError, load_space
-from npuvp.sweep.evaluate import evaluate_job
+from npuvp.sweep import SpaceError, evaluate_job, load_space
 
 PLATFORM = Path("platform/edge.yaml").resolve()
 HEAD = f"""
