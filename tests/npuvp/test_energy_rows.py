@@ -7,7 +7,7 @@ from npuvp.cli.common import energy_rows
 
 def parts(cores: int) -> dict[str, float]:
     """Two units per core and a memory; the last core's vector unit has done nothing."""
-    found = {"hbm": 7.5, "noc": 0.0}
+    found = {"hbm": 7.5, "noc": 0.0, "noc.r0c0.east": 0.0, "hbm.ch0": 0.0}
     for core in range(cores):
         found[f"core{core}.vector"] = 2.0 if core < cores - 1 else 0.0
         found[f"core{core}.dma"] = 0.25

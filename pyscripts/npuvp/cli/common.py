@@ -246,12 +246,13 @@ def energy_rows(components: Mapping[str, float]) -> list[tuple[str, float]]:
     """
     rows = {name: part for name, part in components.items() if part > 0}
     if len(rows) > _ENERGY_ROWS:
-        cores = {name.partition(".")[0] for name in components if "." in name}
+        cores = {name.removesuffix(".vector") for name in components if name.endswith(".vector")}
         units: dict[str, list[str]] = {}
         for name in rows:
             part, _, unit = name.partition(".")
             # What a core spends outside its units is called as in the power trace.
-            units.setdefault(unit or ("control" if part in cores else part), []).append(name)
+            kind = (unit or "control") if part in cores else name
+            units.setdefault(kind, []).append(name)
         rows = {
             names[0] if len(names) == 1 else f"{unit} of {len(names)} cores": sum(
                 rows[name] for name in names
