@@ -13,11 +13,12 @@ import matplotlib
 from tqdm import tqdm
 
 import npuvp as vp
-from npuvp.memory_presets import preset_names
+from npuvp.memory_presets import load_preset, preset_names
 from npuvp.memory_reference import LATENCIES, SATURATED, LatencyPoint, comparisons
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter, PercentFormatter, ScalarFormatter
 
 PATTERNS = {
     "sequential\nread": {"pattern": "sequential", "reads": 1, "writes": 0},
@@ -51,22 +52,29 @@ def print_reference(backend: str, requests: int) -> None:
 def draw_bandwidths(preset: str, backend: str, requests: int, folder: Path) -> Path:
     """Bandwidth by pattern, without and with refresh."""
     figure, axes = plt.subplots(figsize=(9, 4.5))
-    print(f"\n{preset}, one channel: share of the peak by pattern")
+    print(f"\n{preset}, one channel: % of the peak by pattern")
+    names = [pattern.replace("\n", " ") for pattern in PATTERNS]
+    print(f"  {'refresh':<10}" + "".join(f"{name:>19}" for name in names))
     for i, refresh in enumerate(("none", "all_bank", "per_bank")):
         shares = []
         for stimulus in PATTERNS.values():
             result = vp.memory_stream(
-                preset=preset, backend=backend, refresh=refresh, requests=requests, **stimulus
+                preset=preset,
+                backend=backend,
+                refresh=refresh,
+                requests=requests,
+                queue=None,
+                **stimulus,
             )
             shares.append(100 * result.fraction_of_peak)
         axes.bar([x + 0.27 * (i - 1) for x in range(len(PATTERNS))], shares, 0.25, label=refresh)
-        print(f"  refresh {refresh:<9}" + "".join(f"{share:8.1f}" for share in shares))
+        print(f"  {refresh:<10}" + "".join(f"{share:19.1f}" for share in shares))
     axes.set_xticks(range(len(PATTERNS)), list(PATTERNS))
     axes.set_ylabel("% of the data buses' peak")
     axes.set_title(f"{preset}, one channel, {backend}: saturated bandwidth")
     axes.legend(title="refresh")
     axes.grid(axis="y", alpha=0.3)
-    path = folder / f"hbm_bandwidth_{preset}_{backend}.png"
+    path = folder / f"hbm_bandwidth_{Path(preset).stem}_{backend}.png"
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
     return path
@@ -75,7 +83,8 @@ def draw_bandwidths(preset: str, backend: str, requests: int, folder: Path) -> P
 def draw_latencies(preset: str, backend: str, requests: int, folder: Path) -> Path:
     """Mean and 99th percentile of the read latency against the offered load."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    print(f"\n{preset}, one channel: mean read latency in ns at loads {LOADS}")
+    print(f"\n{preset}, one channel: mean read latency in ns by offered load, until saturated")
+    print(f"  {'load':28}" + "".join(f"{load:8.0%}" for load in LOADS))
     for pattern, colour in (("sequential", "tab:blue"), ("random", "tab:red")):
         for refresh, style in (("none", "--"), ("all_bank", "-")):
             loads, means, tails = [], [], []
@@ -89,6 +98,7 @@ def draw_latencies(preset: str, backend: str, requests: int, folder: Path) -> Pa
                     reads=1,
                     writes=0,
                     load=load,
+                    queue=None,
                 )
                 if result.fraction_of_peak < 0.9 * load:
                     break  # saturated: from here on the latency grows with the length of the run
@@ -100,12 +110,17 @@ def draw_latencies(preset: str, backend: str, requests: int, folder: Path) -> Pa
             axes.plot(loads, tails, style, color=colour, alpha=0.35, linewidth=1)
             print(f"  {label:28}" + "".join(f"{mean:8.1f}" for mean in means))
     axes.set_yscale("log")
+    axes.set_yticks([10, 20, 50, 100, 200, 500, 1000])
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlabel("offered load, share of the peak")
     axes.set_ylabel("read latency, ns (thin: 99th percentile)")
     axes.set_title(f"{preset}, one channel, {backend}: latency under load")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     axes.grid(alpha=0.3)
-    path = folder / f"hbm_latency_{preset}_{backend}.png"
+    path = folder / f"hbm_latency_{Path(preset).stem}_{backend}.png"
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
     return path
@@ -114,13 +129,17 @@ def draw_latencies(preset: str, backend: str, requests: int, folder: Path) -> Pa
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--preset", default="HBM2_2400", choices=preset_names())
+    names = ", ".join(preset_names())
+    parser.add_argument(
+        "--preset", default="HBM2_2400", help=f"{names}, or the path of a file of your own"
+    )
     parser.add_argument("--backend", default="builtin", choices=("builtin", "ideal", "ramulator"))
     parser.add_argument("--requests", type=int, default=50_000, help="measured per point")
     parser.add_argument("--output", type=Path, default=Path("traces"), help="folder of pictures")
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
     try:
+        load_preset(arguments.preset)
+        arguments.output.mkdir(parents=True, exist_ok=True)
         print_reference(arguments.backend, arguments.requests)
         chosen = (arguments.preset, arguments.backend, arguments.requests, arguments.output)
         paths = [draw_bandwidths(*chosen), draw_latencies(*chosen)]

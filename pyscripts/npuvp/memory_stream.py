@@ -172,6 +172,12 @@ def memory_stream(
     check(good, "load", load, "numbers above 0 up to 1")
     count("requests", requests, 1, 2**40)
     count("seed", seed, 0, 2**64 - 1)
+    if not faults and backend == "ramulator":
+        import npuvp._core as _core
+
+        refusal = _core.memory_backend_refusal(backend, description)
+        if refusal:
+            faults.append(Fault(place, "backend", repr(backend), refusal))
     if faults or description is None:
         raise MemoryConfigError("memory stream", faults)
     stimulus = {

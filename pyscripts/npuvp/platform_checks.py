@@ -304,7 +304,8 @@ def _check_channels(parts: Parts, result: Checked) -> None:
                 given = memory.settings.get(fault.key)
                 place = memory.place if given is None else given.place
                 key = memory.key(fault.key)
-                result.faults.append(Fault(place, key, fault.value, fault.message))
+                each = f" (behind each of {nodes} nodes)" if nodes > 1 else ""
+                result.faults.append(Fault(place, key, fault.value, fault.message + each))
 
 
 def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:

@@ -155,6 +155,9 @@ class Backend {
     virtual double peak_bandwidth() const = 0;
     /// Shortest time from the instant that decides a read to the end of its data.
     virtual Picoseconds lookahead() const = 0;
+    /// How long a caller that has more to send may leave full queues alone without loss: they do
+    /// not run empty.
+    virtual Picoseconds refill() const { return lookahead() / 2; }
 };
 
 /// @throws std::invalid_argument if there is no backend of that name or it is not part of this

@@ -11,7 +11,7 @@ from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, experts_faults
 from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
@@ -251,6 +251,7 @@ def estimate(
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
     calls_per_block: CallsPerBlock | None = None,
+    experts_per_tile: int | None = None,
 ) -> GenerationEstimate:
     """Estimates a generation without simulating anything.
 
@@ -264,6 +265,8 @@ def estimate(
         cores: How many of the platform's cores share the work; None: all.
         calls_per_block: With a threshold or factor, which leave the number of forward calls to the
             data: so many in every block, or ``"worst"``, the most that there can be.
+        experts_per_tile: Of a mixture of experts, how many the rows of a tile use; None: as many as
+            independent choices give on average.
 
     Raises:
         CompileError: What the compiler does not support, or what does not fit where.
@@ -276,6 +279,7 @@ def estimate(
     numbers = Formats.of(formats)
     cores, wrong = sharing_cores(hardware.cores, cores)
     wrong += hardware.differing(cores) + of_one_core(spec, plan, cores)
+    wrong += experts_faults(spec.moe, experts_per_tile)
     frame = _frame(spec, plan, geometry, numbers, prompt_length, batch, cores, tuple(wrong))
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
@@ -285,8 +289,8 @@ def estimate(
     begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     kinds = (
         _kinds(plan, prompt_length, earlier)
-        if calls_per_block is None
-        else call_kinds(plan, prompt_length, earlier, calls_per_block).items()
+        if calls_per_block is None and experts_per_tile is None
+        else call_kinds(plan, prompt_length, earlier, calls_per_block, experts_per_tile).items()
     )
     for kind, times in kinds:
         call = Call(
@@ -300,6 +304,7 @@ def estimate(
             earlier=min(earlier, kind.start),
             block=shape.span,
             warm=kind.kind == "full",
+            experts=kind.experts,
         )
         phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)

@@ -54,6 +54,7 @@ class Call:
         earlier: Positions of a piece.
         block: Length of a block.
         warm: Whether it computes the whole canvas.
+        experts: Of a mixture, how many the rows of a tile use (see `used_experts`).
     """
 
     batch: int
@@ -66,6 +67,7 @@ class Call:
     earlier: int
     block: int
     warm: bool
+    experts: int | None = None
 
 
 @of_core

@@ -124,6 +124,7 @@ def _estimate(options: argparse.Namespace) -> None:
         "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
         "calls_per_block": options.calls_per_block,
+        "experts_per_tile": options.experts_per_tile,
     }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
     timing = None
@@ -179,6 +180,13 @@ def add_commands(commands: Subparsers) -> None:
         metavar="N",
         help="with --threshold or --factor, where the data decide: forward calls of every block, or "
         "'worst'",
+    )
+    parser.add_argument(
+        "--experts-per-tile",
+        type=int,
+        metavar="N",
+        help="of a mixture of experts: how many the rows of a tile use (as many as independent choices "
+        "give on average)",
     )
     parser.add_argument(
         "--check", action="store_true", help="simulate as well, and print the error per phase"

@@ -28,8 +28,8 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         job: ``model``, ``platform`` (a file), ``set`` (overrides by key), ``plan`` (fields),
-            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``, and ``mode``:
-            ``analytical``, or ``timing`` for the cycle-level path with replay.
+            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``,
+            ``experts_per_tile``, and ``mode``: ``analytical``, or ``timing`` for the cycle-level path with replay.
 
     Returns:
         By the names of `npuvp.sweep.space.METRICS`.
@@ -40,7 +40,14 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     checkpoint = _model(job["model"])
     sizes = {
         name: job[name]
-        for name in ("prompt_length", "batch", "cores", "formats", "calls_per_block")
+        for name in (
+            "prompt_length",
+            "batch",
+            "cores",
+            "formats",
+            "calls_per_block",
+            "experts_per_tile",
+        )
     }
     hardware = hardware_of(platform.description())
     if job["mode"] == "timing":

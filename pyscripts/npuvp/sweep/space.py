@@ -33,12 +33,23 @@ _KEYS = (
     "batch",
     "cores",
     "calls_per_block",
+    "experts_per_tile",
     "plan",
     "formats",
     "set",
     "sample",
     "space",
     "constraints",
+)
+#: Keys of the file that may vary as they are.
+_SIZES = (
+    "platform",
+    "model",
+    "batch",
+    "cores",
+    "prompt_length",
+    "calls_per_block",
+    "experts_per_tile",
 )
 _PLAN_FIELDS = tuple(f.name for f in fields(GenerationPlan))
 _CLASSES = tuple(f.name for f in fields(Formats))
@@ -377,12 +388,12 @@ class _Reader:
             return True
         if section == "formats" and name in _CLASSES:
             return True
-        if key in ("platform", "model", "batch", "cores", "prompt_length", "calls_per_block"):
+        if key in _SIZES:
             return True
         self.faults.append(
             f"space.{key}: unknown; allowed: platform, platform.<parameter> such as "
             "platform.core.vlen, plan.<field> such as plan.block_length, formats.<class> such as "
-            "formats.weights, model, batch, cores, prompt_length, calls_per_block"
+            f"formats.weights, {', '.join(_SIZES[1:])}"
         )
         return False
 
@@ -433,6 +444,7 @@ class _Reader:
             "batch": data.get("batch", 1),
             "cores": data.get("cores"),
             "calls_per_block": data.get("calls_per_block"),
+            "experts_per_tile": data.get("experts_per_tile"),
             "plan": plan,
             "formats": formats,
             "set": self.section("set"),

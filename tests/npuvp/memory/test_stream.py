@@ -214,6 +214,15 @@ def test_ramulator_wants_a_power_of_two_of_channels() -> None:
     assert vp.memory_stream(channels=3, requests=1000).fraction_of_peak > 0.1
 
 
+@pytest.mark.skipif(
+    bool(_core.memory_backend_unavailable("ramulator")),
+    reason="this build has no Ramulator (RAMULATOR_ROOT)",
+)
+def test_what_ramulator_does_not_know_is_said_before_it_runs() -> None:
+    with pytest.raises(MemoryConfigError, match=r"backend = 'ramulator': .* channels is 3, the "):
+        vp.memory_stream(preset="HBM2E", backend="ramulator", channels=3)
+
+
 def test_queues_are_the_presets_own_where_none_are_given() -> None:
     def share(queue: int | None) -> float:
         stream = {"pattern": "sequential", "reads": 1, "writes": 0, "refresh": "none"}

@@ -7,6 +7,7 @@ import pytest
 
 import npuvp as vp
 from npuvp import _core
+from npuvp.machine import energy_coefficients
 
 ROOT = Path(__file__).parents[3]
 CORE = {"vlen": 64, "mlen": 64, "blen": 16, "hlen": 16}
@@ -70,6 +71,11 @@ def test_a_mapping_that_cannot_serve_the_number_of_channels():
     p, mesh, hbm = meshed(channels=6, mapping="hashed")
     mesh.attach(hbm, at=[(1, 0)])
     assert faults(p) == ["hbm.mapping = 'hashed': hashes the channels, and 6 is no power of two"]
+    with pytest.raises(vp.PlatformError) as caught:
+        vp.Platform.load(ROOT / "platform/quad.yaml", hbm={"channels": 6, "mapping": "hashed"})
+    assert "hashes the channels, and 3 is no power of two (behind each of 4 nodes)" in str(
+        caught.value
+    )
     for mapping in ("", "bank_interleaved", "contiguous"):
         p, mesh, hbm = meshed(channels=6, stacks=3, mapping=mapping)
         mesh.attach(hbm, at=[(1, 0)])
@@ -110,10 +116,10 @@ def test_a_preset_of_ones_own(tmp_path):
     assert (hbm.channels, hbm.size) == (4, 8 << 30)
     assert p.description()["hbms"][0]["config"]["organization"]["channels"] == 4
     # Energy: of the generation that `energy` names.
-    energy = vp.machine.energy_coefficients(p.description())["hbm"]
+    energy = energy_coefficients(p.description())["hbm"]
     p, mesh, hbm = meshed(preset="HBM2E", channels=4)
     mesh.attach(hbm, at=[(1, 0)])
-    assert vp.machine.energy_coefficients(p.description())["hbm"] == energy
+    assert energy_coefficients(p.description())["hbm"] == energy
     # Only what differs.
     path.write_text(
         "name: mine\nextends: HBM2E\norganization:\n  channels: {value: 2, source: P}\n"

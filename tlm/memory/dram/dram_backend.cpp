@@ -26,6 +26,7 @@ DramBackend::DramBackend(const Config& config)
       access_shift_(log2_of(access_bytes_)),
       capacity_(memory::capacity_bytes(config.organization)),
       pseudo_channels_(config.organization.channels * config.organization.pseudo_channels),
+      queue_depth_(config.controller.queue_depth),
       table_(config),
       clock_(config.clock_khz, config.bus.ticks_per_clock),
       mapping_(config) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -34,6 +35,10 @@ class DramBackend final : public Backend {
     std::uint64_t capacity_bytes() const override { return capacity_; }
     double peak_bandwidth() const override;
     Picoseconds lookahead() const override { return clock_.time(table_.read_latency); }
+    /// At most until a fifth of a queue can have left.
+    Picoseconds refill() const override {
+        return std::min(lookahead() / 2, clock_.time(queue_depth_ * table_.burst) / 5);
+    }
 
   private:
     Statistics counts() const;
@@ -44,6 +49,7 @@ class DramBackend final : public Backend {
     std::uint32_t access_shift_;
     std::uint64_t capacity_;
     std::uint32_t pseudo_channels_;
+    std::uint32_t queue_depth_;
     TickTable table_;
     TickClock clock_;
     AddressMapping mapping_;

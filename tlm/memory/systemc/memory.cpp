@@ -446,7 +446,8 @@ void Memory::schedule() {
         // Reads are reported ahead of their data; and queues that have some room can be left alone
         // for a moment, as long as they do not run empty.
         if (event != kNever) {
-            const Picoseconds pause = part.backend->lookahead() / (part.unsent > 0 ? 2 : 1);
+            const Picoseconds pause =
+                part.unsent > 0 ? part.backend->refill() : part.backend->lookahead();
             event = std::max(event, std::min(part.backend->now(), now) + pause);
         }
         next = std::min(next, event);
