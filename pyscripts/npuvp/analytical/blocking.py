@@ -13,11 +13,28 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.products import Panels, rows_at_once
 
-__all__ = ["Chunks", "arrivals", "product", "stage_text"]
+__all__ = [
+    "ADVANCE",
+    "AGAIN",
+    "FINISH_ALL",
+    "PIECE_DUE",
+    "Chunks",
+    "arrival_text",
+    "arrivals",
+    "finish_text",
+    "piece_text",
+    "product",
+    "stage_text",
+]
 
 #: Of a word that counts down to 0, with the way back.
-_AGAIN = "im int im br"
-_ADVANCE = "im int im"
+AGAIN = "im int im br"
+#: Of a word to which something is added.
+ADVANCE = "im int im"
+#: Around a group that is finished at one go.
+FINISH_ALL = "im int br im im br"
+#: A piece of weights is due, and the next one later.
+PIECE_DUE = "im int int int im"
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,11 @@ def _table(stored: Stored) -> str:
     return repeat("int ctl", 6 if stored.scaled else 4)
 
 
+def _converted(stored: Stored) -> str:
+    """From bytes of elements in BF16 to those of elements as they are stored."""
+    return repeat("int", 4) if stored.bits != 16 else ""
+
+
 def _moved(stored: Stored | None, transfers: int) -> str:
     """Transfers of a group's rows of a chunk."""
     if stored is None:
@@ -74,6 +96,31 @@ def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
     tick = "im int im br" + ("" if whole else " im br")
     last = f"{tick} int int int int im" + (" ctl" if panel.rows > g.blen else "")
     return " ".join([*[f"{products} {other}"] * (panel.ways - 1), f"{products} {last}"])
+
+
+def finish_text(table: Stored | None, stored: int) -> str:
+    """Instructions behind the last row of a group of results, which go to `stored` tables."""
+    text = f"{_moved(table, stored)} {ADVANCE} {ADVANCE} im im int im im br"
+    return f"{text} im im int int br int im im"
+
+
+def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
+    """Instructions that load a piece of a panel."""
+    several = panel.blocks > 1
+    full, rest = divmod(weights.columns, g.mlen)
+    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(weights.step(g.mlen)))
+    table = _table(weights)
+    blocks = ""
+    if full:
+        block = f"dma {step if several else ''} {'ctl' if full > 1 else ''}"
+        blocks += f"{table} {'ctl' if full > 1 else ''} {repeat(block, full)}"
+    if rest:
+        blocks += f" {table} dma"
+    ways = " ".join(
+        f"im {repeat('int', 2) if way else ''} im {repeat('int', way > 0)} {blocks}"
+        for way in range(panel.ways)
+    )
+    return f"im br int br int int im {ways} {ADVANCE} {ADVANCE}"
 
 
 def _pieces(panel: Panels, g: Geometry, outputs: int) -> tuple[int, int]:
@@ -121,17 +168,9 @@ def product(
 
     # Weights.
     ahead, behind = _pieces(panel, g, outputs)
-    column_blocks = panel.blocks
-    loop = column_blocks > 1
-    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(g.mlen))
-    one = f"im im {_table(weights) if loop else ''} {'ctl' if loop else ''}"
-    one += " " + " ".join([f"dma {step if loop else ''} {'ctl' if loop else ''}"] * column_blocks)
-    apart = repeat("int", 3)  # where another way's matrix and its place are
-    piece = f"int br int int im {one}" + f" {one} {apart}" * (panel.ways - 1)
-    piece += ("" if loop else f" {_table(weights)}") + " im int im im int im"
-    cycles = issue(f"im br {piece}", ahead + behind)
-    cycles += issue("im int int int im", behind)  # when the next piece is due
-    transfers = (ahead + behind) * column_blocks * panel.ways * (2 if weights.scaled else 1)
+    cycles = issue(piece_text(panel, g, weights), ahead + behind)
+    cycles += issue(PIECE_DUE, behind)
+    transfers = (ahead + behind) * panel.blocks * panel.ways * (2 if weights.scaled else 1)
     cycles += transfers * latency + streaming * outputs / panel.rows
     cycles += issue("int im im int im int im int im int im")
     for columns, count in ((g.width, full), (rest, 1 if rest else 0)):
@@ -143,13 +182,13 @@ def product(
         stages = number * groups * count
         cycles += stages * stage
         last = "" if number == 1 else "im int br"
-        cycles += issue(f"im im im int {last} {_ADVANCE} {_ADVANCE} {_AGAIN}", stages)
+        cycles += issue(f"im im im int {last} {ADVANCE} {ADVANCE} {AGAIN}", stages)
         cycles += stages * (0.0 if chunks.whole or number == 1 else issue("im int br"))
-        cycles += issue(f"int im int im {_ADVANCE}" + (f" {_AGAIN}" if count > 1 else ""), count)
+        cycles += issue(f"int im int im {ADVANCE}" + (f" {AGAIN}" if count > 1 else ""), count)
         around = f"im im int int im int im {repeat('im', 3 + 2)} int"
-        cycles += issue(around + (f" {_ADVANCE} {_AGAIN}" if number > 1 else ""), number * count)
+        cycles += issue(around + (f" {ADVANCE} {AGAIN}" if number > 1 else ""), number * count)
         if chunks.loaded:
-            text = f"im im int int br im {_moved(table, chunks.loaded)} {_ADVANCE}"
+            text = f"im im int int br im {_moved(table, chunks.loaded)} {ADVANCE}"
             cycles += count * (chunks.loads + groups * chunks.loaded * latency)
             cycles += issue(text, groups * count)
         turns = 1.0
@@ -163,14 +202,19 @@ def product(
             # The last group is worked on at one go.
             cycles += issue(chunks.entry, turns * done - (turns - 1) * (count == full or not full))
             cycles += count * rows * chunks.row_cycles
-        finish = f"{_moved(table, chunks.stored)} {_ADVANCE} {_ADVANCE} im im int im im br"
-        finish += " im im int int br im im"
-        cycles += issue(finish, groups * count)
+        cycles += issue(finish_text(table, chunks.stored), groups * count)
         cycles += issue("im im int im im int im br int int im im", count)
         cycles += count * (
             chunks.stores + groups * chunks.stored * (table is not None) * h.memory.start
         )
     return cycles
+
+
+def arrival_text(blocks: int) -> str:
+    """Instructions that ask for a group's rows of a tile, a block of columns at a time."""
+    loop = "ctl" if blocks > 1 else ""
+    turns = repeat(f"dma int int {loop}", blocks)
+    return f"int br int int {repeat('int ctl', 4)} {loop} {turns} int int int br"
 
 
 def arrivals(h: Hardware, rows: int, blocks: int) -> float:
@@ -179,10 +223,5 @@ def arrivals(h: Hardware, rows: int, blocks: int) -> float:
     g = h.geometry
     assert isinstance(g, Geometry)
     groups = -(-rows // g.group)
-    loop = "ctl" if blocks > 1 else ""
-    turn = f"dma int int {loop}"
-    text = (
-        f"int br int int {repeat('int ctl', 4)} {loop} {' '.join([turn] * blocks)} int int int br"
-    )
     waits = (groups * blocks - 1) * (h.memory.start + h.memory.latency)
-    return waits + body(h, text, groups).cycles
+    return waits + body(h, arrival_text(blocks), groups).cycles

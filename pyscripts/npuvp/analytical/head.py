@@ -49,8 +49,7 @@ class ForwardCall(Phases):
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
         blocks = -(-spec.hidden // g.width)
         rows_in_all = call.span * call.batch
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(1, BF16_BYTES * g.width))
+        total = self._beside_others(self._load(1, BF16_BYTES * g.width))
         words = " ".join(["fm"] * len(self.sampler.words))
         total.add(body(h, f"{words} im int int br", call.span * call.samples))
         total.add(body(h, repeat("int", 40)))
@@ -64,7 +63,7 @@ class ForwardCall(Phases):
         following = " int br" if call.batch > 1 else ""
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
-            tile = self._normalised(rows, spec.hidden)
+            tile, _ = self._normalised(rows, spec.hidden)
             # Lanes behind a vocabulary of less than a row are masked.
             masked = "int int vsel4. " if spec.vocab < g.width else ""
             text = masked + self._statistics() + following
@@ -81,7 +80,7 @@ class ForwardCall(Phases):
             results.work.add(divide)
             done += rows * times
             weights = self.layout.stored["head"]
-            product = self._product(rows, weights, spec.vocab, "head", pitch, results)
+            product, _ = self._product(rows, weights, spec.vocab, "head", pitch, results)
             product.cycles += divide.cycles * -(-spec.vocab // g.width)
             tile.add(product)
             total.add(tile, times)

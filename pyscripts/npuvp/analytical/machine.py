@@ -76,6 +76,7 @@ class MemoryFigures:
         banks: Of a memory that is simulated command by command.
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
+        posted: Bytes that wait in its queues of writes.
     """
 
     bytes_per_cycle: float
@@ -89,9 +90,15 @@ class MemoryFigures:
     banks: Banks | None = None
     flit_bytes: int = 0
     refresh: tuple[float, float] = (0.0, 1.0)
+    posted: float = float("inf")
 
     def streaming(
-        self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
+        self,
+        rows: float,
+        row_bytes: float,
+        write: bool = False,
+        pitch: int = 0,
+        transfers: int = 1,
     ) -> float:
         """Cycles for which a transfer keeps the memory, once its first data are there.
 
@@ -100,15 +107,38 @@ class MemoryFigures:
             row_bytes: Bytes of one.
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
+            transfers: That share the rows.
         """
-        bytes_per_cycle = self.bytes_per_cycle
-        if pitch <= row_bytes:
-            rows, row_bytes = 1, rows * row_bytes
-        elif self.banks is not None:
-            bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
-        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-        burst_bytes = rows * row_bytes / bursts
-        cycles = rows * row_bytes / bytes_per_cycle
+        return self.streamed(((rows, row_bytes, pitch),), transfers, write)
+
+    def streamed(
+        self,
+        parts: tuple[tuple[float, float, int], ...],
+        transfers: int,
+        write: bool = False,
+        before: bool = False,
+    ) -> float:
+        """Cycles for which several transfers alike keep the memory.
+
+        Args:
+            parts: What is moved, in pieces of memory: how many, bytes of one, and bytes from one to
+                the next; pieces that follow each other are one as far as a transfer goes.
+            transfers: That share it.
+            write: Whether they write.
+            before: Whether others are under way when they begin.
+        """
+        cycles = bytes_ = bursts = 0.0
+        for rows, row_bytes, pitch in parts:
+            bytes_per_cycle = self.bytes_per_cycle
+            if pitch <= row_bytes:
+                rows, row_bytes = transfers, rows * row_bytes / transfers
+            elif self.banks is not None:
+                bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
+            cycles += rows * row_bytes / bytes_per_cycle
+            bytes_ += rows * row_bytes
+            bursts += rows * max(1.0, row_bytes / self.burst_bytes)
+        burst_bytes = bytes_ / bursts
+        bytes_per_cycle = bytes_ / cycles
         # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
         behind = burst_bytes / self.port_bytes
         if self.flit_bytes:
@@ -120,16 +150,25 @@ class MemoryFigures:
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
-            cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
+            cycles = max(cycles, trip * (bursts - (0 if before else self.reads)) / self.reads)
+        if transfers > self.queue and not write and not before:
+            # Likewise of transfers in the queue.
+            trip = self.latency + cycles / transfers
+            cycles = max(cycles, trip * (transfers - self.queue) / self.queue)
         return cycles
 
-    def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+    def load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
         """Cycles from the issue of a load to its end."""
-        return self.start + self.latency + self.streaming(rows, row_bytes, pitch=pitch)
+        streaming = self.streaming(rows, row_bytes, pitch=pitch, transfers=transfers)
+        return self.start + self.latency + streaming
 
-    def store(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
-        """Cycles from the issue of a store to its end: writes are posted."""
-        return self.start + self.streaming(rows, row_bytes, write=True, pitch=pitch)
+    def store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
+        """Cycles from the issue of a store to its end: writes are posted, so that what the memory's
+        queues take waits for the ports alone."""
+        cycles = self.streaming(rows, row_bytes, True, pitch, transfers)
+        bytes_ = rows * row_bytes
+        queued = cycles * min(1.0, self.posted / bytes_)
+        return self.start + max(cycles - queued, bytes_ / self.port_bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,6 +309,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     bandwidth = float(p["bandwidth"])
     refresh = (0.0, 1.0)
     banks = None
+    posted = float("inf")
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
         banks = Banks(
@@ -279,6 +319,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
             burst=timing["burst"],
             same_group=timing["ccd_l"],
         )
+        posted = float(p["queue"] * banks.channels * banks.access_bytes)
         # A closed row: activate, read, burst, and a tick in the queue.
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
@@ -300,6 +341,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         banks=banks,
         flit_bytes=flit_bytes,
         refresh=refresh,
+        posted=posted,
     )
 
 

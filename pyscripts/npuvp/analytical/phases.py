@@ -13,6 +13,7 @@ from functools import lru_cache
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware
+from npuvp.analytical.products import Stage, Stream, stage_of
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
@@ -23,12 +24,6 @@ from npuvp.model.spec import ModelSpec
 __all__ = ["Call", "Phases"]
 
 BF16_BYTES = 2
-#: Instructions between two stages of a product.
-_BETWEEN_STAGES = 33
-#: Instructions around the store of a finished group.
-_GROUP_DONE = 42
-#: Instructions from the first transfer of weights to the first product.
-_BEFORE_STAGES = 82
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +176,10 @@ class Phases:
         most = self.call.length * self.call.batch
         return min(tile, -(-most // g.group) * g.group)
 
+    def _groups(self, rows: float) -> int:
+        """Groups of rows, which are moved one by one."""
+        return -(-int(rows) // self.geometry.group)
+
     def _tiles(self, tile: int, rows: int) -> list[tuple[int, int]]:
         """(rows, how many such tiles) of a number of rows."""
         full, rest = divmod(rows, tile)
@@ -197,15 +196,15 @@ class Phases:
             total.add(self.seen[key], times)
         return total
 
-    def _load(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
+    def _load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> Work:
         """A load that is waited for."""
         bytes_ = rows * row_bytes
-        cycles = self.hardware.memory.load(rows, row_bytes, pitch)
+        cycles = self.hardware.memory.load(rows, row_bytes, pitch, transfers)
         return Work(cycles, self.hardware.energy.dma_byte * bytes_, read=bytes_)
 
-    def _store(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
+    def _store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> Work:
         bytes_ = rows * row_bytes
-        cycles = self.hardware.memory.store(rows, row_bytes, pitch)
+        cycles = self.hardware.memory.store(rows, row_bytes, pitch, transfers)
         return Work(cycles, self.hardware.energy.dma_byte * bytes_, written=bytes_)
 
     def _tile_products(
@@ -255,8 +254,11 @@ class Phases:
         pitch: int,
         results: "Results",
         ways: int = 1,
-    ) -> Work:
-        """A product with streamed weights: one tile of rows, all outputs.
+        arriving: float = 0.0,
+        before: int = 0,
+    ) -> tuple[Work, float]:
+        """A product with streamed weights: one tile of rows, all outputs; and the cycles for which
+        the memory works on its results when the core has done with them.
 
         Args:
             rows: Of the tile.
@@ -265,6 +267,8 @@ class Phases:
             pitch: Elements between column blocks of the tile.
             results: What becomes of a chunk.
             ways: Matrices side by side.
+            arriving: Cycles for which the memory still works on what was asked for before.
+            before: Transfers that this is.
         """
         g, h = self.geometry, self.hardware
         inputs = weights.columns
@@ -273,71 +277,68 @@ class Phases:
         number = -(-outputs // panel.rows)
         groups = -(-rows // g.group)
         tiles = panel.rows // g.blen
-        # A panel and all groups of rows, without work on results.
-        text = self._tile_text(panel, pitch)
-        stage = self._tile_products(panel.blocks * ways, text, 1, tiles)
-        if ways > 1:  # as many tiles, of half the products
-            one = self._tile_products(panel.blocks, "int", 1, tiles * ways)
-            stage.cycles = max(stage.cycles, one.cycles)
-        stage.add(body(h, repeat("int", _BETWEEN_STAGES)))
-        piece = body(
-            h,
-            "im br int br int int im " + repeat("im int im int ctl ", ways) + "im int im im int im",
-        )
-        piece.add(body(h, "dma int int int ctl", panel.blocks * ways))
-        issued = body(h, text, tiles).cycles + _BETWEEN_STAGES
-        if number > 1:
-            stage.add(piece, panel.pieces(g) / groups)
-        panel_bytes = weights.bytes_of(min(inputs, g.mlen))
-        # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
-        pieces = panel.rows * panel.blocks * ways
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
-        if weights.scaled:
-            scales = min(inputs, g.mlen) / weights.block
-            streaming += h.memory.streaming(
-                pieces, scales, pitch=(weights.piece or inputs) // weights.block
-            )
-        first = h.memory.start + h.memory.latency + streaming / panel.pieces(g)
+        made = self._tile_products(panel.blocks * ways, self._tile_text(panel, pitch), 1, tiles)
+        stream = Stream.of(h, panel, weights, outputs)
         loads, stores = results.loads, results.stores
         total = Work()
         chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
-        latency = h.memory.start + h.memory.latency
-        moved = loads.cycles + stores.cycles
-        moved -= min(loads.cycles, latency)  # other transfers are under way
-        multiplied = 0.0
         for columns, times in chunks:
-            once, again, end = self._chunk_cycles(
-                stage.cycles, issued, panel, columns, rows, results
-            )
-            multiplied += once + (times - 1) * again + end
             total.beside(results.work, times)
             total.beside(results.loads, times)
             total.beside(results.stores, times)
-            if columns == rest:  # lanes that will not all be written, as the first weights arrive
+            if columns == rest:  # lanes that will not all be written
                 clear = self._rows_loop("vshft1.", 1, rows)
                 total.beside(clear, ways)
-                hidden = 0.0 if full else first
-                set_up = 0.0 if full else _BEFORE_STAGES
-                multiplied += max(0.0, ways * clear.cycles + set_up - hidden)
-        total.beside(stage, number * groups)
+        total.beside(made, number * groups)
         weight_bytes = ways * (
             weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
         )
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
-        share = outputs / (number * panel.rows)
         if h.classes.blocking:
+            streaming = stream.memory
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
             if rest:
                 total.cycles += ways * clear.cycles
-            return total
-        # Either the array is the limit, or the memory: then behind the last weights the groups of
-        # rows but the first meet the last panel.
-        busy = number * share * streaming + (full + bool(rest)) * moved
-        behind = (groups - 1) * stage.cycles + stage.cycles / panel.pieces(g) + end
-        total.cycles = max(first + multiplied, latency + busy - stores.cycles / groups + behind)
-        total.cycles += stores.cycles / groups
-        return total
+            return total, 0.0
+        latency = h.memory.start + h.memory.latency
+        loading = loads.cycles - min(loads.cycles, latency)  # other transfers are under way
+        storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
+        multiplied = cleared = panels = 0.0
+        for columns, times in chunks:
+            per_chunk = -(-columns // panel.rows)
+            stage = stage_of(h, panel, pitch, per_chunk, results.whole, loads.read > 0)
+            once, again, end = self._chunk_cycles(stage, panel, columns, rows, results)
+            multiplied += once + (times - 1) * again
+            panels += times * per_chunk
+            if columns == rest:
+                cleared = ways * clear.cycles
+        if full:
+            multiplied += cleared
+            cleared = 0.0
+        begin, asked = stream.begin(stage.cycles(), arriving, cleared, before)
+        # A panel, and of it what a piece of the next one takes.
+        core = multiplied / panels
+        due = stream.issue + body(h, blocking.PIECE_DUE).cycles
+        core_piece = core / stream.pieces + stage.more(due)
+        loaded = min(panels, stream.panels) - 1
+        waits = max(0.0, loaded) * stream.pieces * (stream.period(core_piece) - core / stream.pieces)
+        # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
+        # the first meet the last panel, or those that waited until the queue had room; or behind the
+        # last rows that results are added to the work on a group is left.
+        chunks_before = full + bool(rest) - 1
+        busy = asked + stream.panels * stream.memory + chunks_before * (loading + storing)
+        alone = (groups - 1) * stage.cycles() + stage.cycles() / stream.pieces
+        queued = core - stream.queue * stream.each if loaded > 0 else 0.0
+        # Rows that are asked for before the last weights.
+        rows_before = 0.0
+        if per_chunk > 1:
+            asked_in = groups * (1 - 1 / stream.pieces) // 1 + 1 if per_chunk == 2 else groups
+            rows_before = loading * asked_in / groups
+        weighted = busy + rows_before + max(alone, queued) + end
+        added = busy + loading + min(rows, g.group) * results.row_cycles
+        total.cycles = max(begin + multiplied + waits + end, weighted, added)
+        return total, storing / groups
 
     def _blocking(
         self,
@@ -382,60 +383,64 @@ class Phases:
         )
 
     def _chunk_cycles(
-        self,
-        stage: float,
-        issued: float,
-        panel: Panels,
-        columns: int,
-        rows: int,
-        results: Results,
+        self, stage: Stage, panel: Panels, columns: int, rows: int, results: Results
     ) -> tuple[float, float, float]:
-        """Cycles of the first chunk, of one behind others, and what is left to do behind the last; of
-        a stage there are `stage` cycles in which `issued` instructions issue, all without work on
-        results."""
+        """Cycles of the first chunk, of one behind others, and what is left to do behind the last."""
         g, h = self.geometry, self.hardware
         number = -(-columns // panel.rows)
         groups = -(-rows // g.group)
         cost = results.row_cycles
-        plain = number * groups * stage
-        if h.classes.blocking:
-            return plain, plain, 0.0
-        if not cost:
-            return plain, plain, self._drain()
+        plain = number * (groups * stage.cycles() + stage.around) + groups * stage.last
+        finish = body(h, blocking.finish_text(results.table, results.stored)).cycles
         if results.whole:
             behind = plain + self._drain() + rows * cost
             return behind, behind, 0.0
-        at_once = rows_at_once(g, panel, columns, results.about)
-        slices = panel.slices(g)
-        hidden = hidden_tiles(g, panel) * panel.ways * max(1, panel.blocks * g.mlen // g.width)
-        issue = issued / slices
-        window = max(stage / slices, issue)
-        entry = body(h, results.entry).cycles + _GROUP_DONE * at_once / g.group
-        waiting = 0.0
+        at_once = rows_at_once(g, panel, columns, results.about) if cost else g.group
+        hidden = hidden_tiles(g, panel) * stage.rows * panel.ways
+        entry = body(h, results.entry).cycles if cost else 0.0
+        turn = stage.more(entry + at_once * cost)
+        done = stage.more(entry + at_once * cost + finish) - turn
+        # A group that is finished at one go, found and left.
+        whole = entry + finish + body(h, blocking.FINISH_ALL).cycles
+        # Rows that results are added to are asked for as the first panel meets them.
+        paced = 0.0
+        if results.loads.read and groups > h.memory.queue:
+            each = results.loads.read / groups / h.memory.bytes_per_cycle
+            trip = h.memory.start + h.memory.latency + each
+            paced = max(0.0, trip / h.memory.queue - stage.cycles())
+        ready = fresh = 0.0  # rows of results that may be worked on, or soon
         cycles = before = 0.0
         for _ in range(2):
             before = cycles
             for n in range(number):
+                cycles += stage.around + (paced * groups if n == 0 else 0.0)
                 if 0 < n < number - 1:
-                    cycles += groups * stage
+                    cycles += groups * stage.cycles()
+                    ready, fresh = ready + fresh, 0.0
                     continue
                 for group in range(groups):
                     if n == 0:
                         free = groups - 1 - (group if number > 1 else 0)
-                        due = waiting - free * g.group
+                        due = ready + fresh - free * g.group
                         if due > 0:
-                            cycles += due * cost + entry
-                            waiting -= due
-                    new = min(waiting, (slices - (hidden if waiting else 0)) * at_once)
-                    turns = -(-new // at_once)
-                    extra = max(0.0, entry + at_once * cost + issue - window)
-                    cycles += stage + turns * extra
-                    waiting -= new
+                            cycles += due * (cost + whole / g.group)
+                            ready, fresh = max(0.0, ready + fresh - due), 0.0
+                    places = stage.slices
+                    turns = min(-(-ready // at_once), places)
+                    new = min(ready, turns * at_once)
+                    more = max(0.0, min(places - turns, places - hidden))
+                    soon = min(fresh, more * at_once)
+                    turns += -(-soon // at_once)
+                    cycles += stage.cycles() + turns * turn + (new + soon) / g.group * done
+                    ready, fresh = ready - new + fresh - soon, 0.0
                     if n == number - 1:
-                        waiting += min(g.group, rows - group * g.group)
+                        fresh = min(g.group, rows - group * g.group)
+                        cycles += stage.last
+        left = ready + fresh
         # The instructions behind the last tile run while its results leave the array.
-        under = min(self._drain(), entry + _BETWEEN_STAGES)
-        return before, cycles - before, self._drain() - under + entry + waiting * cost
+        under = min(self._drain(), stage.between + stage.around + left // g.group * whole)
+        last = left * cost + -(-left // g.group) * whole
+        return before, cycles - before, self._drain() - under + last
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
         """A loop over rows whose pointers advance by one row each."""
@@ -452,8 +457,12 @@ class Phases:
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
         width = self.geometry.width
+        blocks = -(-columns // width)
         work = self._load(
-            rows * -(-columns // width), BF16_BYTES * min(columns, width), BF16_BYTES * columns
+            rows * blocks,
+            BF16_BYTES * min(columns, width),
+            BF16_BYTES * columns,
+            self._groups(rows) * blocks,
         )
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
@@ -462,9 +471,11 @@ class Phases:
     def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
-        work = move(rows, table.bytes_of(columns), table.pitch)
+        groups = self._groups(rows)
+        work = move(rows, table.bytes_of(columns), table.pitch, groups)
         if table.scaled:
-            scales = move(rows, columns / table.block, table.columns // table.block)
+            pitch = table.columns // table.block
+            scales = move(rows, columns / table.block, pitch, groups)
             work.cycles += scales.cycles
             work.beside(scales)
         issue = body(self.hardware, "im int int im int int im int int ctl int ctl int ctl int ctl")
@@ -507,7 +518,7 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
-        total = self._load(1, BF16_BYTES * spec.hidden)
+        total = Work()
         most, alike = self.layout.qkv_tile
 
         def one(rows: int, most: int) -> Work:
@@ -521,7 +532,7 @@ class Phases:
         pitch = most * g.width
         q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
-        tile = self._normalised(rows, spec.hidden, tables)
+        tile, arriving = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             columns = min(outputs, g.width)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
@@ -530,14 +541,26 @@ class Phases:
                 store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
             text = ""
             if turned:
-                text = "vshft2. vmul3 vmul3. vadd3. int br int"
-                text += "" if alike > 1 else " int"
+                text = "vshft2. vmul3 vmul3. vadd3. int "
+                text += "br int" if alike > 1 else "int int"
             weights = stored[f"weights.{name}"]
             results = self._results(text, 4, 11, rows, store, stored[table])
+            if turned and alike > 1:  # the next position's angles
+                results = replace(results, row_cycles=results.row_cycles + 3 / alike)
             if self.layout.quantised_cache and name != "q" and self.call.warm:
                 results = replace(results, stored=2)
-            tile.add(self._product(rows, weights, outputs, name, pitch, results))
+            product, arriving = self._product(
+                rows, weights, outputs, name, pitch, results, arriving=arriving
+            )
+            tile.add(product)
+        tile.cycles += self._last_group(results, rows)
         return tile
+
+    def _last_group(self, results: Results, rows: int) -> float:
+        """Cycles for which the last group's results are stored when all else is done."""
+        if self.hardware.classes.blocking:
+            return 0.0
+        return results.stores.cycles / self._groups(rows)
 
     def _results(
         self,
@@ -558,29 +581,57 @@ class Phases:
             work, work.cycles / rows if text else 0.0, entry, about, load or Work(), store, table
         )
 
-    def _normalised(self, rows: int, columns: int, beside: Work | None = None) -> Work:
-        """A tile that is loaded group by group and normalised as it arrives."""
-        blocks = -(-columns // self.geometry.width)
-        tile = self._move(rows, columns)
-        if beside is not None:
-            tile.cycles += beside.cycles - self.hardware.memory.latency
-            tile.beside(beside)
+    def _queued(self, issue: float, end: float, transfers: int) -> tuple[float, float]:
+        """Cycles from the first of several loads until the queue has taken the last one, and until
+        all are there, which alone is `end`."""
+        memory = self.hardware.memory
+        waits = transfers - memory.queue
+        if waits <= 0:
+            return issue, max(issue, end)
+        latency = memory.start + memory.latency
+        each = max(0.0, end - latency) / transfers
+        return max(issue, latency + max(1, waits) * each), max(issue, end)
+
+    def _normalised(
+        self, rows: int, columns: int, tables: Work | None = None
+    ) -> tuple[Work, float]:
+        """A tile that is loaded group by group and normalised as it arrives; and the cycles for which
+        the memory then still works on `tables`, which are asked for behind the tile."""
+        memory, blocks = self.hardware.memory, -(-columns // self.geometry.width)
+        # The norm's weights before it.
+        tile = self._beside_others(self._load(1, BF16_BYTES * columns))
+        move = self._move(rows, columns)
         norm = self._norm(rows, blocks)
+        tile.beside(move)
         tile.beside(norm)
+        latency = memory.start + memory.latency
+        if tables is not None:
+            tile.beside(tables)
         if self.hardware.classes.blocking:
-            tile.cycles += norm.cycles + blocking.arrivals(self.hardware, rows, blocks)
-            if beside is not None:  # two tables, each waited for
-                tile.cycles += 2 * self.hardware.memory.latency + self.hardware.memory.start
-            return tile
+            tile.cycles += move.cycles + norm.cycles
+            tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+            if tables is not None:  # two tables, each waited for
+                tile.cycles += tables.cycles + latency
+            return tile, 0.0
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
-        group = min(rows, self.geometry.group)
-        transfers = -(-rows // group) * blocks + 2 * (beside is not None)
-        queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
+        group, transfers = min(rows, self.geometry.group), self._groups(rows) * blocks
+        issue = body(self.hardware, blocking.arrival_text(blocks), self._groups(rows)).cycles
+        queued, _ = self._queued(issue, move.cycles, transfers)
         first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
-        tile.cycles = max(first + norm.cycles, tile.cycles + last)
-        return tile
+        arrived = tile.cycles + move.cycles
+        if tables is not None:
+            arrived += tables.cycles - latency
+        tile.cycles += max(first + norm.cycles, move.cycles + last)
+        return tile, max(0.0, arrived - tile.cycles)
+
+    def _beside_others(self, load: Work) -> Work:
+        """A load of which only what it keeps the memory counts: others are under way."""
+        memory = self.hardware.memory
+        if not self.hardware.classes.blocking:
+            load.cycles -= memory.start + memory.latency
+        return load
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -603,14 +654,16 @@ class Phases:
         columns = min(spec.hidden, g.width)
 
         def one(rows: int, most: int) -> Work:
-            # Work begins with the first group.
             tile = self._move(rows, inputs)
-            whole, group = tile.cycles, min(rows, g.group)
+            blocks = -(-inputs // g.width)
+            arriving = 0.0
             if self.hardware.classes.blocking:
-                blocks = -(-inputs // g.width)
                 tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
-            else:
-                tile.cycles = whole * group / rows - self.hardware.memory.latency
+            else:  # nothing waits for it but the products, and the queue of the DMA engine
+                groups = self._groups(rows)
+                issue = body(self.hardware, blocking.arrival_text(blocks), groups).cycles
+                tile.cycles, moved = self._queued(issue, tile.cycles, groups * blocks)
+                arriving = max(0.0, moved - tile.cycles)
             results = self._results(
                 "vadd3. int int",
                 2,
@@ -621,10 +674,18 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
+            product, _ = self._product(
+                rows,
+                weights,
+                spec.hidden,
+                name,
+                most * g.width,
+                results,
+                arriving=arriving,
+                before=0 if self.hardware.classes.blocking else groups * blocks,
+            )
             tile.add(product)
-            if not self.hardware.classes.blocking:  # the rest arrives before the weights
-                tile.cycles += whole * (1 - group / rows)
+            tile.cycles += self._last_group(results, rows)
             return tile
 
         most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
@@ -649,10 +710,13 @@ class Phases:
         pitch = most * g.width
         columns = min(spec.mlp, g.width)
         gated = self.layout.stored["gated"]
-        tile = self._load(1, BF16_BYTES * spec.hidden)
-        tile.add(self._normalised(rows, spec.hidden))
+        tile, _ = self._normalised(rows, spec.hidden)
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
-        tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
+        product, _ = self._product(
+            rows, weights, spec.mlp, "gate and up", pitch, results, ways=2
+        )
+        tile.add(product)
+        tile.cycles += self._last_group(results, rows)
         return tile

@@ -1,0 +1,300 @@
+"""What products with streamed weights take on a core with a scoreboard, as
+`npuvp.compiler.products` lays them out.
+
+An output tile is a chain of products, a few instructions apart, and a tail of instructions that
+runs while its sums leave the array. A panel of weights is asked for piece by piece while the panel
+before it is multiplied: the queue of the DMA engine takes so many descriptors, and the core waits
+where it is full. So the period of a piece is the longest way round of three that go on side by
+side: the core's instructions and the array, the memory, and the queue between the two.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from npuvp.analytical.blocking import ADVANCE, AGAIN, piece_text
+from npuvp.analytical.machine import Hardware
+from npuvp.analytical.schedule import addition, body, repeat
+from npuvp.compiler.formats import Stored
+from npuvp.compiler.layout import Geometry
+from npuvp.compiler.products import Panels
+
+__all__ = ["Stage", "Stream", "stage_of"]
+
+#: A product begins: the words of its stream of weights.
+_BEGIN = "int im im int im int im int im int im"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A panel that meets a group of rows.
+
+    Attributes:
+        products: Cycles of a tile up to its last product, by way; without work on results.
+        stream, skew: Cycles for which a product's operands stream, and from there to its sums.
+        row: From one row of inputs to the next: instructions.
+        rows: Such places in a tile of one way at which results are worked on.
+        tails: Instructions behind the last product, by way.
+        sets: Of accumulators.
+        port: Cycles for which a write-out takes the way to Vector SRAM.
+        tiles: Of a stage.
+        between: Instructions between two stages; `last` more where the panel is a chunk's last.
+        around: Between two panels.
+    """
+
+    products: float
+    stream: float
+    skew: float
+    row: float
+    rows: int
+    tails: tuple[float, ...]
+    sets: int
+    port: float
+    tiles: int
+    between: float
+    last: float
+    around: float
+
+    @property
+    def slices(self) -> int:
+        """Places in a stage at which results are worked on."""
+        return self.tiles * self.rows * len(self.tails)
+
+    def tile(self, extra: float = 0.0, behind: float = 0.0) -> float:
+        """Cycles of an output tile of all ways.
+
+        Args:
+            extra: Work on results, in one place, an average over all.
+            behind: Instructions behind its end.
+        """
+        plain = self._tile(0.0, behind)
+        if not extra:
+            return plain
+        inner = max(self.stream, self.row + extra) - max(self.stream, self.row)
+        outer = self._tile(extra, behind) - plain
+        return plain + ((self.rows - 1) * inner + outer) / self.rows
+
+    def _tile(self, extra: float, behind: float) -> float:
+        total = earliest = 0.0
+        for way, tail in enumerate(self.tails):
+            last = way + 1 == len(self.tails)
+            instructions = tail + (extra if last else 0.0) + (behind if last else 0.0)
+            waits = self.stream if self.sets > 1 else self.stream + self.skew
+            total += max(self.products + max(waits, instructions), self.port)
+            # The set that a tile needs is that of the tile before the last one.
+            earliest += (self.products + self.stream + self.skew) / 2
+        return max(total, earliest) if self.sets > 1 else total
+
+    def cycles(self, work: float = 0.0) -> float:
+        """Cycles of a stage with `work` more cycles."""
+        plain = self.tile()
+        return (self.tiles - 1) * plain + self.tile(0.0, self.between) + work
+
+    def more(self, extra: float) -> float:
+        """Cycles that work on results in one place takes longer than the tile without it."""
+        return self.tile(extra) - self.tile()
+
+
+@lru_cache(maxsize=4096)
+def stage_of(
+    h: Hardware, panel: Panels, pitch: int, number: int, whole: bool, prepares: bool
+) -> Stage:
+    """The stages of a chunk.
+
+    Args:
+        h: The machine.
+        panel: How weights pass through Matrix SRAM.
+        pitch: Elements between column blocks of the tile of rows.
+        number: Panels of a chunk.
+        whole: Whether results are worked on behind a chunk only.
+        prepares: Whether rows are loaded before a group's first panel.
+    """
+    g = h.geometry
+    assert isinstance(g, Geometry)
+    interval, latency = h.matrix
+    if h.matrix_table:
+        stream, skew = float(interval), float(max(0, latency - interval))
+    else:
+        stream, skew = float(h.blen + interval), float(2 * (h.blen - 1) + latency)
+
+    def issue(text: str) -> float:
+        return body(h, text).cycles
+
+    per_row = g.width // g.mlen
+    full, rest = divmod(panel.blocks, per_row)
+    panel_step = addition(panel.ways * panel.rows * g.mlen)
+    part = 1 + issue(repeat("int", addition(g.mlen) + panel_step))
+    leave = 0
+    if panel.blocks > per_row:
+        leave = addition(pitch - (per_row - 1) * g.mlen) + panel_step
+    slice_ = "" if whole else "im br"
+    row = 1 + issue(f"{repeat('int', leave)} {slice_} {'ctl' if full > 1 else ''}")
+    within = max(stream, part)
+    products = 0.0
+    if full:
+        products += full * (per_row - 1) * within + (full - 1) * max(stream, row)
+        end = row
+        if rest:
+            products += max(stream, row) + (rest - 1) * within
+            end = 1.0
+    else:
+        products += (rest - 1) * within
+        end = 1 + issue(slice_)
+    begin = issue("ctl") if full > 1 else 0.0
+    other = issue(repeat("int", addition(panel.rows * g.mlen) + 1) + " im") + 1
+    tick = "im int im br" + ("" if whole else " im br")
+    places = repeat("int", addition(g.blen * g.mlen) + 3)
+    tail = issue(f"{tick} {places} im {'ctl' if panel.rows > g.blen else ''}") + 1
+    tails = (*[begin + end + other] * (panel.ways - 1), begin + end + tail)
+    rows_out = 0 if h.matrix_table else h.tile_rows
+    # From the end of a stage to the first product of the next one.
+    between = f"im im im int {ADVANCE} {ADVANCE} {AGAIN}"
+    last = ""
+    if number > 1:
+        between += " im int br"
+    if prepares:
+        between += f" {ADVANCE}"
+    if not whole:
+        between += " im int br" if number > 1 else ""
+        last = "im im br im int im int im"
+    around = "im im int int im int im im im int im im im"
+    if number > 1:
+        around += f" {ADVANCE} {AGAIN}"
+    drained = h.matrix_table or not h.overlapping_tiles
+    return Stage(
+        products,
+        stream,
+        skew,
+        row,
+        max(1, full),
+        tails,
+        1 if drained else 2,
+        max(float(h.writeout[0]), float(rows_out)),
+        panel.rows // g.blen,
+        issue(between),
+        issue(last),
+        issue(around),
+    )
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The weights of a product on their way through the DMA engine.
+
+    Attributes:
+        h: The machine.
+        panel: How they pass through Matrix SRAM.
+        panels: So many, the last one perhaps not a whole one.
+        memory: Cycles for which a panel keeps the memory.
+        issue: Cycles in which a piece is asked for, and of them each descriptor.
+        descriptor: See there.
+    """
+
+    h: Hardware
+    panel: Panels
+    panels: float
+    memory: float
+    issue: float
+    descriptor: float
+
+    @classmethod
+    def of(cls, h: Hardware, panel: Panels, weights: Stored, outputs: int) -> "Stream":
+        """Of a matrix with so many rows."""
+        g = h.geometry
+        assert isinstance(g, Geometry)
+        inputs = weights.columns
+        rows = panel.rows * panel.blocks * panel.ways
+        transfers = panel.pieces(g) * panel.blocks * panel.ways
+        columns = min(inputs, g.mlen)
+        parts = [(float(rows), float(weights.bytes_of(columns)), weights.pitch)]
+        if weights.scaled:
+            pitch = (weights.piece or inputs) // weights.block
+            parts.append((float(rows), columns / weights.block, pitch))
+        memory = h.memory.streamed(tuple(parts), transfers, before=True)
+        descriptor = body(h, "dma int int ctl").cycles if panel.blocks > 1 else 1.0
+        issue = body(h, piece_text(panel, g, weights)).cycles
+        return cls(h, panel, outputs / panel.rows, memory, issue, descriptor)
+
+    @property
+    def pieces(self) -> int:
+        """Of a panel."""
+        assert isinstance(self.h.geometry, Geometry)
+        return self.panel.pieces(self.h.geometry)
+
+    @property
+    def descriptors(self) -> int:
+        """Of a piece."""
+        return self.panel.blocks * self.panel.ways
+
+    @property
+    def each(self) -> float:
+        """Cycles for which a descriptor keeps the memory."""
+        return self.memory / (self.pieces * self.descriptors)
+
+    @property
+    def queue(self) -> int:
+        """Descriptors that may be under way: as many as the queue takes, or as a half of Matrix SRAM
+        waits for."""
+        return min(self.h.memory.queue, self.pieces * self.descriptors)
+
+    def begin(
+        self, stage: float, arriving: float, cleared: float, before: int = 0
+    ) -> tuple[float, float]:
+        """Cycles from the first instruction to where the first panel's products may be thought to
+        begin if none of them waits, and to the memory's first data.
+
+        Args:
+            stage: Cycles of a stage.
+            arriving: Cycles for which the memory still works on what was asked for before.
+            cleared: Work of the core before the first product.
+            before: Transfers that this is.
+        """
+        h, count, each = self.h, self.descriptors, self.each
+        latency = h.memory.start + h.memory.latency
+        lead = max(0.0, self.issue - count * self.descriptor)
+        now = body(h, _BEGIN).cycles
+        asked = max(now + lead + self.descriptor + latency, arriving)
+        free, done, size, ahead = arriving, before, 1, 0
+        ends = [(before, arriving, arriving / before if before else 0.0)]
+        latest = 0.0
+        while ahead < self.pieces * min(1.0, self.panels):
+            size = min(size, self.pieces - ahead)
+            now += lead
+            first, one = now + self.descriptor, size * each
+            now += count * self.descriptor
+            if count > h.memory.queue:
+                one = max(one, (latency + one) / h.memory.queue)
+            # Served one by one; the queue takes the last one when there is room, and it is there a
+            # latency later.
+            free = max(free, first + latency) + count * one
+            done += count
+            ends.append((done, free, one))
+            waited = done - h.memory.queue
+            for index, end, apart in ends:
+                if 0 < waited <= index:
+                    now = max(now, end - (index - waited) * apart)
+                    break
+            free = max(free, now + latency + size * each)
+            ends[-1] = (done, free, one)
+            latest = max(latest, free - ahead / self.pieces * stage)
+            ahead += size
+            size = 2 * size if ahead > 1 else 1
+        return max(now + cleared, latest), asked
+
+    def period(self, core: float) -> float:
+        """Cycles from a piece to the next one where core and array take `core` cycles for it.
+
+        A way round that leads over the queue: the core asks for a piece, the memory answers a
+        latency later and serves what does not fit into the queue, the core multiplies; or the same
+        over several pieces.
+        """
+        h, count, each, queue = self.h, self.descriptors, self.each, self.queue
+        latency = h.memory.start + h.memory.latency
+        longest = max(core, count * each, count * (latency + each) / queue)
+        multiplied = core - (count - 1) * self.descriptor
+        for pieces in range(1, 5):
+            for crossed in range(1, pieces + 1):
+                served = (pieces - crossed + 1) * count - queue
+                if served >= 1:
+                    way = multiplied + (crossed - 1) * core + latency + served * each
+                    longest = max(longest, way / pieces)
+        return longest
