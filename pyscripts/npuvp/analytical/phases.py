@@ -304,13 +304,15 @@ class Phases:
         latency = h.memory.start + h.memory.latency
         loading = loads.cycles - min(loads.cycles, latency)  # other transfers are under way
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        multiplied = cleared = panels = 0.0
+        multiplied = cleared = panels = lumps = places = 0.0
         for columns, times in chunks:
             per_chunk = -(-columns // panel.rows)
             stage = stage_of(h, panel, pitch, per_chunk, results.whole, loads.read > 0)
-            once, again, end = self._chunk_cycles(stage, panel, columns, rows, results)
+            once, again, end, at_one_go = self._chunk_cycles(stage, panel, columns, rows, results)
             multiplied += once + (times - 1) * again
             panels += times * per_chunk
+            lumps += (times - 1) * at_one_go
+            places += (times - 1) * min(groups, stream.pieces) * (at_one_go > 0)
             if columns == rest:
                 cleared = ways * clear.cycles
         if full:
@@ -318,11 +320,20 @@ class Phases:
             cleared = 0.0
         begin, asked = stream.begin(stage.cycles(), arriving, cleared, before)
         # A panel, and of it what a piece of the next one takes.
-        core = multiplied / panels
+        pieces, core = stream.pieces, (multiplied - lumps) / panels
         due = stream.issue + body(h, blocking.PIECE_DUE).cycles
-        core_piece = core / stream.pieces + stage.more(due)
-        loaded = min(panels, stream.panels) - 1
-        waits = max(0.0, loaded) * stream.pieces * (stream.period(core_piece) - core / stream.pieces)
+        core_piece = core / pieces + stage.more(due)
+        loaded = max(0.0, min(panels, stream.panels) - 1)
+        waits = loaded * pieces * (stream.period(core_piece) - core / pieces)
+        if places:  # where a group is finished at one go
+            longer = core_piece + lumps / places
+            share = loaded / max(1, panels - 1)
+            waits += places * share * (stream.period(longer) - stream.period(core_piece))
+            waits -= lumps * share
+        if loading:  # behind a chunk's first panel rows that results are added to come between
+            among = min(loaded, full + bool(rest)) * pieces
+            others = (loading / pieces, groups / pieces)
+            waits += among * (stream.period(core_piece, *others) - stream.period(core_piece))
         # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
         # the first meet the last panel, or those that waited until the queue had room; or behind the
         # last rows that results are added to the work on a group is left.
@@ -384,8 +395,9 @@ class Phases:
 
     def _chunk_cycles(
         self, stage: Stage, panel: Panels, columns: int, rows: int, results: Results
-    ) -> tuple[float, float, float]:
-        """Cycles of the first chunk, of one behind others, and what is left to do behind the last."""
+    ) -> tuple[float, float, float, float]:
+        """Cycles of the first chunk, of one behind others, and what is left to do behind the last;
+        and of a chunk behind others what is not spread over its products."""
         g, h = self.geometry, self.hardware
         number = -(-columns // panel.rows)
         groups = -(-rows // g.group)
@@ -394,7 +406,7 @@ class Phases:
         finish = body(h, blocking.finish_text(results.table, results.stored)).cycles
         if results.whole:
             behind = plain + self._drain() + rows * cost
-            return behind, behind, 0.0
+            return behind, behind, 0.0, 0.0
         at_once = rows_at_once(g, panel, columns, results.about) if cost else g.group
         hidden = hidden_tiles(g, panel) * stage.rows * panel.ways
         entry = body(h, results.entry).cycles if cost else 0.0
@@ -409,9 +421,9 @@ class Phases:
             trip = h.memory.start + h.memory.latency + each
             paced = max(0.0, trip / h.memory.queue - stage.cycles())
         ready = fresh = 0.0  # rows of results that may be worked on, or soon
-        cycles = before = 0.0
+        cycles = before = lumps = 0.0
         for _ in range(2):
-            before = cycles
+            before, lumps = cycles, 0.0
             for n in range(number):
                 cycles += stage.around + (paced * groups if n == 0 else 0.0)
                 if 0 < n < number - 1:
@@ -423,7 +435,7 @@ class Phases:
                         free = groups - 1 - (group if number > 1 else 0)
                         due = ready + fresh - free * g.group
                         if due > 0:
-                            cycles += due * (cost + whole / g.group)
+                            lumps += due * (cost + whole / g.group)
                             ready, fresh = max(0.0, ready + fresh - due), 0.0
                     places = stage.slices
                     turns = min(-(-ready // at_once), places)
@@ -436,11 +448,12 @@ class Phases:
                     if n == number - 1:
                         fresh = min(g.group, rows - group * g.group)
                         cycles += stage.last
+            cycles += lumps
         left = ready + fresh
         # The instructions behind the last tile run while its results leave the array.
         under = min(self._drain(), stage.between + stage.around + left // g.group * whole)
         last = left * cost + -(-left // g.group) * whole
-        return before, cycles - before, self._drain() - under + last
+        return before, cycles - before, self._drain() - under + last, lumps
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
         """A loop over rows whose pointers advance by one row each."""

@@ -280,21 +280,29 @@ class Stream:
             size = 2 * size if ahead > 1 else 1
         return max(now + cleared, latest), asked
 
-    def period(self, core: float) -> float:
+    def period(self, core: float, other: float = 0.0, transfers: float = 0.0) -> float:
         """Cycles from a piece to the next one where core and array take `core` cycles for it.
 
         A way round that leads over the queue: the core asks for a piece, the memory answers a
         latency later and serves what does not fit into the queue, the core multiplies; or the same
         over several pieces.
+
+        Args:
+            core: Of instructions and products, waits left aside.
+            other: Cycles for which other transfers between the two keep the memory.
+            transfers: How many those are.
         """
         h, count, each, queue = self.h, self.descriptors, self.each, self.queue
         latency = h.memory.start + h.memory.latency
-        longest = max(core, count * each, count * (latency + each) / queue)
+        longest = max(core, count * each + other, count * (latency + each) / queue)
         multiplied = core - (count - 1) * self.descriptor
+        # Others are served while the core multiplies, or wait with the piece.
+        behind = max(0.0, other - multiplied)
         for pieces in range(1, 5):
             for crossed in range(1, pieces + 1):
-                served = (pieces - crossed + 1) * count - queue
+                served = (pieces - crossed + 1) * (count + transfers) - queue
                 if served >= 1:
-                    way = multiplied + (crossed - 1) * core + latency + served * each
+                    served = min(served, (pieces - crossed + 1) * count)
+                    way = multiplied + behind + (crossed - 1) * core + latency + served * each
                     longest = max(longest, way / pieces)
         return longest
