@@ -17,6 +17,7 @@ __all__ = [
     "ADVANCE",
     "AGAIN",
     "FINISH_ALL",
+    "GROUP",
     "PIECE_DUE",
     "Chunks",
     "arrival_text",
@@ -28,9 +29,11 @@ __all__ = [
 ]
 
 #: Of a word that counts down to 0, with the way back.
-AGAIN = "im int im br"
+AGAIN = "im int int im br"
 #: Of a word to which something is added.
 ADVANCE = "im int im"
+#: The next group of results.
+GROUP = "im im int int br int im im"
 #: Around a group that is finished at one go.
 FINISH_ALL = "im int br im im br"
 #: A piece of weights is due, and the next one later.
@@ -100,8 +103,8 @@ def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
 
 def finish_text(table: Stored | None, stored: int) -> str:
     """Instructions behind the last row of a group of results, which go to `stored` tables."""
-    text = f"{_moved(table, stored)} {ADVANCE} {ADVANCE} im im int im im br"
-    return f"{text} im im int int br int im im"
+    text = f"{_moved(table, stored)} im int int im im int int im im im int im im br"
+    return f"{text} {GROUP}"
 
 
 def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:

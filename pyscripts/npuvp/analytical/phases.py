@@ -318,6 +318,8 @@ class Phases:
         if full:
             multiplied += cleared
             cleared = 0.0
+        # The words of the first chunk, and of the first group of results.
+        cleared += body(h, f"im im im im int im im int im int im {blocking.GROUP}").cycles
         begin, asked = stream.begin(stage.cycles(), arriving, cleared, before)
         # A panel, and of it what a piece of the next one takes.
         pieces, core = stream.pieces, (multiplied - lumps) / panels
@@ -456,8 +458,10 @@ class Phases:
         return before, cycles - before, self._drain() - under + last, lumps
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
-        """A loop over rows whose pointers advance by one row each."""
-        return body(self.hardware, f"{text} {repeat('int', pointers)} int br", rows)
+        """A loop over rows whose pointers advance by one row each; without pointers one in the midst
+        of a product, whose text advances them."""
+        back = "int int br" if pointers else "int br"  # counted down, or up to 0
+        return body(self.hardware, f"{text} {repeat('int', pointers)} {back}", rows)
 
     def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
