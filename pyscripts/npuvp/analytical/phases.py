@@ -407,7 +407,7 @@ class Phases:
         plain = number * (groups * stage.cycles() + stage.around) + groups * stage.last
         finish = body(h, blocking.finish_text(results.table, results.stored)).cycles
         if results.whole:
-            behind = plain + self._drain() + rows * cost
+            behind = plain + self._drain() + rows * cost - stage.early(number * groups)
             return behind, behind, 0.0, 0.0
         at_once = rows_at_once(g, panel, columns, results.about) if cost else g.group
         hidden = hidden_tiles(g, panel) * stage.rows * panel.ways
@@ -437,7 +437,8 @@ class Phases:
                         free = groups - 1 - (group if number > 1 else 0)
                         due = ready + fresh - free * g.group
                         if due > 0:
-                            lumps += due * (cost + whole / g.group)
+                            one = due * (cost + whole / g.group)
+                            lumps += max(0.0, one - stage.early(1 if number == 1 else number))
                             ready, fresh = max(0.0, ready + fresh - due), 0.0
                     places = stage.slices
                     turns = min(-(-ready // at_once), places)
@@ -454,7 +455,7 @@ class Phases:
         left = ready + fresh
         # The instructions behind the last tile run while its results leave the array.
         under = min(self._drain(), stage.between + stage.around + left // g.group * whole)
-        last = left * cost + -(-left // g.group) * whole
+        last = left * cost + -(-left // g.group) * whole - stage.early(number * groups)
         return before, cycles - before, self._drain() - under + last, lumps
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:

@@ -74,15 +74,30 @@ class Stage:
         return plain + ((self.rows - 1) * inner + outer) / self.rows
 
     def _tile(self, extra: float, behind: float) -> float:
-        total = earliest = 0.0
+        alone = self._alone(extra, behind)
+        return max(alone, self._in_turn) if self.sets > 1 else alone
+
+    def _alone(self, extra: float, behind: float) -> float:
+        total = 0.0
         for way, tail in enumerate(self.tails):
             last = way + 1 == len(self.tails)
-            instructions = tail + (extra if last else 0.0) + (behind if last else 0.0)
+            instructions = tail + (extra + behind if last else 0.0)
             waits = self.stream if self.sets > 1 else self.stream + self.skew
             total += max(self.products + max(waits, instructions), self.port)
-            # The set that a tile needs is that of the tile before the last one.
-            earliest += (self.products + self.stream + self.skew) / 2
-        return max(total, earliest) if self.sets > 1 else total
+        return total
+
+    @property
+    def _in_turn(self) -> float:
+        """The set of accumulators that a tile needs is that of the tile before the last one."""
+        return len(self.tails) * (self.products + self.stream + self.skew) / 2
+
+    def early(self, stages: float) -> float:
+        """By how much an unbroken row of stages ends earlier than their sum: two tiles follow each
+        other at once where two sets of accumulators take turns, and then the next two."""
+        if self.sets == 1:
+            return 0.0
+        early = 2 * max(0.0, self._in_turn - self._alone(0.0, 0.0)) / len(self.tails)
+        return early / (1 + stages * self.tiles * len(self.tails) % 2)
 
     def cycles(self, work: float = 0.0) -> float:
         """Cycles of a stage with `work` more cycles."""
