@@ -109,9 +109,10 @@ def attention(phases: "Phases") -> Work:
     alone = body(h, "vmul3. int int int int br", rows).cycles if tiles.together > 1 else 0.0
     stream = h.blen + h.matrix[0]
     entered = (_OUTPUTS - 1) * (during.cycles + after.cycles + alone)
-    first = latency + loads["queries"] + loads["keys"] + after.cycles + rows * row.cycles
+    first = phases.debt + latency + loads["queries"] + loads["keys"] + after.cycles + rows * row.cycles
     first += max(entered, stream * sizes.scores + _settled(phases))
-    moved = latency + ahead * loads["ahead"] + loads["values"]
+    moved = phases.debt + latency + ahead * loads["ahead"] + loads["values"]
+    phases.debt = 0.0
     total.cycles += max(first, moved)
     total.cycles += (visits - ahead) * max(
         sizes.units * round_ + behind, loads["ahead"] + loads["values"]

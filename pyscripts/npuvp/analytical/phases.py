@@ -138,6 +138,7 @@ class Phases:
         hardware, spec, call: What.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         layout: Of memory; its tables say how wide numbers are.
+        debt: Cycles for which the memory still writes what the phase before has stored.
     """
 
     hardware: Hardware
@@ -146,7 +147,8 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
-    seen: dict[tuple[str, int, int, bool], Work] = field(init=False)
+    seen: dict[tuple[str, int, int, bool, int], tuple[Work, float]] = field(init=False)
+    debt: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
         assert isinstance(self.hardware.geometry, Geometry)
@@ -190,11 +192,23 @@ class Phases:
         call = self.call
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
-            key = (name, rows, most, call.warm)
+            key = (name, rows, most, call.warm, int(self.debt))
             if key not in self.seen:
-                self.seen[key] = tile(rows, most)
-            total.add(self.seen[key], times)
+                work = tile(rows, most)
+                self.seen[key] = work, self.debt
+            work, self.debt = self.seen[key]
+            total.add(work, times)
         return total
+
+    def _leave(self, behind: float, exposed: float) -> float:
+        """The end of a phase, whose last stores take `exposed` cycles for the core and keep the memory
+        for `behind`."""
+        memory = self.hardware.memory
+        if self.hardware.classes.blocking:
+            self.debt = 0.0
+            return 0.0
+        self.debt = min(max(0.0, behind - exposed), memory.posted / memory.bytes_per_cycle)
+        return exposed
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> Work:
         """A load that is waited for."""
@@ -326,23 +340,25 @@ class Phases:
         due = stream.issue + body(h, blocking.PIECE_DUE).cycles
         core_piece = core / pieces + stage.more(due)
         loaded = max(0.0, min(panels, stream.panels) - 1)
-        waits = loaded * pieces * (stream.period(core_piece) - core / pieces)
+        lead = stage.products + stage.tails[-1]
+        plain = stream.period(core_piece, lead)
+        waits = loaded * pieces * (plain - core / pieces)
         if places:  # where a group is finished at one go
             longer = core_piece + lumps / places
             share = loaded / max(1, panels - 1)
-            waits += places * share * (stream.period(longer) - stream.period(core_piece))
+            waits += places * share * (stream.period(longer, lead) - plain)
             waits -= lumps * share
         if loading:  # behind a chunk's first panel rows that results are added to come between
             among = min(loaded, full + bool(rest)) * pieces
             others = (loading / pieces, groups / pieces)
-            waits += among * (stream.period(core_piece, *others) - stream.period(core_piece))
+            waits += among * (stream.period(core_piece, lead, *others) - plain)
         # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
         # the first meet the last panel, or those that waited until the queue had room; or behind the
         # last rows that results are added to the work on a group is left.
         chunks_before = full + bool(rest) - 1
         busy = asked + stream.panels * stream.memory + chunks_before * (loading + storing)
         alone = (groups - 1) * stage.cycles() + stage.cycles() / stream.pieces
-        queued = core - stream.queue * stream.each if loaded > 0 else 0.0
+        queued = core - min(h.memory.queue, pieces * stream.descriptors) * stream.each if loaded > 0 else 0.0
         # Rows that are asked for before the last weights.
         rows_before = 0.0
         if per_chunk > 1:
@@ -351,7 +367,8 @@ class Phases:
         weighted = busy + rows_before + max(alone, queued) + end
         added = busy + loading + min(rows, g.group) * results.row_cycles
         total.cycles = max(begin + multiplied + waits + end, weighted, added)
-        return total, storing / groups
+        ends = busy + loading + storing
+        return total, max(storing / groups, ends - total.cycles)
 
     def _blocking(
         self,
@@ -537,6 +554,11 @@ class Phases:
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
         total = Work()
+        # Behind what the layer before has stored last.
+        columns = min(spec.hidden, g.width)
+        rows = min(g.group, self.call.count * self.call.batch)
+        store = self._store(rows, BF16_BYTES * columns, self.layout.stored["x"].pitch)
+        self._leave(store.written / self.hardware.memory.bytes_per_cycle, store.cycles)
         most, alike = self.layout.qkv_tile
 
         def one(rows: int, most: int) -> Work:
@@ -571,13 +593,11 @@ class Phases:
                 rows, weights, outputs, name, pitch, results, arriving=arriving
             )
             tile.add(product)
-        tile.cycles += self._last_group(results, rows)
+        tile.cycles += self._leave(arriving, self._last_group(results, rows))
         return tile
 
     def _last_group(self, results: Results, rows: int) -> float:
         """Cycles for which the last group's results are stored when all else is done."""
-        if self.hardware.classes.blocking:
-            return 0.0
         return results.stores.cycles / self._groups(rows)
 
     def _results(
@@ -636,12 +656,12 @@ class Phases:
         group, transfers = min(rows, self.geometry.group), self._groups(rows) * blocks
         issue = body(self.hardware, blocking.arrival_text(blocks), self._groups(rows)).cycles
         queued, _ = self._queued(issue, move.cycles, transfers)
-        first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
+        first = max(queued, self._load(group, BF16_BYTES * columns).cycles) + self.debt
         last = norm.cycles * group / rows
-        arrived = tile.cycles + move.cycles
+        arrived = tile.cycles + move.cycles + self.debt
         if tables is not None:
             arrived += tables.cycles - latency
-        tile.cycles += max(first + norm.cycles, move.cycles + last)
+        tile.cycles += max(first + norm.cycles, move.cycles + self.debt + last)
         return tile, max(0.0, arrived - tile.cycles)
 
     def _beside_others(self, load: Work) -> Work:
@@ -653,7 +673,7 @@ class Phases:
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
-        return attention(self)
+        return attention(self)  # which leaves no debt worth counting
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
@@ -680,7 +700,7 @@ class Phases:
             else:  # nothing waits for it but the products, and the queue of the DMA engine
                 groups = self._groups(rows)
                 issue = body(self.hardware, blocking.arrival_text(blocks), groups).cycles
-                tile.cycles, moved = self._queued(issue, tile.cycles, groups * blocks)
+                tile.cycles, moved = self._queued(issue, tile.cycles + self.debt, groups * blocks)
                 arriving = max(0.0, moved - tile.cycles)
             results = self._results(
                 "vadd3. int int",
@@ -692,7 +712,7 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product, _ = self._product(
+            product, behind = self._product(
                 rows,
                 weights,
                 spec.hidden,
@@ -703,7 +723,7 @@ class Phases:
                 before=0 if self.hardware.classes.blocking else groups * blocks,
             )
             tile.add(product)
-            tile.cycles += self._last_group(results, rows)
+            tile.cycles += self._leave(behind, self._last_group(results, rows))
             return tile
 
         most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
@@ -732,9 +752,9 @@ class Phases:
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
-        product, _ = self._product(
+        product, behind = self._product(
             rows, weights, spec.mlp, "gate and up", pitch, results, ways=2
         )
         tile.add(product)
-        tile.cycles += self._last_group(results, rows)
+        tile.cycles += self._leave(behind, self._last_group(results, rows))
         return tile

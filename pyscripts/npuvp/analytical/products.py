@@ -245,12 +245,6 @@ class Stream:
         """Cycles for which a descriptor keeps the memory."""
         return self.memory / (self.pieces * self.descriptors)
 
-    @property
-    def queue(self) -> int:
-        """Descriptors that may be under way: as many as the queue takes, or as a half of Matrix SRAM
-        waits for."""
-        return min(self.h.memory.queue, self.pieces * self.descriptors)
-
     def begin(
         self, stage: float, arriving: float, cleared: float, before: int = 0
     ) -> tuple[float, float]:
@@ -295,21 +289,28 @@ class Stream:
             size = 2 * size if ahead > 1 else 1
         return max(now + cleared, latest), asked
 
-    def period(self, core: float, other: float = 0.0, transfers: float = 0.0) -> float:
+    def period(
+        self, core: float, lead: float, other: float = 0.0, transfers: float = 0.0
+    ) -> float:
         """Cycles from a piece to the next one where core and array take `core` cycles for it.
 
         A way round that leads over the queue: the core asks for a piece, the memory answers a
         latency later and serves what does not fit into the queue, the core multiplies; or the same
-        over several pieces.
+        over several pieces. Another one leads over a panel's pieces: a piece is asked for, is there,
+        and is multiplied a panel later.
 
         Args:
             core: Of instructions and products, waits left aside.
+            lead: From the first product with a piece to where the piece is asked for that takes
+                its place.
             other: Cycles for which other transfers between the two keep the memory.
             transfers: How many those are.
         """
-        h, count, each, queue = self.h, self.descriptors, self.each, self.queue
+        h, count, each = self.h, self.descriptors, self.each
+        queue = h.memory.queue
         latency = h.memory.start + h.memory.latency
         longest = max(core, count * each + other, count * (latency + each) / queue)
+        longest = max(longest, (lead + latency + other + count * each) / self.pieces)
         multiplied = core - (count - 1) * self.descriptor
         # Others are served while the core multiplies, or wait with the piece.
         behind = max(0.0, other - multiplied)
