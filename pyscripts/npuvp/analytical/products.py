@@ -265,10 +265,12 @@ class Stream:
         free, done, size, ahead = arriving, before, 1, 0
         ends = [(before, arriving, arriving / before if before else 0.0)]
         latest = 0.0
-        while ahead < self.pieces * min(1.0, self.panels):
+        wanted = self.pieces * min(1.0, self.panels)
+        while ahead < wanted:
             size = min(size, self.pieces - ahead)
             now += lead
-            first, one = now + self.descriptor, size * each
+            first, amount = now + self.descriptor, min(size, wanted - ahead) * each
+            one = amount
             now += count * self.descriptor
             if count > h.memory.queue:
                 one = max(one, (latency + one) / h.memory.queue)
@@ -282,7 +284,7 @@ class Stream:
                 if 0 < waited <= index:
                     now = max(now, end - (index - waited) * apart)
                     break
-            free = max(free, now + latency + size * each)
+            free = max(free, now + latency + amount)
             ends[-1] = (done, free, one)
             latest = max(latest, free - ahead / self.pieces * stage)
             ahead += size
