@@ -75,12 +75,8 @@ def attention(phases: "Phases") -> Work:
     during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
     transfers, loads = _transfers(phases, sizes)
     made = Work()
-    made.add(
-        phases._tile_products(
-            tiles.parts, repeat("int", 4) + " im br int br ctl", 1, sizes.outputs, g.mlen
-        )
-    )
-    made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
+    made.add(phases._tile_products(tiles.parts, "", 1, sizes.outputs, g.mlen))
+    made.add(phases._tile_products(1, "", 1, sizes.scores))
     if h.classes.blocking:
         unit = Work()
         unit.add(during)
@@ -133,10 +129,11 @@ class _Rounds:
             return max(streams + skew, port), streams + skew
 
         #: From a product to the next one: the array, behind the last one, and instructions.
-        part = "im int int br int br"
+        part = "im br int br"
         step = repeat("int", addition(h.mlen * h.mlen) + 1)
         more = repeat(f"int {step}", tiles.parts - 1)
-        self.output = (*array(tiles.parts), issue(f"int {more} {part} int int int int ctl"))
+        back = repeat("int", 4 if tiles.parts > 1 else 1)  # to the next panel of channels
+        self.output = (*array(tiles.parts), issue(f"int {more} {part} int {back} int ctl"))
         panel = f"int {part} int {repeat('int', addition(h.blen * h.mlen))} int ctl"
         self.score = (*array(1), issue(panel + (" int int br" if tiles.blocks > 1 else "")))
         self.settled = phases._drain() - (skew if sets > 1 else 0.0)
@@ -169,7 +166,9 @@ class _Rounds:
         after += " im br int int im br im int im im int im im int im im br" if together else ""
         self.after = issue(after)
         self.unit = issue(repeat("im", 17) + " int im im int int br im")
-        self.enter = issue(repeat("im", 25) + repeat(" im int", 9) + repeat(" int", 8) + " br br br")
+        self.enter = issue(
+            repeat("im", 25) + repeat(" im int", 9) + repeat(" int", 8) + " br br br"
+        )
         self.visit = issue(" ".join(["im int im"] * 4) + " int im br")
 
     def _load(self, now: float, keeps: float) -> tuple[float, float]:
@@ -339,10 +338,11 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     if tiles.together > 1:
         begin += " im im im im im br"
     outputs = f"{_STAGE} im br im im im ctl"
-    outputs += repeat(" im br int br int int int ctl", sizes.outputs)
+    back = "int int int int" if tiles.parts > 1 else "int"
+    outputs += repeat(f" im br int br {back} int ctl", sizes.outputs)
     values = f"{_STAGE} im im im br br"
     scores = f"{_STAGE} im br im im im ctl"
-    panel = " im br int br ctl int" + repeat(" int", addition(step))
+    panel = " im br int br int ctl " + repeat("int", addition(step))
     if tiles.blocks > 1:
         panel += " int int br"
     scores += repeat(panel, sizes.scores)

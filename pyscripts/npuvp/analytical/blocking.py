@@ -111,7 +111,9 @@ def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
     """Instructions that load a piece of a panel."""
     several = panel.blocks > 1
     full, rest = divmod(weights.columns, g.mlen)
-    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(weights.step(g.mlen)))
+    step = repeat(
+        "int", addition(panel.ways * panel.rows * g.mlen) + addition(weights.step(g.mlen))
+    )
     table = _table(weights)
     blocks = ""
     if full:

@@ -358,7 +358,11 @@ class Phases:
         chunks_before = full + bool(rest) - 1
         busy = asked + stream.panels * stream.memory + chunks_before * (loading + storing)
         alone = (groups - 1) * stage.cycles() + stage.cycles() / stream.pieces
-        queued = core - min(h.memory.queue, pieces * stream.descriptors) * stream.each if loaded > 0 else 0.0
+        queued = (
+            core - min(h.memory.queue, pieces * stream.descriptors) * stream.each
+            if loaded > 0
+            else 0.0
+        )
         # Rows that are asked for before the last weights.
         rows_before = 0.0
         if per_chunk > 1:

@@ -291,9 +291,7 @@ class Stream:
             size = 2 * size if ahead > 1 else 1
         return max(now + cleared, latest), asked
 
-    def period(
-        self, core: float, lead: float, other: float = 0.0, transfers: float = 0.0
-    ) -> float:
+    def period(self, core: float, lead: float, other: float = 0.0, transfers: float = 0.0) -> float:
         """Cycles from a piece to the next one where core and array take `core` cycles for it.
 
         A way round that leads over the queue: the core asks for a piece, the memory answers a
