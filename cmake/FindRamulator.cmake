@@ -29,7 +29,7 @@ if(_ramulator_missing)
         set(_ramulator_hint "It is no tree of Ramulator 2.1, which is expected.")
     endif()
     message(FATAL_ERROR "RAMULATOR_ROOT is ${RAMULATOR_ROOT}. ${_ramulator_hint} Missing:"
-        "${_ramulator_missing}\nPoint RAMULATOR_ROOT at a built tree of Ramulator 2.1, or unset it.")
+        "${_ramulator_missing}\nPoint RAMULATOR_ROOT at a built tree of Ramulator 2.1, or leave the backend out: RAMULATOR_ROOT= make setup")
 endif()
 file(STRINGS "${RAMULATOR_ROOT}/src/ramulator/frontend/i_frontend.h" _ramulator_calls
     REGEX "int size_bytes")
@@ -37,7 +37,7 @@ if(NOT _ramulator_calls)
     message(FATAL_ERROR "RAMULATOR_ROOT is ${RAMULATOR_ROOT}. Its frontend takes no size_bytes: it is "
         "older than Ramulator 2.1, which is expected.")
 endif()
-message(STATUS "Ramulator: ${RAMULATOR_ROOT}")
+message(STATUS "Ramulator: ${RAMULATOR_ROOT}; the memory backend 'ramulator' is part of the build")
 set(Ramulator_FOUND TRUE)
 if(NOT TARGET Ramulator::Ramulator)
     add_library(Ramulator::Ramulator SHARED IMPORTED)

@@ -15,7 +15,6 @@ Run it from the top of the tree: .venv/bin/python pyscripts/paper_end_to_end.py
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import npuvp as vp
@@ -110,10 +109,7 @@ path = bars(chosen, Path(options.output) / "end_to_end.png", "LLaDA-8B, dual cac
 
 # Where our time goes: what each phase would take if the array, or the memory, were all that counted.
 print(f"{'our time, simulated':<28}{'share':>8}{'array busy':>12}{'memory busy':>13}")
-closed = estimate(
-    spec, hardware, replace(plan, kv_format=options.kv_format.removeprefix("baos-")),
-    formats=formats, **sizes,
-)  # fmt: skip
+closed = estimate(spec, hardware, plan, formats=formats, **sizes)
 peak = hardware.memory.peak_bytes_per_cycle
 for name, cycles in timing.phases.items():
     parts = [(call.times, call.phases[name]) for call in closed.calls]
@@ -123,17 +119,15 @@ for name, cycles in timing.phases.items():
         f"  {name:<26}{cycles / timing.cycles:>8.1%}{macs / cycles:>12.1%}{moved / cycles:>13.1%}"
     )
 
-print(
-    "by batch, closed form (cache without BAOS); a roofline at this share of itself would give the"
-)
-print("published ratios: above 100 % the published ratio is less than ours")
+print("by batch, closed form; a roofline at this share of itself would give the published ratios:")
+print("above 100 % the published ratio is less than ours")
 header = "".join(
     f"{name + ' tokens/s':>18}{'share':>8}{name + ' tokens/J':>18}" for name in DEVICES
 )
 print(f"{'B':>4}{'tokens/s':>10}{'tokens/J':>10}{header}")
 for batch in (1, 2, 4, 8, 16):
     sizes["batch"] = batch
-    found = estimate(spec, hardware, replace(plan, kv_format="mxint4"), formats=formats, **sizes)
+    found = estimate(spec, hardware, plan, formats=formats, **sizes)
     text = f"{batch:>4}{found.tokens / found.time:>10.1f}{found.tokens / found.energy:>10.2f}"
     for name, device in DEVICES.items():
         gpu = device_time(device, spec, plan, logit_bytes=8, passes=6, **sizes).total

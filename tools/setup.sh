@@ -22,6 +22,16 @@ sys.exit(not (sys.version_info >= (3, 11) and (pathlib.Path(sysconfig.get_path("
     packages=("${packages[@]/python3-dev/}")
 fi
 
+# A tree of Ramulator once given is kept, so that a later `make test` without the variable neither drops
+# the backend nor rebuilds for it; RAMULATOR_ROOT= (set, and empty) drops it.
+ramulator_file=.venv/npuvp-ramulator
+export RAMULATOR_ROOT="${RAMULATOR_ROOT-$(cat "$ramulator_file" 2>/dev/null || true)}"
+if [ -n "$RAMULATOR_ROOT" ] && [ ! -d "$RAMULATOR_ROOT" ]; then
+    echo "set-up: RAMULATOR_ROOT is '$RAMULATOR_ROOT' (now, or in an earlier set-up): there is no such folder." >&2
+    echo "        Point it at a built tree of Ramulator 2.1, or leave the backend out: RAMULATOR_ROOT= make setup" >&2
+    exit 1
+fi
+
 missing=()
 for package in ${packages[@]}; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
@@ -55,6 +65,7 @@ stamp=.venv/npuvp-setup
 want=$(sha256sum pyproject.toml tools/setup.sh | sha256sum; echo "${SYSTEMC_HOME:-debian} ${RAMULATOR_ROOT:-none} $PWD")
 if [ "$(cat "$stamp" 2>/dev/null)" != "$want" ]; then
     echo "set-up: Python packages and the extension module (log: build/pip.log)"
+    rm -f "$stamp"  # what fails below is done again
     requirements=$(.venv/bin/python - <<'PY'
 import tomllib
 p = tomllib.load(open("pyproject.toml", "rb"))
@@ -63,11 +74,22 @@ PY
 )
     if ! { .venv/bin/python -m pip install $requirements && rm -rf build/cmake && \
            .venv/bin/python -m pip install --no-build-isolation --no-deps -e . ; } > build/pip.log 2>&1; then
-        grep -E "SystemC|error|Error" build/pip.log | head -n 20 >&2 || true
+        # Of CMake's errors the text, which stands below the line that says so; of others their line.
+        if grep -q "CMake Error" build/pip.log; then
+            sed -n '/CMake Error/,/Call Stack\|Configuring incomplete/p' build/pip.log | grep -v "Call Stack" | head -n 30 >&2
+        else
+            grep -E "SystemC|error|Error" build/pip.log | head -n 20 >&2 || true
+        fi
         echo "set-up: pip failed (whole log: build/pip.log)" >&2
         exit 1
     fi
     echo "$want" > "$stamp"
+    echo "$RAMULATOR_ROOT" > "$ramulator_file"
+    if [ -n "$RAMULATOR_ROOT" ]; then
+        echo "set-up: memory backend ramulator: from $RAMULATOR_ROOT"
+    else
+        echo "set-up: memory backend ramulator: left out (RAMULATOR_ROOT is not set)"
+    fi
 elif [ "${1:-}" != "--no-build" ]; then
     # The editable install maps npuvp._core to this file; rebuilding and copying it is all that an
     # edited model needs.

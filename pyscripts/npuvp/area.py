@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from npuvp.energy import EnergyError, load_energy
+from npuvp.kept import KeptFiles
 
 __all__ = ["Area", "AreaError", "area_of"]
 
@@ -57,17 +57,27 @@ class Area:
         }
 
 
-@cache
+_tables: KeptFiles[str, tuple[dict[str, float], str]] = KeptFiles()
+
+
 def _table(name: str) -> tuple[dict[str, float], str]:
     """Coefficients, and what they leave out.
 
     Raises:
         AreaError: No such table, or its faults.
     """
+    return _tables.get(name, lambda: [_file(name)], lambda: _load(_file(name)))
+
+
+def _file(name: str) -> Path:
     path = Path(name) if Path(name).suffix else _FOLDER / f"{name}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in _FOLDER.glob("*.yaml")))
         raise AreaError(f"area table {name!r} does not exist; shipped are {known}")
+    return path
+
+
+def _load(path: Path) -> tuple[dict[str, float], str]:
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     faults = []
     found = {}

@@ -3,11 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from npuvp.compiler.dream import dream_shares
 from npuvp.compiler.errors import CompileError
+from npuvp.compiler.selection import Schedule
 from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
-__all__ = ["CallKind", "CallsPerBlock", "call_kinds", "most_calls", "one_core"]
+__all__ = ["CallKind", "CallsPerBlock", "call_kinds", "least_calls", "most_calls", "one_core"]
 
 #: Forward calls of a block where the data decide: how many, or the most that there can be.
 CallsPerBlock = int | Literal["worst"]
@@ -20,6 +24,8 @@ class CallKind:
     Attributes:
         kind: As in `CallRecord`.
         count: Positions that it computes.
+        span: Positions that are sampled.
+        committed: Positions of a row of the batch that it commits, the mean of all such calls rounded.
         pieces: Pieces of the canvas that are searched for earlier masks; none but by the first call
             of a block.
         block: Of the first such call; later ones stand for it where only addresses differ.
@@ -29,10 +35,17 @@ class CallKind:
 
     kind: Kind
     count: int
+    span: int
+    committed: int
     pieces: int
     block: int = field(compare=False)
     step: int = field(compare=False)
     start: int = field(compare=False)
+
+    @property
+    def alike(self) -> tuple[Kind, int, int]:
+        """Calls of which this is the same differ in what `begin` searches only."""
+        return self.kind, self.count, self.span
 
 
 def one_core(present: int, cores: int | None) -> list[str]:
@@ -48,6 +61,8 @@ def most_calls(plan: GenerationPlan) -> int:
 
     LLaDA makes all its steps whatever is left; the others stop where no mask is.
     """
+    if plan.revision == "dream":
+        return _most_of_dream(plan)
     steps = plan.steps_per_block
     if plan.revision == "llada":
         return steps
@@ -57,8 +72,34 @@ def most_calls(plan: GenerationPlan) -> int:
     return min(steps, plan.block_length) if limited else plan.block_length
 
 
+def _most_of_dream(plan: GenerationPlan) -> int:
+    """Dream's calls of the whole canvas, or of a block."""
+    if plan.cache == "none":
+        if plan.threshold is None:
+            return plan.steps
+        # A step commits one position at least, and steps are added until all are committed.
+        return max(plan.steps, plan.gen_length)
+    # The first call commits the first position, and a second one follows whatever is left.
+    if plan.threshold is not None:
+        return max(2, plan.block_length)
+    shares = dream_shares(plan)
+    left, calls = plan.block_length - 1, 1
+    while calls < 2 or (left and calls <= Schedule.of(plan).steps):
+        left -= int(np.float32(left) * shares[calls])
+        calls += 1
+    return calls
+
+
+def least_calls(plan: GenerationPlan) -> int:
+    """Fewest forward calls of a block where the data decide."""
+    if plan.revision != "dream":
+        return 1
+    return plan.steps if plan.cache == "none" else 2
+
+
 def _calls(plan: GenerationPlan, calls_per_block: CallsPerBlock | None) -> int:
-    most = most_calls(plan)
+    most, least = most_calls(plan), least_calls(plan)
+    allowed = f"{least}..{most} or 'worst'"
     by_data = plan.threshold is not None or plan.factor is not None
     if not by_data:
         if calls_per_block is not None:
@@ -73,15 +114,15 @@ def _calls(plan: GenerationPlan, calls_per_block: CallsPerBlock | None) -> int:
         raise CompileError(
             [
                 "threshold or factor: the number of calls depends on the data; state it as "
-                f"calls_per_block, 1..{most} or 'worst'"
+                f"calls_per_block, {allowed}"
             ]
         )
     if calls_per_block == "worst":
         return most
     if isinstance(calls_per_block, bool) or not isinstance(calls_per_block, int):
-        raise CompileError([f"calls_per_block: {calls_per_block!r}, allowed: 1..{most} or 'worst'"])
-    if not 1 <= calls_per_block <= most:
-        raise CompileError([f"calls_per_block: {calls_per_block}, allowed: 1..{most} or 'worst'"])
+        raise CompileError([f"calls_per_block: {calls_per_block!r}, allowed: {allowed}"])
+    if not least <= calls_per_block <= most:
+        raise CompileError([f"calls_per_block: {calls_per_block}, allowed: {allowed}"])
     return calls_per_block
 
 
@@ -107,8 +148,13 @@ def call_kinds(
     steps = _calls(plan, calls_per_block)
     length = prompt_length + plan.gen_length
     found: dict[CallKind, int] = {}
-    for block in range(plan.blocks):
-        start = prompt_length + block * plan.block_length
+    schedule, dream = Schedule.of(plan), plan.revision == "dream"
+    # Dream's first call of a block concerns one position.
+    alone = dream and plan.cache != "none"
+    refined = schedule.length - alone
+    committed = -(-refined // max(1, steps - alone))
+    for block in range(schedule.blocks):
+        start = prompt_length + block * schedule.length
         steps_of: list[tuple[Kind, int, int, int]]
         if plan.cache == "none":
             steps_of = [("full", length, 0, steps)]
@@ -119,7 +165,11 @@ def call_kinds(
             elif steps > 1:
                 steps_of.append(("refine_prefix", length - start, 1, steps - 1))
         for kind, count, step, times in steps_of:
-            pieces = -(-start // earlier_positions) if kind == "full" else 0
-            call = CallKind(kind, count, pieces, block, step, start)
+            first = alone and kind == "full"
+            span = 1 if first else schedule.length
+            pieces = -(-start // earlier_positions) if kind == "full" and not first else 0
+            call = CallKind(
+                kind, count, span, 1 if first else committed, pieces, block, step, start
+            )
             found[call] = found.get(call, 0) + times
     return found

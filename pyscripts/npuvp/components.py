@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
+from npuvp.memory_facts import PresetFacts, preset_facts, resolve_memory
+from npuvp.memory_mappings import MemoryConfigError
 from npuvp.parameters import (
     Entry,
     Fault,
@@ -13,6 +15,7 @@ from npuvp.parameters import (
     Settings,
     Values,
     check_settings,
+    copied,
     declaration,
 )
 from npuvp.platform_file import python_place
@@ -84,10 +87,10 @@ class Component:
         values = self.checked(faults)
         if faults:
             raise PlatformError(self.name, faults)
-        return self._machine_values(values.values)
+        return dict(copied(self._machine_values(values)))
 
-    def _machine_values(self, values: dict[str, Any]) -> dict[str, Any]:
-        return values
+    def _machine_values(self, given: Values) -> dict[str, Any]:
+        return given.values
 
     def __getattr__(self, name: str) -> Any:
         if name not in declaration().components[type(self).kind].parameters:
@@ -103,14 +106,35 @@ class Core(Component):
 
     kind = "core"
 
-    def _machine_values(self, values: dict[str, Any]) -> dict[str, Any]:
-        return resolve_core(values)
+    def _machine_values(self, given: Values) -> dict[str, Any]:
+        return resolve_core(given.values)
 
 
 class Memory(Component):
     """A memory (HBM or another DRAM)."""
 
     kind = "hbm"
+
+    def facts(self, given: Values, faults: list[Fault]) -> PresetFacts | None:
+        """What its preset says; None without one, or where faults say what is wrong with it."""
+        if not given["preset"] or not given.sound("preset"):
+            return None
+        try:
+            return preset_facts(given["preset"])
+        except MemoryConfigError as error:
+            for fault in error.faults:
+                # The preset itself, or a value in its file, which has a place of its own.
+                whole = fault.key == "preset"
+                faults.append(self.fault("preset", "", fault.message) if whole else fault)
+            given.faulty.add("preset")
+            return None
+
+    def _machine_values(self, given: Values) -> dict[str, Any]:
+        faults: list[Fault] = []
+        facts = self.facts(given, faults)
+        if faults:
+            raise PlatformError(self.name, faults)
+        return resolve_memory(given.values, given.entries, facts)
 
 
 class Host(Component):

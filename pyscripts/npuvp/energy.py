@@ -6,15 +6,16 @@ femtojoules, so that sums over events are exact on any host.
 """
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from npuvp.errors import InputError
+from npuvp.kept import Kept, KeptFiles
 
 if TYPE_CHECKING:
     from npuvp.platform import Platform
@@ -141,9 +142,9 @@ class ClassEnergy:
     element_fj: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CoreEnergy:
-    """Coefficients of one core.
+    """Coefficients of one core; a table gives the same object for the same core.
 
     Attributes:
         issue_fj: Fetch, decode and issue of an instruction (marks cost nothing).
@@ -205,8 +206,11 @@ class EnergyTable:
     timing_classes: Mapping[str, Mapping[str, str]]
     memories: Mapping[str, Mapping[str, Coefficient]] = field(repr=False)
     supply: float = 0.0
-    _cores: dict[tuple[Any, ...], "CoreEnergy"] = field(
-        default_factory=dict, init=False, repr=False, compare=False
+    _cores: Kept[tuple[Any, ...], "CoreEnergy"] = field(
+        default_factory=lambda: Kept(1024), init=False, repr=False, compare=False
+    )
+    _supplies: Kept[float, "EnergyTable"] = field(
+        default_factory=lambda: Kept(64), init=False, repr=False, compare=False
     )
 
     def at(self, voltage: float) -> "EnergyTable":
@@ -226,7 +230,9 @@ class EnergyTable:
         if voltage == 0:
             return self
         _demand_positive("voltage", voltage)
-        return replace(self, supply=float(voltage))
+        return self._supplies.get(voltage) or self._supplies.keep(
+            voltage, replace(self, supply=float(voltage))
+        )
 
     def full_activity_power(self, vlen: int, clock_hz: float = 1e9) -> float:
         """Power in W of the vector datapath with every lane active in every cycle.
@@ -289,9 +295,9 @@ class EnergyTable:
             EnergyError: A missing or impossible parameter.
         """
         key = (*(settings.get(name) for name in _CORE_SETTINGS), clock_hz, clock_gating)
-        if key not in self._cores:
-            self._cores[key] = self._core(_CoreSettings(settings), clock_hz, clock_gating)
-        return self._cores[key]
+        return self._cores.get(key) or self._cores.keep(
+            key, self._core(_CoreSettings(settings), clock_hz, clock_gating)
+        )
 
     def _core(self, s: "_CoreSettings", clock_hz: float, clock_gating: bool) -> "CoreEnergy":
         lanes, log_lanes = s.vlen, s.vlen.bit_length() - 1
@@ -477,7 +483,9 @@ def _demand_positive(name: str, value: float) -> None:
         raise EnergyError(f"energy: {name} = {value!r}: a positive number is needed")
 
 
-@cache
+_tables: KeptFiles[tuple[str, bool], EnergyTable] = KeptFiles()
+
+
 def load_energy(path: str | Path = "7nm") -> EnergyTable:
     """Reads and checks a table.
 
@@ -488,12 +496,22 @@ def load_energy(path: str | Path = "7nm") -> EnergyTable:
         EnergyError: The file does not exist or says something that cannot be; every fault is
             listed with its key, value and what was allowed.
     """
+    # What a name without an ending stands for depends on whether there is such a file.
+    key = str(path), os.path.exists(path)  # noqa: PTH110 (several times per design point)
+    return _tables.get(key, lambda: [_file(path)], lambda: _load(_file(path)))
+
+
+def _file(path: str | Path) -> Path:
     file = Path(path)
     if file.suffix == "" and not file.exists():
         file = _FOLDER / f"{path}.yaml"
     if not file.is_file():
         known = ", ".join(sorted(found.stem for found in _FOLDER.glob("*.yaml")))
         raise EnergyError(f"energy table {str(path)!r} does not exist; shipped are {known}")
+    return file
+
+
+def _load(file: Path) -> EnergyTable:
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

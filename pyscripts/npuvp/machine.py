@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from tqdm import tqdm
 
 from npuvp._core import convert
 from npuvp._core import machine as _machine
-from npuvp.energy import load_energy
+from npuvp.energy import CoreEnergy, EnergyTable, load_energy
 from npuvp.errors import DeadlockError, RunError, Trap
 from npuvp.firmware import Firmware
 from npuvp.loading import LoadedMachine
+from npuvp.memory_facts import energy_generation
+from npuvp.parameters import copied
 from npuvp.quantities import format_quantity
 
-__all__ = ["Machine", "energy_coefficients"]
+__all__ = ["Machine", "core_coefficients", "energy_coefficients", "memory_coefficients"]
 
 
 def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,48 +38,58 @@ def energy_coefficients(description: Mapping[str, Any]) -> dict[str, Any]:
         parameters = core["parameters"]
         e = table.core(parameters, clock, gated)
         areas.append(sum(e.area_mm2.values()))
-        watts = e.static_watts
-        weight = parameters["weight_format"]
-        result[core["name"]] = {
-            "issue_fj": e.issue_fj,
-            "classes": {
-                name: {"once_fj": c.once_fj, "element_fj": c.element_fj}
-                for name, c in e.classes.items()
-            },
-            "row_access_fj": e.sram_access_fj["vector"],
-            "matrix_row_fj": e.sram_access_fj["matrix"],
-            "dma_byte_fj": e.dma_byte_fj,
-            "mac_fj": e.mac_fj.get(weight, e.mac_fj["bf16"]),
-            "static_watts": {
-                "control": watts["control"] + watts["imem"],
-                "scalar": watts["scalar"],
-                "vector": watts["vector"],
-                "matrix": watts["matrix"],
-                "dma": watts["dma"],
-                "sram": sum(w for name, w in watts.items() if name.endswith("_sram")),
-            },
-        }
+        result[core["name"]] = copied(core_coefficients(e, parameters["weight_format"]))
     for memory in description["hbms"]:
-        parameters = memory["parameters"]
-        m = table.memory(parameters["preset"] or parameters["energy"])
-        channels = max(1, parameters["channels"] * parameters["stacks"])
-        result[memory["name"]] = {
-            "static_watts": m.background_watts * channels,
-            "read_byte_fj": m.read_byte_fj,
-            "write_byte_fj": m.write_byte_fj,
-            "by_command": parameters["backend"] != "ideal",
-            "activate_fj": m.activate_fj,
-            "read_command_byte_fj": m.read_array_byte_fj + m.interface_byte_fj,
-            "write_command_byte_fj": m.write_array_byte_fj + m.interface_byte_fj,
-            "refresh_fj": m.refresh_fj,
-            "refresh_bank_fj": m.refresh_fj // _banks(memory["config"]),
-        }
+        result[memory["name"]] = memory_coefficients(table, memory)
     if description["noc"] is not None:
         flit = description["noc"]["parameters"]["flit_bytes"]
         # A link is about as long as a tile is wide, and a tile is as large as its core.
         hop = math.sqrt(max(areas))
         result[description["noc"]["name"]] = {"hop_fj": table.noc(flit, hop).hop_fj}
     return result
+
+
+@lru_cache(maxsize=1024)
+def core_coefficients(e: CoreEnergy, weight: str) -> dict[str, Any]:
+    """Those of a core, for weights of a format; who changes them makes a copy before."""
+    watts = e.static_watts
+    return {
+        "issue_fj": e.issue_fj,
+        "classes": {
+            name: {"once_fj": c.once_fj, "element_fj": c.element_fj}
+            for name, c in e.classes.items()
+        },
+        "row_access_fj": e.sram_access_fj["vector"],
+        "matrix_row_fj": e.sram_access_fj["matrix"],
+        "dma_byte_fj": e.dma_byte_fj,
+        "mac_fj": e.mac_fj.get(weight, e.mac_fj["bf16"]),
+        "static_watts": {
+            "control": watts["control"] + watts["imem"],
+            "scalar": watts["scalar"],
+            "vector": watts["vector"],
+            "matrix": watts["matrix"],
+            "dma": watts["dma"],
+            "sram": sum(w for name, w in watts.items() if name.endswith("_sram")),
+        },
+    }
+
+
+def memory_coefficients(table: EnergyTable, memory: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a memory of a platform's description."""
+    parameters = memory["parameters"]
+    m = table.memory(energy_generation(parameters))
+    channels = max(1, parameters["channels"] * parameters["stacks"])
+    return {
+        "static_watts": m.background_watts * channels,
+        "read_byte_fj": m.read_byte_fj,
+        "write_byte_fj": m.write_byte_fj,
+        "by_command": parameters["backend"] != "ideal",
+        "activate_fj": m.activate_fj,
+        "read_command_byte_fj": m.read_array_byte_fj + m.interface_byte_fj,
+        "write_command_byte_fj": m.write_array_byte_fj + m.interface_byte_fj,
+        "refresh_fj": m.refresh_fj,
+        "refresh_bank_fj": m.refresh_fj // _banks(memory["config"]),
+    }
 
 
 def _banks(config: Mapping[str, Any] | None) -> int:

@@ -5,10 +5,10 @@ A mapping is a file ``platform/hbm/mappings/NAME.yaml``.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.kept import KeptFiles
 from npuvp.parameters import Entry, Fault, Settings
 from npuvp.paths import platform_dir
 from npuvp.platform_file import read_file
@@ -87,14 +87,25 @@ class AddressMapping:
     hashes: tuple[tuple[str, str, int], ...]
 
 
-@cache
+_mappings: KeptFiles[str, AddressMapping] = KeptFiles()
+
+
 def load_mapping(name: str) -> AddressMapping:
     """Reads and checks an address mapping, one of `mapping_names()`.
 
     Raises:
         MemoryConfigError: there is no such mapping, or it is not valid.
     """
-    path = find(presets_dir() / "mappings", "mapping", name)
+    folder = presets_dir() / "mappings"
+    return _mappings.get(
+        name,
+        lambda: [find(folder, "mapping", name)],
+        lambda: _load(find(folder, "mapping", name)),
+    )
+
+
+def _load(path: Path) -> AddressMapping:
+    name = path.stem
     settings = read(path, "memory mapping")
     faults: list[Fault] = []
     allowed = ("name", "description", "order", "hash")
@@ -141,11 +152,11 @@ def slices(
         if size is None:
             continue
         if rest[field] % size:
-            message = f"{counts[field]} of it cannot be split by slices of {size}"
-            faults.append(Fault(place, f"mapping {mapping.name}", field, message))
+            message = f"takes the {field}s in slices of {size}, and {counts[field]} is no multiple"
+            faults.append(Fault(place, "mapping", repr(mapping.name), message))
         rest[field] = max(1, rest[field] // size)
     for target, _, _ in mapping.hashes:
         if counts[target] & (counts[target] - 1):
-            message = f"{counts[target]} is no power of two, and the mapping hashes it"
-            faults.append(Fault(place, f"mapping {mapping.name}", target, message))
+            message = f"hashes the {target}s, and {counts[target]} is no power of two"
+            faults.append(Fault(place, "mapping", repr(mapping.name), message))
     return [(field, size or rest[field]) for field, size in mapping.order]

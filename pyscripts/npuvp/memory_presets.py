@@ -1,16 +1,16 @@
 """Memory presets: geometry, timing and controller of one kind of HBM, as data with sources.
 
 A preset is a file ``platform/hbm/NAME.yaml`` that describes one stack. ``load_preset`` reads and
-checks one, ``memory_config`` makes the plain description of a whole memory that the C++ side
+checks one (of your own, by its path), ``memory_config`` makes the plain description of a whole memory that the C++ side
 takes.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from npuvp.kept import KeptFiles
 from npuvp.memory_mappings import (
     FIELDS,
     MemoryConfigError,
@@ -29,6 +29,7 @@ from npuvp.quantities import QuantityError, parse_quantity
 __all__ = [
     "MemoryConfigError",
     "Preset",
+    "is_preset_file",
     "load_mapping",
     "load_preset",
     "mapping_names",
@@ -213,6 +214,11 @@ def preset_names() -> list[str]:
     return names(presets_dir())
 
 
+def is_preset_file(name: str) -> bool:
+    """Whether a text is the path of a preset's file, and no name of one that ships."""
+    return name.endswith(".yaml")
+
+
 def _children(entry: Entry) -> Mapping[str, Entry] | None:
     return entry.value if isinstance(entry.value, dict) else None
 
@@ -234,14 +240,18 @@ def _settings(path: Path, chain: tuple[str, ...] = ()) -> Settings:
         return settings
     entry = settings["extends"]
     chain = (*chain, path.stem)
-    known = [name for name in names(path.parent) if name not in chain]
+    # Beside the file, or one that ships.
+    folders = dict.fromkeys((path.parent, presets_dir().resolve()))
+    known = {
+        name: folder for folder in reversed(folders) for name in names(folder) if name not in chain
+    }
     if entry.value not in known:
         message = f"is no other preset, allowed: {', '.join(known)}"
         raise MemoryConfigError(
             f"memory preset {path.stem}",
             [Fault(entry.place, "extends", repr(entry.value), message)],
         )
-    base = _settings(path.parent / f"{entry.value}.yaml", chain)
+    base = _settings(known[entry.value] / f"{entry.value}.yaml", chain)
     return _merged({k: v for k, v in settings.items() if k != "extends"}, base)
 
 
@@ -370,7 +380,20 @@ class _Reader:
             self.fault(place, "organization.banks", str(banks), message)
 
 
-@cache
+_presets: KeptFiles[str | Path, Preset] = KeptFiles()
+
+
+def _chain(path: Path) -> list[Path]:
+    """The file of a preset, and those that it extends."""
+    files: list[Path] = []
+    while path not in files and path.is_file():
+        files.append(path)
+        base = read(path, "memory preset").get("extends")
+        beside = path.parent / f"{None if base is None else base.value}.yaml"
+        path = beside if beside.is_file() else presets_dir().resolve() / beside.name
+    return files
+
+
 def _load(path: Path) -> Preset:
     reader = _Reader(path, _settings(path))
     reader.read()
@@ -392,16 +415,25 @@ def load_preset(name: str | Path) -> Preset:
     """Reads and checks a preset.
 
     Args:
-        name: one of `preset_names()`, or the path of a file.
+        name: one of `preset_names()`, or the path of a file (a text is one if it ends in .yaml).
 
     Raises:
         MemoryConfigError: there is no such preset, or it is not valid; all faults at once, each
             with its place.
-        OSError: a path cannot be read.
     """
-    if isinstance(name, Path):
-        return _load(name.resolve())
-    return _load(find(presets_dir(), "preset", name))
+    if isinstance(name, Path) or is_preset_file(name):
+        path = Path(name)
+        if not path.is_file():
+            message = f"there is no such file; presets that ship: {', '.join(preset_names())}"
+            fault = Fault(str(path), "preset", repr(str(name)), message)
+            raise MemoryConfigError("preset", [fault])
+        own = path.resolve()
+        return _presets.get(own, lambda: _chain(own), lambda: _load(own))
+
+    def shipped() -> Path:
+        return find(presets_dir(), "preset", name)
+
+    return _presets.get(name, lambda: _chain(shipped()), lambda: _load(shipped()))
 
 
 def memory_config(

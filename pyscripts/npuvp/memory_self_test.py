@@ -8,10 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from npuvp.memory_presets import load_preset, memory_config
+from npuvp.memory_facts import preset_facts
+from npuvp.memory_presets import load_preset, memory_config, preset_names
 from npuvp.platform import Platform
 
-__all__ = ["PATTERNS", "THRESHOLD", "BandwidthPoint", "MemorySelfTest", "self_test"]
+__all__ = [
+    "PATTERNS",
+    "THRESHOLD",
+    "BandwidthPoint",
+    "MemorySelfTest",
+    "preset_self_test",
+    "self_test",
+]
 
 THRESHOLD = 0.85
 """Share of the peak that sequential streams are expected to reach: refresh alone takes about a tenth."""
@@ -55,10 +63,10 @@ class BandwidthPoint:
 
 @dataclass(frozen=True)
 class MemorySelfTest:
-    """One memory of a platform.
+    """One memory of a platform, or one preset.
 
     Attributes:
-        memory: its name.
+        memory: its name; the preset's, where no platform's memory was streamed.
         backend: what simulates it.
         preset: its preset, empty without one.
         peak_bandwidth: of all data buses, bytes per second.
@@ -81,6 +89,30 @@ def _peak(values: dict[str, Any]) -> float:
     preset = load_preset(values["preset"])
     per_channel = preset.stack_bandwidth / preset.channels
     return float(per_channel * values["channels"] * values["stacks"])
+
+
+def preset_self_test(threshold: float = THRESHOLD, requests: int = 20_000) -> list[MemorySelfTest]:
+    """Streams every preset that ships, on the builtin backend, as `self_test` does a platform's memories.
+
+    Each has the stacks, queues, refresh and row policy that it says itself.
+
+    Raises:
+        ValueError: a threshold outside 0 to 1.
+    """
+    _check_threshold(threshold)
+    result = []
+    for name in preset_names():
+        facts = preset_facts(name)
+        values = {"preset": name, "backend": "builtin", **facts.unset}
+        values |= {"channels": facts.channels, "stacks": facts.stacks}
+        points = tuple(_points(name, values, threshold, requests))
+        result.append(MemorySelfTest(name, "builtin", name, _peak(values), points))
+    return result
+
+
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: {threshold}, allowed: a share of the peak from 0 to 1")
 
 
 def _points(
@@ -137,8 +169,7 @@ def self_test(
         PlatformError: the platform has faults.
         ValueError: a threshold outside 0 to 1.
     """
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: {threshold}, allowed: a share of the peak from 0 to 1")
+    _check_threshold(threshold)
     result = []
     for memory in platform.description()["hbms"]:
         values = memory["parameters"]

@@ -1,6 +1,7 @@
 """Characterises a memory: drives one with a synthetic stream and measures it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from npuvp import html
@@ -79,7 +80,7 @@ def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
 
 
 def memory_stream(
-    preset: str = "HBM2_2400",
+    preset: str | Path = "HBM2_2400",
     channels: int = 1,
     pseudo_channels: int = 2,
     backend: str = "builtin",
@@ -91,7 +92,7 @@ def memory_stream(
     load: float = 1.0,
     arrivals: str = "bernoulli",
     refresh: str = "all_bank",
-    queue: int = 32,
+    queue: int | None = 32,
     requests: int = 100_000,
     seed: int = 0,
 ) -> MemoryStream:
@@ -101,7 +102,7 @@ def memory_stream(
     accesses of a request, pseudo-channel, bank group, column, bank, stack id and row.
 
     Args:
-        preset: one of ``npuvp.memory_presets.preset_names()``.
+        preset: one of ``npuvp.memory_presets.preset_names()``, or the path of a file of your own.
         channels: of the whole memory; a power of two for the backend ``ramulator``.
         pseudo_channels: of a channel, up to what the preset has.
         backend: ``builtin``, ``ideal`` or ``ramulator``.
@@ -117,7 +118,8 @@ def memory_stream(
             command tick and channel, in order, until one is refused.
         arrivals: below load 1.0, ``bernoulli`` (a coin per command tick) or ``periodic``.
         refresh: ``none``, ``all_bank`` or ``per_bank``.
-        queue: entries of the read queue, and of the write queue, per pseudo-channel.
+        queue: entries of the read queue, and of the write queue, per pseudo-channel; None: as the
+            preset says.
         requests: measured requests, over all channels; a warm-up of a twentieth, at least four
             times the queues, comes before them.
         seed: of the random numbers.

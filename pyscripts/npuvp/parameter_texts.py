@@ -211,6 +211,14 @@ def _annotation(parameter: Parameter) -> str:
     return {"string": "str"}.get(parameter.type, parameter.type)
 
 
+def _default(parameter: Parameter, quote: str = "") -> str:
+    """What holds where no value is given; `quote` stands around a value."""
+    if parameter.unset is not None:
+        return parameter.unset
+    text = parameter.format(parameter.default)
+    return f"{quote}{text}{quote}" if text else "empty"
+
+
 def _sentence(parameter: Parameter) -> str:
     """Description, limits, unit and source as running text."""
     parts = [parameter.description.rstrip(".") + "."]
@@ -263,8 +271,8 @@ def call_signature(component: str, function: Any) -> inspect.Signature:
     for name, parameter in declaration().components[component].parameters.items():
         if any(argument.name == name for argument in arguments):
             continue
-        default: Any = None if parameter.table else parameter.default
-        if parameter.type in UNITS and default != 0:
+        default: Any = None if parameter.table or parameter.unset else parameter.default
+        if parameter.type in UNITS and default is not None and default != 0:
             default = parameter.format(default)
         annotation: Any = {"int": int, "float": float, "bool": bool, "string": str}.get(
             parameter.type
@@ -284,7 +292,7 @@ def call_documentation(component: str) -> str:
     """The parameters of a component in the form of a docstring's section."""
     lines = []
     for name, parameter in declaration().components[component].parameters.items():
-        default = "" if parameter.table else parameter.format(parameter.default) or "empty"
+        default = "" if parameter.table else _default(parameter)
         default = f" (default {default})" if default else ""
         lines.append(f"    {name}{default}: {_sentence(parameter)}")
     return "\n".join(lines)
@@ -330,13 +338,7 @@ def reference_page() -> str:
         lines += ["| parameter | type | default | allowed | meaning | source |"]
         lines += ["| --- | --- | --- | --- | --- | --- |"]
         for name, p in component.parameters.items():
-            default = (
-                "see below"
-                if p.table
-                else f"`{p.format(p.default)}`"
-                if p.format(p.default)
-                else "empty"
-            )
+            default = "see below" if p.table else _default(p, "`")
             allowed = "" if p.table or p.type == "string" else p.allowed
             unit = f" [{p.unit}]" if p.unit else ""
             cells = [f"`{name}`", f"{p.type}{unit}", default, allowed, p.description, p.source]

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from npuvp.kept import Kept
 from npuvp.quantities import UNITS, QuantityError, format_quantity, parse_quantity
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "TableType",
     "Values",
     "check_settings",
+    "copied",
     "declaration",
     "unknown_key",
 ]
@@ -146,7 +148,11 @@ class TableType:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One declared parameter. Numbers and quantities are in the base unit."""
+    """One declared parameter. Numbers and quantities are in the base unit.
+
+    `zero` says what a 0 stands for, `unset` what holds in place of the default where no value is
+    given, for instance because a preset has it.
+    """
 
     name: str
     type: str
@@ -158,6 +164,7 @@ class Parameter:
     greatest: int | float | None = None
     power_of_two: bool = False
     zero: str | None = None
+    unset: str | None = None
     enum: EnumType | None = None
     table: TableType | None = None
 
@@ -259,7 +266,7 @@ class Declaration:
 
 
 _TYPES = {"int", "float", "bool", "string", "enum", "table", *UNITS}
-_FIELDS = {"type", "unit", "default", "range", "power_of_two", "zero", "enum", "table"}
+_FIELDS = {"type", "unit", "default", "range", "power_of_two", "zero", "unset", "enum", "table"}
 _FIELDS |= {"description", "source"}
 
 
@@ -287,6 +294,7 @@ def _parameter(
         greatest=limits[1],
         power_of_two=raw.get("power_of_two", False),
         zero=raw.get("zero"),
+        unset=raw.get("unset"),
         enum=enums[raw["enum"]] if kind == "enum" else None,
         table=tables[raw["table"]] if kind == "table" else None,
     )
@@ -348,14 +356,18 @@ class Values:
     """Checked values of one component.
 
     Attributes:
-        values: every declared parameter; the default where none was given or a fault was found.
+        values: every declared parameter; the default where none was given or a fault was found. All
+            components that were given the same share them: who changes one makes a copy before.
         faulty: names of the parameters with a fault, about which nothing further can be said.
         entries: what was given, by name.
+        key: equal only where all values are; None where there is a fault, or something was given
+            that need not stay as it is.
     """
 
     values: dict[str, Any]
     faulty: set[str] = field(default_factory=set)
     entries: Settings = field(default_factory=dict)
+    key: tuple[Any, ...] | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -383,6 +395,26 @@ def _defaults(component: str) -> dict[str, Any]:
     }
 
 
+_PLAIN = frozenset({bool, float, int, str})
+_checked: Kept[tuple[Any, ...], dict[str, Any]] = Kept(4096)
+
+
+def _key(settings: Settings) -> tuple[Any, ...] | None:
+    """What was given, with its types: of equal numbers an int, a float and a bool differ."""
+    parts = []
+    for name, entry in settings.items():
+        value = entry.value
+        kind = value.__class__
+        if kind is dict:
+            kind, value = dict, _key(value)
+            if value is None:
+                return None
+        elif kind not in _PLAIN:
+            return None
+        parts.append((name, kind, value))
+    return tuple(parts)
+
+
 def check_settings(component: str, settings: Settings, faults: list[Fault]) -> Values:
     """Checks what was given for one component against the declaration.
 
@@ -391,8 +423,13 @@ def check_settings(component: str, settings: Settings, faults: list[Fault]) -> V
         settings: what was given, by key.
         faults: receives what is wrong.
     """
+    given = _key(settings)
+    key = None if given is None else (component, given)
+    if key is not None and (found := _checked.get(key)) is not None:
+        return Values(found, entries=dict(settings), key=key)
     parameters = declaration().components[component].parameters
     result = Values(_defaults(component), entries=dict(settings))
+    before = len(faults)
     for name, entry in settings.items():
         parameter = parameters.get(name)
         if parameter is None:
@@ -409,7 +446,20 @@ def check_settings(component: str, settings: Settings, faults: list[Fault]) -> V
             except ValueError as error:
                 faults.append(Fault(entry.place, entry.key, entry.text, str(error)))
                 result.faulty.add(name)
+    if key is not None and len(faults) == before:
+        _checked.keep(key, result.values)
+        result.key = key
     return result
+
+
+def copied(value: Any) -> Any:
+    """Plain data that may be changed, whoever shares the original."""
+    if type(value) is dict:
+        return {
+            name: copied(inner) if type(inner) in (dict, list) else inner
+            for name, inner in value.items()
+        }
+    return [copied(inner) for inner in value] if type(value) is list else value
 
 
 def _check_table(table: TableType, entry: Entry, faults: list[Fault]) -> dict[str, dict[str, int]]:

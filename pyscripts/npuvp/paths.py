@@ -1,10 +1,12 @@
 """Where the package finds its data."""
 
+from functools import cache
 from pathlib import Path
 
 __all__ = ["platform_dir"]
 
 
+@cache
 def platform_dir() -> Path:
     """The folder `platform/` with platform files, memory presets and energy tables.
 

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.firmware import Firmware
-from npuvp.memory_facts import node_config
 from npuvp.memory_map import Region
 from npuvp.parameter_texts import call_documentation, call_signature
 from npuvp.parameter_types import (
@@ -30,6 +29,7 @@ from npuvp.parameters import (
     Fault,
     PlatformError,
     Settings,
+    copied,
     declaration,
     unknown_key,
 )
@@ -91,6 +91,7 @@ class Platform:
         settings = python_entries({"name": name, **parameters}, place)
         self._parts = Parts(_PlatformParameters("platform", settings, place))
         self._faults: list[Fault] = []
+        self._last: tuple[list[Any], Checked] | None = None
         self.tracing: TraceRequest | None = None
         self.machine: Machine | None = None
 
@@ -118,11 +119,9 @@ class Platform:
         path = Path(path)
         faults: list[Fault] = []
         tree = read_file(path, faults)
-        place = python_place()
-        over = merge(
-            python_entries(overrides, place),
-            set_entries([set] if isinstance(set, str) else set, faults),
-        )
+        over = set_entries([set] if isinstance(set, str) else set, faults)
+        if overrides:
+            over = merge(python_entries(overrides, python_place()), over)
         platform = cls.__new__(cls)
         settings = {
             "name": Entry(path.stem, str(path), "name"),
@@ -130,6 +129,7 @@ class Platform:
         }
         platform._parts = Parts(_PlatformParameters("platform", settings, str(path)))
         platform._faults = faults
+        platform._last = None
         platform.tracing = None
         platform.machine = None
         platform._assemble(tree, over, str(path))
@@ -271,14 +271,14 @@ class Platform:
         return {
             "name": checked.platform["name"],
             "period_ps": (2 * 10**12 + clock) // (2 * clock),
-            "platform": checked.platform,
+            "platform": copied(checked.platform),
             "cores": [
                 {
                     "name": core.name,
                     "index": index,
                     "base": base[f"{core.name}.csr"],
                     "nodes": nodes(core.name),
-                    "parameters": values,
+                    "parameters": copied(values),
                 }
                 for index, (core, values) in enumerate(zip(parts.cores, checked.cores, strict=True))
             ],
@@ -286,21 +286,21 @@ class Platform:
                 {
                     "name": memory.name,
                     "nodes": nodes(memory.name),
-                    "parameters": values,
-                    "config": node_config(
-                        memory.name, values, max(1, len(checked.nodes.get(memory.name, [])))
-                    ),
+                    "parameters": copied(values),
+                    "config": copied(config),
                 }
-                for memory, values in zip(parts.memories, checked.memories, strict=True)
+                for memory, values, config in zip(
+                    parts.memories, checked.memories, checked.configs, strict=True
+                )
             ],
             "noc": None
             if checked.mesh is None
-            else {"name": parts.meshes[0].name, "parameters": checked.mesh},
+            else {"name": parts.meshes[0].name, "parameters": copied(checked.mesh)},
             "host": {
                 "name": "host",
                 "base": base["host"],
                 "nodes": nodes("host") or ([[0, 0]] if checked.mesh is not None else []),
-                "parameters": checked.host,
+                "parameters": copied(checked.host),
             },
             "targets": [
                 {
@@ -487,11 +487,27 @@ class Platform:
     # How it works inside
 
     def _checked(self) -> Checked:
+        given = self._given()
+        if given is not None and self._last is not None and self._last[0] == given:
+            return self._last[1]
         checked = check_parts(self._parts)
         faults = [*self._faults, *checked.faults]
         if faults:
             raise PlatformError(self.name, faults)
+        self._last = None if given is None else (given, checked)
         return checked
+
+    def _given(self) -> list[Any] | None:
+        """All that checking looks at; None where targets take part, whose attributes are anyone's."""
+        parts = self._parts
+        if parts.targets:
+            return None
+        components = [parts.platform, *parts.cores, *parts.memories, *parts.meshes]
+        if parts.host is not None:
+            components.append(parts.host)
+        given: list[Any] = [(part, part.name, dict(part.settings)) for part in components]
+        given += [(at.component, at.nodes()) for mesh in parts.meshes for at in mesh.attachments]
+        return given
 
     def _assemble(self, tree: Settings, over: Settings, file: str) -> None:
         """Makes the components that a file names, with overrides on top."""

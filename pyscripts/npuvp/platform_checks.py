@@ -6,7 +6,8 @@ from typing import Any
 
 from npuvp.components import Attachment, Component, Core, Host, Memory, Mesh, Node, Target
 from npuvp.energy import EnergyError, EnergyTable, load_energy
-from npuvp.memory_facts import PresetFacts, node_config, preset_facts
+from npuvp.kept import Kept
+from npuvp.memory_facts import PresetFacts, energy_generation, node_config, resolve_memory
 from npuvp.memory_map import CORE_SPACES, SLOTS, Region, overlaps
 from npuvp.memory_presets import MemoryConfigError
 from npuvp.parameters import Fault, Values, declaration
@@ -21,6 +22,7 @@ HOST_PAGE = 4096
 _PERIPHERAL_SLOT = 64 * 1024
 _MEMORY_STEP = 4096
 _ADDRESSES = 1 << 63
+_cores: Kept[tuple[Any, ...], dict[str, Any]] = Kept(4096)
 
 
 @dataclass
@@ -41,9 +43,11 @@ class Checked:
 
     Attributes:
         faults: what is wrong; the rest may be used only if it is empty.
-        platform, cores, memories, mesh, host: values as the machine sees them.
+        platform, cores, memories, mesh, host: values as the machine sees them. Other platforms may
+            share them: who changes one makes a copy before.
         targets: per target (size, latency in ps, base).
         presets: per memory, the preset's facts or None.
+        configs: per memory, what simulates the channels behind a node, or None.
         regions: the memory map, by address.
         nodes: nodes by component name; empty without a mesh.
     """
@@ -56,6 +60,7 @@ class Checked:
     host: dict[str, Any] = field(default_factory=dict)
     targets: list[tuple[int, int, int]] = field(default_factory=list)
     presets: list[PresetFacts | None] = field(default_factory=list)
+    configs: list[dict[str, Any] | None] = field(default_factory=list)
     regions: list[Region] = field(default_factory=list)
     nodes: dict[str, list[Node]] = field(default_factory=dict)
 
@@ -76,6 +81,11 @@ def core_sizes(values: dict[str, Any]) -> dict[str, int]:
 
 
 def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]) -> dict[str, Any]:
+    sound = platform.sound("clock")
+    key = None if given.key is None else (given.key, platform["clock"], sound)
+    if key is not None and (found := _cores.get(key)) is not None:
+        return found
+    before = len(faults)
     values = resolve_core(given.values)
     vlen, mlen = values["vlen"], values["mlen"]
     core_parameters = declaration().components["core"].parameters
@@ -97,7 +107,7 @@ def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]
 
     period = 10**12 / platform["clock"]
     demand(
-        values["quantum"] >= period or not platform.sound("clock"),
+        values["quantum"] >= period or not sound,
         ("quantum",),
         f"must be at least a period of the clock, {period:g} ps",
     )
@@ -151,6 +161,8 @@ def _check_core(core: Core, given: Values, platform: Values, faults: list[Fault]
             (f"{tensor}_block", f"{tensor}_format", "vlen", "mlen"),
             f"must be at most {name}, a row of {length} elements: blocks do not cross rows",
         )
+    if key is not None and len(faults) == before:
+        _cores.keep(key, values)
     return values
 
 
@@ -171,26 +183,8 @@ def _energy_table(platform: Component, given: Values, faults: list[Fault]) -> En
 def _check_memory(
     memory: Memory, given: Values, energy: EnergyTable | None, faults: list[Fault]
 ) -> tuple[dict[str, Any], PresetFacts | None]:
-    values = dict(given.values)
-    facts = None
-    if values["preset"] and given.sound("preset"):
-        try:
-            facts = preset_facts(values["preset"])
-        except ValueError as error:
-            faults.append(memory.fault("preset", repr(values["preset"]), str(error)))
-            given.faulty.add("preset")
-    values["stacks"] = values["stacks"] or (1 if facts is None else facts.stacks)
-    if facts is not None:
-        values["channels"] = values["channels"] or facts.channels
-        values["size"] = values["size"] or (
-            facts.stack_bytes * values["stacks"] * values["channels"] // facts.channels
-        )
-        values["bandwidth"] = values["bandwidth"] or (
-            facts.stack_bandwidth * values["stacks"] * values["channels"] // facts.channels
-        )
-        if "latency" not in given.entries:
-            values["latency"] = facts.latency_ps
-    values["channels"] = values["channels"] or 1
+    facts = memory.facts(given, faults)
+    values = resolve_memory(given.values, given.entries, facts)
     if facts is None and given.sound("preset", "backend"):
         if values["backend"] != "ideal":
             message = (
@@ -215,12 +209,13 @@ def _check_memory(
         missing = memory_backend_unavailable(values["backend"])
         if missing:
             faults.append(memory.fault("backend", repr(values["backend"]), missing))
-    generation = "preset" if values["preset"] else "energy"
-    if energy is not None and given.sound(generation):
+    if energy is not None and given.sound("preset", "energy"):
+        generation = energy_generation(values)
+        key = "preset" if generation == values["preset"] else "energy"
         try:
-            energy.memory(values[generation])
+            energy.memory(generation)
         except EnergyError as error:
-            faults.append(memory.fault(generation, values[generation], str(error)))
+            faults.append(memory.fault(key, generation, str(error)))
     for name in ("size", "base"):
         if values[name] % 64 and given.sound(name):
             message = "must be a multiple of 64 bytes"
@@ -294,12 +289,22 @@ def _check_channels(parts: Parts, result: Checked) -> None:
     for memory, values in zip(parts.memories, result.memories, strict=True):
         nodes = max(1, len(result.nodes.get(memory.name, [])))
         try:
-            node_config(memory.name, values, nodes)
+            config = node_config(memory.name, values, nodes)
+            # What an external simulator does not know, only it can say.
+            if values["backend"] == "ramulator":
+                from npuvp._core import memory_backend_refusal
+
+                refusal = memory_backend_refusal(values["backend"], config)
+                if refusal:
+                    fault = memory.fault("backend", repr(values["backend"]), refusal)
+                    result.faults.append(fault)
+            result.configs.append(config)
         except MemoryConfigError as error:
-            result.faults.extend(
-                Fault(memory.place, f"{memory.name}.{fault.key}", fault.value, fault.message)
-                for fault in error.faults
-            )
+            for fault in error.faults:
+                given = memory.settings.get(fault.key)
+                place = memory.place if given is None else given.place
+                key = memory.key(fault.key)
+                result.faults.append(Fault(place, key, fault.value, fault.message))
 
 
 def _lay_out(parts: Parts, result: Checked, platform: Values) -> None:

@@ -17,6 +17,9 @@ __all__ = ["merge", "python_entries", "python_place", "read_file", "set_entries"
 _PACKAGE = str(Path(__file__).parent) + os.sep
 _INTEGER_TAG = "tag:yaml.org,2002:int"
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Texts that are one scalar without quotes wherever they stand in YAML, and what it is then.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./+-]*")
+_RESOLVER: Any = yaml.SafeLoader("")
 
 
 @lru_cache(maxsize=4096)
@@ -25,6 +28,14 @@ def _scalar(tag: str, text: str) -> Any:
     if tag == _INTEGER_TAG and ":" in text:
         return text
     return yaml.SafeLoader("").construct_object(yaml.ScalarNode(tag, text))
+
+
+def _value(tag: str, text: str) -> Any:
+    """What a scalar stands for; the text itself where it is none of its kind."""
+    try:
+        return _scalar(tag, text)
+    except (yaml.YAMLError, ValueError):
+        return text
 
 
 def _entry(node: yaml.Node, file: str, key: str, faults: list[Fault]) -> Entry:
@@ -45,10 +56,7 @@ def _entry(node: yaml.Node, file: str, key: str, faults: list[Fault]) -> Entry:
         value = [_entry(item, file, key, faults).value for item in node.value]
     else:
         assert isinstance(node, yaml.ScalarNode)
-        try:
-            value = _scalar(node.tag, node.value)
-        except (yaml.YAMLError, ValueError):
-            value = node.value
+        value = _value(node.tag, node.value)
     return Entry(value, place, key)
 
 
@@ -117,32 +125,36 @@ def set_entries(texts: Iterable[str], faults: list[Fault]) -> Settings:
     """Texts of the form "core.vlen=512" as entries; later ones win."""
     result: Settings = {}
     for text in texts:
-        place = f"--set {text}"
-        path, equals, value_text = text.partition("=")
-        parts = path.split(".")
-        if not equals or not all(_KEY.fullmatch(part) for part in parts):
-            faults.append(Fault(place, "option", None, "must be KEY=VALUE, such as core.vlen=512"))
-            continue
-        node = _node(value_text)
-        if node is None:
-            message = "must be KEY=VALUE, such as core.vlen=512"
-            faults.append(Fault(place, path, repr(value_text), message))
-            continue
-        entry = _replace(_entry(node, "--set", path, faults), place)
-        for depth in range(len(parts) - 1, 0, -1):
-            entry = Entry({parts[depth]: entry}, place, ".".join(parts[:depth]))
-        result = merge(result, {parts[0]: entry})
-    return result
+        entries, found = _set_entry(text)
+        faults += found
+        result = merge(result, entries) if result else entries
+    return dict(result)
 
 
 @lru_cache(maxsize=4096)
-def _node(text: str) -> yaml.Node | None:
-    """The value of an option; None where it is none."""
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
-        return None
-    return node
+def _set_entry(text: str) -> tuple[Settings, tuple[Fault, ...]]:
+    """What an option says. Sweeps give the same ones thousands of times."""
+    place = f"--set {text}"
+    path, equals, value_text = text.partition("=")
+    parts = path.split(".")
+    message = "must be KEY=VALUE, such as core.vlen=512"
+    if not equals or not all(_KEY.fullmatch(part) for part in parts):
+        return {}, (Fault(place, "option", None, message),)
+    faults: list[Fault] = []
+    if _PLAIN.fullmatch(value_text):
+        tag = _RESOLVER.resolve(yaml.ScalarNode, value_text, (True, False))
+        entry = Entry(_value(tag, value_text), place, path)
+    else:
+        try:
+            node = yaml.compose(value_text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            node = None
+        if node is None:
+            return {}, (Fault(place, path, repr(value_text), message),)
+        entry = _replace(_entry(node, "--set", path, faults), place)
+    for depth in range(len(parts) - 1, 0, -1):
+        entry = Entry({parts[depth]: entry}, place, ".".join(parts[:depth]))
+    return {parts[0]: entry}, tuple(faults)
 
 
 def _replace(entry: Entry, place: str) -> Entry:

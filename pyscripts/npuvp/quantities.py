@@ -6,6 +6,7 @@ bandwidth in bytes per second.
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 __all__ = ["UNITS", "QuantityError", "format_quantity", "parse_quantity"]
 
@@ -48,6 +49,16 @@ def parse_quantity(kind: str, value: str | int | float) -> int:
         QuantityError: text that is not a number and a unit of this kind, a missing unit, or a value
             that is no whole number of base units.
     """
+    # Texts are what a sweep repeats; of equal numbers an int, a float and a bool differ.
+    return _text_quantity(kind, value) if type(value) is str else _quantity(kind, value)
+
+
+@lru_cache(maxsize=4096)
+def _text_quantity(kind: str, text: str) -> int:
+    return _quantity(kind, text)
+
+
+def _quantity(kind: str, value: str | int | float) -> int:
     units = UNITS[kind]
     known = ", ".join(units)
     if isinstance(value, str):

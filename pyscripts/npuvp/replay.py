@@ -3,9 +3,12 @@ once and counted as often as they occur.
 
 Layers are identical, and every phase of a layer ends with a fence, so that nothing of one layer
 overlaps the next: n layers take T(2) + (n - 2) * (T(2) - T(1)), where T(n) is a simulated call of
-n layers. Calls that compute the same positions, attend to the same keys and sample the same span do
-the same work; each such kind of call is simulated once. What differs between calls of one kind are
-addresses, which matter to banks and rows of a command-level memory model alone.
+n layers. Where cores share the work a phase ends with a barrier on all of them, and how they meet in
+the memory and in the mesh differs from layer to layer: there a layer is the mean of several.
+
+Calls that compute the same positions, attend to the same keys and sample the same span do the same
+work; each such kind of call is simulated once. What differs between calls of one kind are addresses,
+which matter to banks and rows of a command-level memory model alone.
 """
 
 import re
@@ -20,13 +23,14 @@ import numpy as np
 
 from npuvp.analytical.generation import CallEstimate, estimate, without_closed_form
 from npuvp.analytical.machine import hardware_of
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.control import Control
+from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.head import Forward
 from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.layout import Geometry, Shape
@@ -47,6 +51,11 @@ __all__ = ["CallTiming", "GenerationTiming", "time_generation"]
 _BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
+#: The same where cores share the work, and of how many one is the mean at least.
+_MOST_SHARED, _SHARED = 6, 5
+#: Cores that share a memory meet each other in ways that differ from layer to layer: standard error
+#: of a call up to which its layers are known well enough.
+_WELL = 0.003
 #: Error in the middle of a range of lengths up to which the lengths between are not simulated.
 _NEAR = 0.005
 
@@ -76,7 +85,7 @@ class CallTiming:
         cycles: Of one call.
         phases: Cycles by phase, all layers together; they add up to `cycles`.
         energy: Joules of one call, by component (an estimate).
-        hbm_bytes: Bytes read and written by the DMA engine.
+        hbm_bytes: Bytes read and written by the DMA engines.
         instructions: Of one call.
         macs: Multiply-accumulates of one call.
         seconds: Host time of the simulations behind it.
@@ -157,12 +166,13 @@ class _OneCall(Control):
 
     def one_call(self, call: CallKind) -> None:
         """The whole text; words to the host say when phases begin."""
-        asm, plan = self.asm, self.plan
+        asm = self.asm
         asm.store("gp0", State.CALL)
+        self._begin()
         for word, value in (
             (State.BLOCK, call.block),
             (State.START, call.start),
-            (State.END, call.start + plan.block_length),
+            (State.END, call.start + self.schedule.length),
             (State.STEP, 0),
         ):
             asm.li("gp1", value)
@@ -171,14 +181,30 @@ class _OneCall(Control):
         asm.li("gp1", call.step)
         asm.store("gp1", State.STEP)
         asm("C_FENCE 0xFFFF")
-        asm.li("gp1", _BEGIN)
-        asm("C_HOST_PUSH gp1")
+        if self.phases.leads:
+            # As it leaves the call before: the others have its record still to read.
+            self.phases.meet()
+            asm.li("gp1", _BEGIN)
+            asm("C_HOST_PUSH gp1")
+        else:
+            self._follow()
+            asm.store("gp0", State.CALL)
         self._begin_call()
         self._forward(False)
-        self._sample()
-        self._log()
-        asm.li("gp1", _END)
-        asm("C_HOST_PUSH gp1", "C_FENCE 0xFFFF", "C_DOORBELL gp0", "C_HALT gp0")
+        if self.phases.leads:
+            self._sample()
+            self._log()
+            self.phases.meet()
+            asm.li("gp1", _END)
+            asm("C_HOST_PUSH gp1")
+        else:
+            self._phase("sampling")  # where its counters of the head end
+            self._follow()
+        self._halt()
+
+
+class _OneDreamCall(_OneCall, DreamControl):
+    """The same of Dream."""
 
 
 _PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
@@ -208,29 +234,73 @@ def _compile_call(
     call: CallKind,
     layers: int,
     formats: Formats,
+    cores: int,
 ) -> _OneFirmware:
     spec = replace(checkpoint.spec, layers=layers)
-    frame = Frame.of(spec, plan, geometry, formats, prompt_length=shape.prompt, batch=shape.samples)
+    frame = Frame.of(
+        spec, plan, geometry, formats, prompt_length=shape.prompt, batch=shape.samples, cores=cores
+    )
     layout, memory, sampler = frame.layout, frame.memory, frame.sampler
-    asm = Assembly()
-    asm.lines.append(".core 0")
-    phases = Forward(asm, layout, memory.tokens, sampler, memory.words, memory.candidates)
-    control = _OneCall(asm, phases, spec, plan, shape, memory)
-    control.one_call(call)
-    firmware = assemble("\n".join(_with_words(asm.lines)) + "\n")
+    lines: list[str] = []
+    by_quota = False
+    kind = _OneDreamCall if plan.revision == "dream" else _OneCall
+    for core in range(cores):
+        asm = Assembly()
+        asm.lines.append(f".core {core}")
+        phases = Forward(
+            asm,
+            layout,
+            memory.tokens,
+            sampler,
+            memory.words,
+            memory.candidates,
+            core,
+            memory.bounds,
+        )
+        control = kind(asm, phases, spec, plan, shape, memory)
+        control.one_call(call)
+        by_quota = control.by_quota
+        # Phases end on all cores at once: one of them tells of them.
+        lines += asm.lines if core else _with_words(asm.lines)
+    firmware = assemble("\n".join(lines) + "\n")
     firmware.segments += layout.constants(None)
     address = layout.addresses["tokens"]
     firmware.tensors["tokens"] = Tensor(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
-    at = {s.name: s.value for s in firmware.symbols.values() if s.section == "text"}
+    decisions = {}
+    for core in range(cores):
+        at = {
+            s.name: s.value
+            for s in firmware.symbols.values()
+            if s.section == "text" and s.core == core
+        }
+        taken = []
+        if by_quota and core == 0:
+            taken += [(at["decide_quota"], plan.block_length)] * shape.samples
+        if call.pieces:
+            taken += [(at["decide_earlier"], 0)] * call.pieces
+        if core == 0:
+            taken += _chosen(at, plan, shape, call)
+        decisions[core] = taken
+    return _OneFirmware(firmware, decisions)
+
+
+def _chosen(
+    at: Mapping[str, int], plan: GenerationPlan, shape: Shape, call: CallKind
+) -> list[tuple[int, int]]:
+    """What the rules of a factor and of Dream take from data, at their labels."""
     taken = []
-    if control.by_quota:
-        taken += [(at["decide_quota"], plan.block_length)] * shape.samples
-    if call.kind == "full":
-        pieces = -(-call.start // memory.earlier_positions)
-        taken += [(at["decide_earlier"], 0)] * pieces
-    return _OneFirmware(firmware, {0: taken})
+    if "decide_masks" in at:  # so many at once that the step's share of them is `committed`
+        taken.append((at["decide_masks"], 4 * shape.samples * call.span))
+        taken += [(at["decide_take"], 1)] * call.committed + [(at["decide_take"], 0)]
+    if plan.factor is not None:
+        ranks = range(2, min(call.committed + 2, call.span))
+        for _ in range(shape.samples):
+            if call.span > 2:
+                taken.append((at["decide_masked"], call.span))
+            taken += [(at["decide_reached"], min(i, call.committed)) for i in ranks]
+    return taken
 
 
 def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
@@ -248,25 +318,31 @@ def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
     return found
 
 
-def _limits(result: "Result", description: Mapping[str, Any]) -> dict[str, PhaseLimit]:
-    """From the counters at the marks of phases; what follows the last mark is left out."""
+def _limits(result: "Result", description: Mapping[str, Any], cores: int) -> dict[str, PhaseLimit]:
+    """From the counters of all cores at the marks of phases; what follows the last mark is left
+    out."""
     p = description["cores"][0]["parameters"]
-    peak = p["mlen"] * p["blen"] * p["matrix_rows"]
+    peak = p["mlen"] * p["blen"] * p["matrix_rows"] * cores
     bytes_per_cycle = achievable_bandwidth(description) * description["period_ps"] * 1e-12
-    marks = [lap for lap in result.laps[0] if lap.kind == "phase"]
+    marks = [[lap for lap in laps if lap.kind == "phase"] for laps in result.laps[:cores]]
     found = {}
-    for mark, behind in pairwise(marks):
-        cycles = max(1, behind.cycle - mark.cycle)
-        moved = behind.bytes_read + behind.bytes_written - mark.bytes_read - mark.bytes_written
-        array, memory = (behind.macs - mark.macs) / peak / cycles, moved / bytes_per_cycle / cycles
+    for begins, ends in pairwise(zip(*marks, strict=True)):
+        both = list(zip(begins, ends, strict=True))
+        cycles = max(1, ends[0].cycle - begins[0].cycle)
+        moved = sum(
+            b.bytes_read + b.bytes_written - a.bytes_read - a.bytes_written for a, b in both
+        )
+        array = sum(b.macs - a.macs for a, b in both) / peak / cycles
+        memory = moved / bytes_per_cycle / cycles
         # Waiting for the array is what the array's share says.
         shares = {
-            name: (spent - mark.cycles_by_class[name]) / cycles
-            for name, spent in behind.cycles_by_class.items()
+            name: sum(b.cycles_by_class[name] - a.cycles_by_class[name] for a, b in both)
+            / (cores * cycles)
+            for name in begins[0].cycles_by_class
             if name != "matrix"
         }
         words = limit_of(array, memory, 0.0, shares)
-        found[PHASES[mark.value]] = PhaseLimit(array, memory, words)
+        found[PHASES[begins[0].value]] = PhaseLimit(array, memory, words)
     return found
 
 
@@ -282,6 +358,13 @@ def _run_call(platform: "Platform", compiled: _OneFirmware, mask: int, shape: Sh
     )
 
 
+def _known(phases: Mapping[str, list[int]], layers: int) -> bool:
+    """Whether the mean of the layers that were simulated is known well enough for all of them."""
+    each = np.sum([cycles[1:] for cycles in phases.values() if len(cycles) > 1], axis=0)
+    error = each.std(ddof=1) / len(each) ** 0.5 * (layers - 1)
+    return bool(error <= _WELL * each.mean() * layers)
+
+
 def _time_call(
     platform: "Platform",
     checkpoint: Checkpoint,
@@ -290,32 +373,45 @@ def _time_call(
     call: CallKind,
     times: int,
     formats: Formats,
+    cores: int,
 ) -> tuple[CallTiming, int]:
     """The call, and cycles of the quotas before it."""
     description = platform.description()
-    geometry, period = Geometry.of(description), description["period_ps"]
+    geometry, period = Geometry.of(description, cores), description["period_ps"]
     begin = time.perf_counter()
     layers = checkpoint.spec.layers
-    # A model of few layers costs no more than its replay.
-    steady = layers > _MOST_LAYERS
-    runs = []
-    for count in (1, 2) if steady else (layers,):
-        compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats)
+
+    def run(count: int) -> tuple["Result", dict[str, list[int]]]:
+        compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats, cores)
         result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
-        runs.append((result, _phase_cycles(result, period)))
-    one, two = runs[0], runs[-1]
+        return result, _phase_cycles(result, period)
+
+    alone = cores == 1
+    # A model of few layers costs no more than its replay.
+    count = layers if layers <= (_MOST_LAYERS if alone else _MOST_SHARED) else 0
+    one = run(count or 1)
+    two = one
+    if not count:
+        count = 2 if alone else _SHARED
+        two = run(count)
+        while not alone and count < layers and not _known(two[1], layers):
+            count = min(layers, 2 * count)
+            two = run(count)
+    # What is there is counted, what is not is like the mean of all layers but the first.
+    missing = (layers - count) / max(1, count - 1)
     phases = {}
     for name, cycles in two[1].items():
-        # The first layer's phases may begin in another state; the others repeat the second's.
-        repeated = steady and len(cycles) > 1
-        phases[name] = cycles[0] + (layers - 1) * cycles[1] if repeated else sum(cycles)
+        # The first layer's phases may begin in another state.
+        phases[name] = sum(cycles)
+        if len(cycles) > 1:
+            phases[name] += round(missing * sum(cycles[1:]))
 
-    def extended(first: float, second: float) -> float:
-        return first + (layers - 1) * (second - first) if steady else first
+    def extended(first: float, last: float) -> float:
+        return last + missing * (last - first)
 
     total = sum(phases.values())
     quota = max(0, two[0].cycles - sum(sum(c) for c in two[1].values()))
-    energies = [run[0].energy.dynamic_fj for run in runs]
+    energies = [found[0].energy.dynamic_fj for found in (one, two)]
     static = one[0].energy.static_fj
     share = total * period / one[0].time_ps
     energy = {
@@ -324,7 +420,11 @@ def _time_call(
     }
 
     def counted(count: Callable[[dict[str, Any]], int]) -> int:
-        return round(extended(count(_core(one[0])), count(_core(two[0]))))
+        """Over all cores."""
+        first, last = (
+            sum(count(core) for core in run[0].stats["cores"].values()) for run in (one, two)
+        )
+        return round(extended(first, last))
 
     timing = CallTiming(
         kind=call,
@@ -336,7 +436,7 @@ def _time_call(
         instructions=counted(lambda core: core["instructions"]),
         macs=counted(lambda core: core["matrix"]["macs"]),
         seconds=time.perf_counter() - begin,
-        limits=_limits(two[0], description),
+        limits=_limits(two[0], description, cores),
     )
     return timing, quota
 
@@ -348,6 +448,7 @@ def _time_calls(
     shape: Shape,
     kinds: dict[CallKind, int],
     formats: Formats,
+    cores: int,
     progress: Callable[[str], None] | None,
     closed: Mapping[CallKind, CallEstimate],
 ) -> tuple[list[CallTiming], int]:
@@ -358,9 +459,9 @@ def _time_calls(
     are simulated. With a prefix cache every block has calls of its own length; where there are
     closed forms, some of them are simulated (`_some_of`).
     """
-    alike: dict[tuple[Kind, int], list[CallKind]] = {}
+    alike: dict[tuple[Kind, int, int], list[CallKind]] = {}
     for call in kinds:
-        alike.setdefault((call.kind, call.count), []).append(call)
+        alike.setdefault(call.alike, []).append(call)
     calls = []
     quota = 0
 
@@ -368,7 +469,9 @@ def _time_calls(
         nonlocal quota
         if progress is not None:
             progress(f"{call.kind}, {call.count} positions")
-        timing, quota = _time_call(platform, checkpoint, plan, shape, call, kinds[call], formats)
+        timing, quota = _time_call(
+            platform, checkpoint, plan, shape, call, kinds[call], formats, cores
+        )
         return timing
 
     lengths = [same[0] for same in alike.values() if same[0].kind == "refine_prefix"]
@@ -476,11 +579,6 @@ def _some_of(
     return known
 
 
-def _core(result: "Result") -> dict[str, Any]:
-    found: dict[str, Any] = next(iter(result.stats["cores"].values()))
-    return found
-
-
 def time_generation(
     model: Checkpoint | str | Path,
     platform: "Platform",
@@ -494,18 +592,18 @@ def time_generation(
     replay: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> GenerationTiming:
-    """Cycles and energy of a whole generation in timing mode on one core, weights left out.
+    """Cycles and energy of a whole generation in timing mode, weights left out.
 
     Args:
         model: A checkpoint, its directory, or the name of a random model.
         platform: Runs it.
-        plan: What to generate; of LLaDA's revisions.
+        plan: What to generate.
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
-        cores: How many share the work: 1, or None on a platform with one.
-        calls_per_block: With a threshold, which leaves the number of forward calls to the data: so
-            many in every block, or ``"worst"``, the most that there can be. With replay only.
+        cores: How many of the platform's cores share the work; None: all.
+        calls_per_block: With a threshold or factor, which leaves the number of forward calls to the
+            data: so many in every block, or ``"worst"``, the most that there can be. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -519,30 +617,31 @@ def time_generation(
     spec = checkpoint.spec
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
-    faults += one_core(len(description["cores"]), cores)
-    if plan.revision in ("dream", "fast-dllm-v2"):
-        faults.append(f"revision: {plan.revision!r}, allowed here: llada, fast-dllm-2025, -2026")
-    if plan.factor is not None:
-        faults.append(f"factor: {plan.factor}, its work depends on the data; allowed here: None")
+    cores, wrong = sharing_cores(len(description["cores"]), cores)
+    faults += wrong
+    if plan.revision == "fast-dllm-v2":
+        faults.append("revision: 'fast-dllm-v2', allowed here: all others")
     if faults:
         raise CompileError(faults)
     if not replay:
-        return _time_everything(platform, checkpoint, plan, prompt_length, batch, numbers, begin)
+        sizes = (prompt_length, batch, numbers, cores)
+        return _time_everything(platform, checkpoint, plan, *sizes, begin)
+    geometry = Geometry.of(description, cores)
     frame = Frame.of(
-        spec, plan, Geometry.of(description), numbers, prompt_length=prompt_length, batch=batch
+        spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch, cores=cores
     )
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
     closed: dict[CallKind, CallEstimate] = {}
-    if plan.cache == "prefix" and plan.blocks > 3 and not without_closed_form(spec, plan, numbers):
-        sizes: dict[str, Any] = {"prompt_length": prompt_length, "batch": batch}
+    closable = cores == 1 and not without_closed_form(spec, plan, numbers)
+    if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
-            spec, hardware_of(description), plan, formats=numbers, cores=1,
-            calls_per_block=calls_per_block, **sizes,
+            spec, hardware_of(description), plan, formats=numbers, cores=cores,
+            calls_per_block=calls_per_block, prompt_length=prompt_length, batch=batch,
         )  # fmt: skip
         closed = {call.kind: call for call in found.calls}
     calls, quota = _time_calls(
-        platform, checkpoint, plan, frame.shape, kinds, numbers, progress, closed
+        platform, checkpoint, plan, frame.shape, kinds, numbers, cores, progress, closed
     )
     cycles = sum(call.times * call.cycles for call in calls) + quota * plan.blocks
     return GenerationTiming(
@@ -562,6 +661,7 @@ def _time_everything(
     prompt_length: int,
     batch: int,
     formats: Formats,
+    cores: int,
     begin: float,
 ) -> GenerationTiming:
     """All calls of a generation with quotas, one after the other."""
@@ -572,7 +672,7 @@ def _time_everything(
         prompt_length=prompt_length,
         batch=batch,
         formats=formats,
-        cores=1,
+        cores=cores,
     )
     shape = whole.shape
     canvas = np.full((shape.length, shape.batch), checkpoint.spec.mask_id, np.int32)

@@ -51,7 +51,7 @@ class Case:
         prompt, batch: P and B.
         form: Of a sampling step.
         formats: Number formats by class of tensors.
-        calls_per_block: With a threshold.
+        calls_per_block: With a threshold or factor.
     """
 
     platform: str
@@ -85,7 +85,12 @@ class Case:
             "temperature": plan.temperature or None,
             "cfg_scale": plan.cfg_scale or None,
             "threshold": plan.threshold,
+            "factor": plan.factor,
+            "revision": plan.revision if plan.revision != "fast-dllm-2026" else None,
+            "algorithm": plan.algorithm,
         }
+        flags = ("logits_eos_inf", "confidence_eos_eot_inf")
+        formats += "".join(f" {name}" for name in flags if getattr(plan, name))
         how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
         return (
             f"{model} {where} B={self.batch} P={self.prompt} "
@@ -134,6 +139,7 @@ def _plan(
 
 
 _BLOCKING = {"core": {"issue": "blocking"}}
+_QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
 
 QUICK = (
@@ -147,6 +153,16 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
+    Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
+    Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
+    Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
+    Case(
+        "paper",
+        "llada-tiny",
+        _plan(16, 8, 8),
+        batch=2,
+        formats={"activations": "mxint8", "logits": "mxfp8_e4m3"},
+    ),
 )
 CASES = (
     *QUICK,
@@ -183,6 +199,57 @@ CASES = (
         batch=16,
         overrides={"hbm": {"size": "64GiB"}},
     ),
+    Case(
+        "v80",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=4,
+        formats={"weights": "mxint4", "head": "mxint4"},
+    ),
+    Case(
+        "paper",
+        "llada-8b:layers=2",
+        _plan(64, 32, 16, "dual", "baos-mxint4"),
+        prompt=128,
+        batch=16,
+        overrides={"hbm": {"size": "64GiB"}},
+        formats={
+            "weights": "mxint4",
+            "head": "mxint4",
+            "activations": "mxint8",
+            "logits": "mxfp8_e4m3",
+        },
+    ),
+    Case("paper", _MINI, _plan(16, 8, 8, "prefix", "baos-mxfp4"), batch=3, overrides=_BLOCKING),
+    Case(
+        "v80",
+        "dream-7b:layers=2",
+        _plan(64, 64, 16, "none", revision="dream", algorithm="entropy", temperature=0.2),
+        prompt=128,
+        overrides={"hbm": {"backend": "ideal"}},
+    ),
+    Case(
+        "paper",
+        "dream-tiny",
+        _plan(16, 16, 4, "none", revision="dream", algorithm="topk_margin", alg_temp=0.5),
+        overrides=_BLOCKING,
+    ),
+    Case(
+        "v80",
+        "llada-tiny",
+        _plan(
+            16,
+            8,
+            8,
+            "none",
+            revision="llada",
+            logits_eos_inf=True,
+            confidence_eos_eot_inf=True,
+            eot_id=7,
+        ),
+        overrides=_QUIET,
+    ),
 )
 
 
@@ -217,7 +284,7 @@ def check_case(case: Case) -> Iterator[Row]:
     by_kind = {call.kind: call for call in closed.calls}
     seen = set()
     for call in timing.calls:
-        kind = (call.kind.kind, call.kind.count)
+        kind = call.kind.alike
         if kind in seen:
             continue
         seen.add(kind)

@@ -1,9 +1,14 @@
 """Replay of layers, steps and blocks against simulating everything."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 import npuvp as vp
 from npuvp.call_kinds import call_kinds, most_calls
+from npuvp.compiler.runtime import generate_and_run
+from npuvp.model.checkpoint import RandomCheckpoint, load_model
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
 
@@ -40,6 +45,71 @@ def test_replay_of_a_mid_size_model_is_within_a_percent():
     whole = time_generation(model, machine, plan, replay=False, **sizes)
     assert replayed.cycles == pytest.approx(whole.cycles, rel=0.002)
     assert replayed.energy == pytest.approx(whole.energy, rel=0.002)
+
+
+def _model(layers, hidden, mlp, vocab):
+    heads = 16
+    spec = replace(
+        load_model("llada-tiny").spec, layers=layers, hidden=hidden, heads=heads, kv_heads=heads,
+        head_dim=hidden // heads, rotary_dim=hidden // heads, mlp=mlp, vocab=vocab,
+        mask_id=vocab - 1,
+    )  # fmt: skip
+    return RandomCheckpoint(spec, "random")
+
+
+def _held(model, machine, plan, **sizes):
+    replayed = time_generation(model, machine, plan, **sizes)
+    whole = time_generation(model, machine, plan, replay=False, **sizes)
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+    assert replayed.energy == pytest.approx(whole.energy, rel=0.01)
+    for call in replayed.calls:
+        assert sum(call.phases.values()) == call.cycles
+    return replayed
+
+
+@pytest.mark.parametrize(("cache", "cores"), [("dual", None), ("prefix", 3)])
+def test_replay_of_several_cores_is_within_a_percent(cache, cores):
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=6, cache=cache)
+    sizes = {"prompt_length": 16, "batch": 2, "cores": cores}
+    _held("llada-tiny:layers=8", vp.Platform.load("platform/quad.yaml"), plan, **sizes)
+
+
+def test_replay_on_a_small_mesh_counts_all_cores():
+    machine = vp.Platform("four")
+    mesh = machine.mesh("noc", columns=3, rows=2, flit_bytes=64)
+    for i in range(4):
+        core = machine.core(f"core{i}", vlen=128, mlen=128, blen=16, hlen=16)
+        mesh.attach(core, at=(i % 2, i // 2))
+    hbm = machine.hbm("hbm", backend="ideal", size="1GiB", bandwidth="128GB/s")
+    mesh.attach(hbm, at=[(2, 0), (2, 1)])
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=6, cache="dual")
+    sizes = {"prompt_length": 8, "batch": 1}
+    model = "llada-tiny:layers=8"
+    shared = _held(model, machine, plan, **sizes)
+    alone = time_generation(model, machine, plan, cores=1, **sizes)
+    one, four = alone.calls[1], shared.calls[1]
+    # The array's work is the same, whoever does it, but for tiles that are cut smaller.
+    assert one.macs <= four.macs < 1.5 * one.macs
+    assert four.cycles < 0.8 * one.cycles
+    assert four.limits["qkv"].array > 0 and set(four.limits) >= {"qkv", "down", "head"}
+
+
+def test_more_cores_than_there_are_is_a_fault():
+    machine = vp.Platform.load("platform/quad.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=8, steps=4)
+    with pytest.raises(vp.CompileError, match=r"cores: 5, allowed: 1\.\.4, as the platform has"):
+        time_generation("llada-tiny", machine, plan, cores=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("platform", "cores", "shape"),
+    [("quad", None, (12, 512, 2048, 4096)), ("manycore", 8, (12, 512, 1024, 1024))],
+)
+def test_replay_of_a_mid_size_model_on_many_cores(platform, cores, shape):
+    plan = GenerationPlan(gen_length=16, block_length=8, steps=4, cache="dual")
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    _held(_model(*shape), machine, plan, prompt_length=16, batch=1, cores=cores)
 
 
 # On edge with its small array the lengths of a tiny model differ in ways that all are simulated.
@@ -82,7 +152,12 @@ def test_kinds_of_calls_count_every_call():
         ({"threshold": 0.9}, 9, r"calls_per_block: 9, allowed: 1..8 or 'worst'"),
         ({"threshold": 0.9}, "most", r"calls_per_block: 'most', allowed: 1..8 or 'worst'"),
         ({}, 4, "only with threshold or factor; this plan makes 4 calls in every block"),
-        ({"factor": 1.0}, "worst", "factor: 1.0, its work depends on the data"),
+        ({"factor": 1.0}, 0, r"calls_per_block: 0, allowed: 1..8 or 'worst'"),
+        (
+            {"revision": "dream", "cache": "dual", "threshold": 0.9},
+            1,
+            r"calls_per_block: 1, allowed: 2..8 or 'worst'",
+        ),
     ],
 )
 def test_calls_that_depend_on_data_are_stated(changes, stated, message):
@@ -105,6 +180,46 @@ def test_calls_that_depend_on_data_are_stated(changes, stated, message):
 )
 def test_most_calls_of_a_block(changes, most):
     assert most_calls(GenerationPlan(gen_length=16, block_length=8, **changes)) == most
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # The first call commits the first position, the others the schedule's shares of what is left.
+        ({"cache": "dual"}, [("full", 1, 2), ("refine_dual", 8, 6)]),
+        # One call more than steps, which commits nothing.
+        ({"cache": "dual", "steps": 2}, [("full", 1, 2), ("refine_dual", 8, 2)]),
+        ({"cache": "none"}, [("full", 16, 8)]),
+        ({"cache": "none", "steps": 32}, [("full", 16, 32)]),
+    ],
+)
+def test_kinds_of_calls_of_dream(changes, expected):
+    plan = GenerationPlan(
+        **({"gen_length": 16, "block_length": 8, "steps": 8, "revision": "dream"} | changes)
+    )
+    kinds = call_kinds(plan, 10)
+    assert [(k.kind, k.span, n) for k, n in kinds.items()] == expected
+
+
+@pytest.mark.parametrize(
+    ("platform", "changes"),
+    [
+        ("paper", {"cache": "dual"}),
+        ("edge", {"cache": "prefix"}),
+        ("v80", {"cache": "none", "algorithm": "entropy", "temperature": 0.3, "alg_temp": 0.2}),
+    ],
+)
+def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, changes):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(
+        **({"gen_length": 8, "block_length": 8, "steps": 4, "revision": "dream"} | changes)
+    )
+    prompt = np.arange(1, 17, dtype=np.int32).reshape(2, 8)
+    result, run = generate_and_run("dream-tiny", prompt, plan, machine)
+    assert run is not None
+    replayed = time_generation("dream-tiny", machine, plan, prompt_length=8, batch=2)
+    assert sum(call.times for call in replayed.calls) == len(result.calls)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 
 def test_steps_without_a_quota_make_no_calls():

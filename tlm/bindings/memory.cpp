@@ -114,6 +114,16 @@ memory::Stream stream(const nb::dict& dict) {
     return s;
 }
 
+std::string refusal(const std::string& backend, const nb::dict& description) {
+    const memory::Config config = memory_config(description);
+    try {
+        memory::make_backend(backend, config);
+    } catch (const std::invalid_argument& error) {
+        return error.what();
+    }
+    return "";
+}
+
 nb::dict run(const std::string& backend, const nb::dict& description, const nb::dict& stimulus) {
     memory::Config config = memory_config(description);
     const memory::Stream spec = stream(stimulus);
@@ -219,6 +229,8 @@ void memory_model(nb::module_& m) {
     m.def("memory_backends", &memory::backend_names, "Names of the memory backends.");
     m.def("memory_backend_unavailable", &memory::backend_unavailable_reason, nb::arg("name"),
           "Empty if the backend can be made, else what is missing.");
+    m.def("memory_backend_refusal", &refusal, nb::arg("backend"), nb::arg("description"),
+          "Empty if the backend can simulate this memory, else why not.");
     m.def("memory_stream", &run, nb::arg("backend"), nb::arg("description"), nb::arg("stimulus"),
           "Drives a fresh memory with a synthetic stimulus; releases the GIL.");
 }

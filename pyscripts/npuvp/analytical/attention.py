@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import folds
 from npuvp.compiler.key_tiles import KeyTiles
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ def attention(phases: "Phases") -> Work:
     made = Work()
     made.add(phases._tile_products(tiles.parts, "", 1, sizes.outputs, g.mlen))
     made.add(phases._tile_products(1, "", 1, sizes.scores))
+    folded = Work()
+    if phases.layout.smoothed_cache and not call.warm:
+        per_group = items * spec.group * groups
+        for part in folds(phases, rows, tiles.together * spec.head_dim):
+            folded.add(part, per_group)
     if h.classes.blocking:
         unit = Work()
         unit.add(during)
@@ -85,12 +91,14 @@ def attention(phases: "Phases") -> Work:
         unit.add(made)
         total.add(unit, number)
         total.add(transfers)
+        total.add(folded)
         return phases._fence(total)
     total.cycles += _Rounds(phases, sizes, row.cycles, loads).cycles()
     phases.debt = 0.0
     for part, times in ((during, number), (after, number), (row, number * rows), (made, number)):
         total.beside(part, times)
     total.beside(transfers)
+    total.add(folded)
     return phases._fence(total)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "piece_text",
     "product",
     "stage_text",
+    "table_text",
 ]
 
 #: Of a word that counts down to 0, with the way back.
@@ -63,7 +64,7 @@ class Chunks:
     whole: bool
 
 
-def _table(stored: Stored) -> str:
+def table_text(stored: Stored) -> str:
     """How rows stand in memory."""
     return repeat("int ctl", 6 if stored.scaled else 4)
 
@@ -77,7 +78,7 @@ def _moved(stored: Stored | None, transfers: int) -> str:
     """Transfers of a group's rows of a chunk."""
     if stored is None:
         return ""
-    text = f"im int im int int int int int int im int int im {_table(stored)} dma"
+    text = f"im int im int int int int int int im int int im {table_text(stored)} dma"
     return repeat(text, transfers)
 
 
@@ -114,7 +115,7 @@ def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
     step = repeat(
         "int", addition(panel.ways * panel.rows * g.mlen) + addition(weights.step(g.mlen))
     )
-    table = _table(weights)
+    table = table_text(weights)
     blocks = ""
     if full:
         block = f"dma {step if several else ''} {'ctl' if full > 1 else ''}"
@@ -175,7 +176,7 @@ def product(
     ahead, behind = _pieces(panel, g, outputs)
     cycles = issue(piece_text(panel, g, weights), ahead + behind)
     cycles += issue(PIECE_DUE, behind)
-    transfers = (ahead + behind) * panel.blocks * panel.ways * (2 if weights.scaled else 1)
+    transfers = (ahead + behind) * panel.blocks * panel.ways
     cycles += transfers * latency + streaming * outputs / panel.rows
     cycles += issue("int im im int im int im int im int im")
     for columns, count in ((g.width, full), (rest, 1 if rest else 0)):

@@ -17,6 +17,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
 from npuvp.compiler.heads import filled_heads
+from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -153,25 +154,14 @@ def _supported(spec: ModelSpec) -> None:
 
 def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
     """What the compiler supports and the closed forms do not."""
-    faults = [
+    return [
         f"{what}: no closed form"
         for what, present in (
-            ("biases of q, k and v", spec.qkv_bias),
-            ("norms of heads", spec.qk_norm),
-            ("logit shift", spec.logit_shift),
-            (f"revision {plan.revision!r}", plan.revision in ("dream", "fast-dllm-v2")),
-            (f"factor {plan.factor}", plan.factor is not None),
-            ("logits_eos_inf", plan.logits_eos_inf),
-            ("confidence_eos_eot_inf", plan.confidence_eos_eot_inf),
-            (f"formats.activations {formats.activations!r}", formats.activations != "bf16"),
-            (f"formats.logits {formats.logits!r}", formats.logits != "bf16"),
+            (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
+            ("top_p or top_k", Sampler.of(plan, spec).restricted),
         )
         if present
     ]
-    for role in ("keys", "values"):
-        if formats.cache(role, plan.kv_format).smoothed:
-            faults.append(f"{role} in {plan.kv_format!r}: no closed form of BAOS")
-    return faults
 
 
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
@@ -247,7 +237,7 @@ def estimate(
     earlier = memory.earlier_positions
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
-    alike: dict[tuple[str, int], dict[str, PhaseEstimate]] = {}
+    alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
     begins: dict[tuple[int, int], PhaseEstimate] = {}
     for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
         call = Call(
@@ -255,18 +245,19 @@ def estimate(
             samples=shape.samples,
             length=shape.length,
             count=kind.count,
-            span=plan.block_length,
+            span=kind.span,
+            committed=kind.committed,
             pieces=kind.pieces,
             earlier=min(earlier, kind.start),
-            block=plan.block_length,
+            block=shape.span,
             warm=kind.kind == "full",
         )
-        behind = alike.get((kind.kind, kind.count))
+        behind = alike.get(kind.alike)
         if behind is None:
             works = phases_of(
                 ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
             )
-            behind = alike[kind.kind, kind.count] = {
+            behind = alike[kind.alike] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }

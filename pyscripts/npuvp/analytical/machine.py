@@ -1,13 +1,15 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property, lru_cache, wraps
+from typing import Any, TypeVar, cast
 
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
+from npuvp.energy import CoreEnergy, load_energy
+from npuvp.kept import Kept
 
 __all__ = [
     "Classes",
@@ -16,7 +18,10 @@ __all__ = [
     "InstructionEnergy",
     "MemoryFigures",
     "hardware_of",
+    "of_core",
 ]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -225,7 +230,10 @@ class Hardware:
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
-        seen: What closed forms keep between estimates, by model and formats.
+        rounds: What rounds of loops take, by their text (`npuvp.analytical.schedule`); the same for
+            all machines with the same classes and energies.
+        parts: What `of_core` keeps; the same for all machines that differ in name, clock, number of
+            cores, memory and area alone.
     """
 
     name: str
@@ -247,7 +255,37 @@ class Hardware:
     imem_words: int = 0
     prefetch_rows: int = 16
     cores: int = 1
-    seen: dict[Any, dict[Any, Any]] = field(default_factory=dict, init=False, repr=False)
+    rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
+    parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        instructions = self.energy.instructions
+        object.__setattr__(self, "rounds", _rounds(self.classes, instructions))
+        object.__setattr__(self, "parts", _parts(*self._core()))
+
+    def _core(self) -> tuple[Any, ...]:
+        """All that closed forms see of the machine but its memory."""
+        energy = self.energy
+        return (
+            self.geometry,
+            self.vlen,
+            self.mlen,
+            self.blen,
+            self.tile_rows,
+            self.matrix,
+            self.writeout,
+            self.matrix_table,
+            self.overlapping_tiles,
+            self.classes,
+            energy.instructions,
+            energy.matrix_row,
+            energy.mac,
+            energy.dma_byte,
+        )
+
+    def seen(self, *model: Any) -> Kept[tuple[Any, ...], Any]:
+        """What closed forms keep between estimates of a model on equal cores and memories."""
+        return _seen(*self._core(), self.memory, *model)
 
     @property
     def multipliers(self) -> int:
@@ -263,6 +301,42 @@ class Hardware:
     def peak_bandwidth(self) -> float:
         """Of the memory, bytes per second."""
         return self.memory.peak_bytes_per_cycle * self.clock_hz
+
+
+# Machines of a sweep share what they have in common, so many of the latest ones each.
+
+
+@lru_cache(maxsize=256)
+def _rounds(
+    classes: Classes, instructions: InstructionEnergy
+) -> Kept[str, tuple[float, float, float]]:
+    return Kept(8192)
+
+
+@lru_cache(maxsize=256)
+def _parts(*core: Any) -> Kept[tuple[Any, ...], Any]:
+    return Kept(8192)
+
+
+@lru_cache(maxsize=64)
+def _seen(*figures: Any) -> Kept[tuple[Any, ...], Any]:
+    return Kept(8192)
+
+
+def of_core(function: _Function) -> _Function:
+    """Keeps the results of a function of a machine that does not look at its memory, nor at its clock.
+
+    Args:
+        function: Of a `Hardware` and arguments that can be keys.
+    """
+
+    @wraps(function)
+    def kept(h: Hardware, *arguments: Any) -> Any:
+        key = (function, *arguments)
+        found = h.parts.get(key)
+        return h.parts.keep(key, function(h, *arguments)) if found is None else found
+
+    return cast(_Function, kept)
 
 
 @lru_cache(maxsize=1024)
@@ -283,6 +357,17 @@ def _instruction_energy(
         dict(zip(names, once, strict=True)),
         dict(zip(names, element, strict=True)),
         vector_row,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _instructions_of(e: CoreEnergy) -> InstructionEnergy:
+    return _instruction_energy(
+        e.issue_fj,
+        e.sram_access_fj["vector"],
+        tuple(e.classes),
+        tuple(c.once_fj for c in e.classes.values()),
+        tuple(c.element_fj for c in e.classes.values()),
     )
 
 
@@ -346,12 +431,14 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
 
 
 def _energy(description: Mapping[str, Any]) -> EnergyFigures:
-    from npuvp.machine import energy_coefficients
+    from npuvp.machine import core_coefficients, memory_coefficients
 
-    coefficients = energy_coefficients(description)
-    core = description["cores"][0]
-    memory = description["hbms"][0]
-    e, m = coefficients[core["name"]], coefficients[memory["name"]]
+    platform, memory = description["platform"], description["hbms"][0]
+    core = description["cores"][0]["parameters"]
+    table = load_energy(platform["energy"]).at(platform["voltage"])
+    of_core = table.core(core, platform["clock"], platform["clock_gating"])
+    e = core_coefficients(of_core, core["weight_format"])
+    m = memory_coefficients(table, memory)
     watts = m["static_watts"]
     read, write = float(m["read_byte_fj"]), float(m["write_byte_fj"])
     if m["by_command"]:
@@ -366,13 +453,7 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
             watts += channels * m["refresh_fj"] * 1e-15 / (timing["refi"] * _tick(config))
     cores = len(description["cores"])
     return EnergyFigures(
-        instructions=_instruction_energy(
-            e["issue_fj"],
-            e["row_access_fj"],
-            tuple(e["classes"]),
-            tuple(c["once_fj"] for c in e["classes"].values()),
-            tuple(c["element_fj"] for c in e["classes"].values()),
-        ),
+        instructions=_instructions_of(of_core),
         matrix_row=e["matrix_row_fj"],
         mac=e["mac_fj"],
         dma_byte=e["dma_byte_fj"],

@@ -9,16 +9,21 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
-from npuvp.analytical.machine import Hardware
+from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.products import Stage, Stream, stage_of
+from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.projections import MASK_BITS
+from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
 __all__ = ["Call", "Phases"]
@@ -36,6 +41,7 @@ class Call:
         length: Positions of the canvas, L.
         count: Positions that the call computes.
         span: Positions that are sampled.
+        committed: Of a row of the batch, on average.
         pieces: Pieces of the canvas that are searched for earlier masks.
         earlier: Positions of a piece.
         block: Length of a block.
@@ -47,13 +53,14 @@ class Call:
     length: int
     count: int
     span: int
+    committed: int
     pieces: int
     earlier: int
     block: int
     warm: bool
 
 
-@lru_cache(maxsize=4096)
+@of_core
 def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Work, float]:
     """An output tile of `products` products (see `Phases._tile_products`), and how much earlier than
     its period the last one of an even number of tiles ends."""
@@ -110,6 +117,7 @@ class Results:
         table: Where they go; None: nowhere.
         stored: Tables of which that is true.
         whole: Whether they are worked on behind a chunk only.
+        untouched: Whether rows are counted only, so that it can be done before they are there.
     """
 
     work: Work
@@ -121,6 +129,7 @@ class Results:
     table: Stored | None = None
     stored: int = 1
     whole: bool = False
+    untouched: bool = False
 
 
 @lru_cache(maxsize=65536)
@@ -147,7 +156,7 @@ class Phases:
     tokens_at: int
     layout: Layout
     geometry: Geometry = field(init=False)
-    seen: dict[tuple[str, int, int, bool, int], tuple[Work, float]] = field(init=False)
+    seen: Kept[tuple[Any, ...], tuple[Work, float]] = field(init=False)
     debt: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +164,7 @@ class Phases:
         self.geometry = self.hardware.geometry
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
-        self.seen = self.hardware.seen.setdefault((self.spec, layout.formats, layout.kv_format), {})
+        self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
 
     # Pieces
 
@@ -193,11 +202,12 @@ class Phases:
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
             key = (name, rows, most, call.warm, int(self.debt))
-            if key not in self.seen:
+            done = self.seen.get(key)
+            if done is None:
                 work = tile(rows, most)
-                self.seen[key] = work, self.debt
-            work, self.debt = self.seen[key]
-            total.add(work, times)
+                done = self.seen.keep(key, (work, self.debt))
+            total.add(done[0], times)
+            self.debt = done[1]
         return total
 
     def _leave(self, behind: float, exposed: float) -> float:
@@ -475,7 +485,9 @@ class Phases:
             cycles += lumps
         left = ready + fresh
         # The instructions behind the last tile run while its results leave the array.
-        under = min(self._drain(), stage.between + stage.around + left // g.group * whole)
+        counted = left * cost if results.untouched else 0.0
+        under = stage.between + stage.around + left // g.group * whole + counted
+        under = min(self._drain(), under)
         last = left * cost + -(-left // g.group) * whole - stage.early(number * groups)
         return before, cycles - before, self._drain() - under + last, lumps
 
@@ -495,23 +507,23 @@ class Phases:
 
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
-        width = self.geometry.width
-        blocks = -(-columns // width)
-        work = self._load(
-            rows * blocks,
-            BF16_BYTES * min(columns, width),
-            BF16_BYTES * columns,
-            self._groups(rows) * blocks,
-        )
+        blocks = -(-columns // self.geometry.width)
+        transfers = self._groups(rows) * blocks
+        bytes_ = BF16_BYTES * columns
+        work = self._load(rows * blocks, bytes_ / blocks, bytes_, transfers)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
 
-    def _chunk(self, rows: float, columns: int, table: Stored, store: bool) -> Work:
+    def _chunk_columns(self, outputs: int) -> float:
+        """Columns of a chunk of results: the last one may have less, so on average."""
+        return outputs / -(-outputs // self.geometry.width)
+
+    def _chunk(self, rows: float, columns: float, table: Stored, store: bool) -> Work:
         """A chunk of columns between memory and Vector SRAM."""
         move = self._store if store else self._load
         groups = self._groups(rows)
-        work = move(rows, table.bytes_of(columns), table.pitch, groups)
+        work = move(rows, columns * table.bits / 8, table.pitch, groups)
         if table.scaled:
             pitch = table.columns // table.block
             scales = move(rows, columns / table.block, pitch, groups)
@@ -557,6 +569,13 @@ class Phases:
             raise CompileError(
                 [f"head_dim: {spec.head_dim}, allowed: a divisor of mlen = {g.mlen}"]
             )
+        if spec.qk_norm and g.width // spec.head_dim > MASK_BITS:
+            raise CompileError(
+                [
+                    f"norms of heads of {spec.head_dim} channels: {g.width // spec.head_dim} in a "
+                    f"row, V_MASK has {MASK_BITS} bits"
+                ]
+            )
         total = Work()
         # Behind what the layer before has stored last.
         columns = min(spec.hidden, g.width)
@@ -569,7 +588,10 @@ class Phases:
             return self._qkv_tile(rows, most, alike)
 
         total.add(self._tiled(f"qkv, {alike} alike", most, one))
-        return self._fence(total)
+        total = self._fence(total)
+        if self.layout.smoothed_cache:
+            total.add(calibration(self))
+        return total
 
     def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
@@ -578,21 +600,26 @@ class Phases:
         tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
         tile, arriving = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
-            columns = min(outputs, g.width)
+            columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
-            store = self._chunk(rows, columns, stored[table], True)
+            own, tables_stored = stored[table], 1
+            store = self._chunk(rows, columns, own, True)
             if self.layout.quantised_cache and name != "q" and self.call.warm:
-                store.add(self._chunk(rows, columns, stored[f"fresh_{table}"], True))
-            text = ""
-            if turned:
-                text = "vshft2. vmul3 vmul3. vadd3. int "
-                text += "br int" if alike > 1 else "int int"
+                fresh = self._chunk(rows, columns, stored[f"fresh_{table}"], True)
+                if self.layout.smoothed_cache:
+                    own, store = stored[f"fresh_{table}"], fresh
+                else:
+                    tables_stored = 2
+                    store.add(fresh)
+            made = projection(self, name, min(outputs, g.width), alike)
+            tile.add(made.begun, -(-outputs // g.width))
             weights = stored[f"weights.{name}"]
-            results = self._results(text, 4, 11, rows, store, stored[table])
+            results = self._results(made.text, made.registers, 11, rows, store, own)
+            # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
+            counted = self.call.warm and not turned and not spec.qkv_bias
+            results = replace(results, stored=tables_stored, untouched=counted)
             if turned and alike > 1:  # the next position's angles
                 results = replace(results, row_cycles=results.row_cycles + 3 / alike)
-            if self.layout.quantised_cache and name != "q" and self.call.warm:
-                results = replace(results, stored=2)
             product, arriving = self._product(
                 rows, weights, outputs, name, pitch, results, arriving=arriving
             )
@@ -649,11 +676,13 @@ class Phases:
         latency = memory.start + memory.latency
         if tables is not None:
             tile.beside(tables)
+        quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
             tile.cycles += move.cycles + norm.cycles
             tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
             if tables is not None:  # two tables, each waited for
                 tile.cycles += tables.cycles + latency
+            tile.add(quantised)
             return tile, 0.0
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
@@ -666,6 +695,9 @@ class Phases:
         if tables is not None:
             arrived += tables.cycles - latency
         tile.cycles += max(first + norm.cycles, move.cycles + self.debt + last)
+        if quantised.cycles:
+            tile.cycles = max(tile.cycles, arrived)
+            tile.add(quantised)
         return tile, max(0.0, arrived - tile.cycles)
 
     def _beside_others(self, load: Work) -> Work:
@@ -674,6 +706,28 @@ class Phases:
         if not self.hardware.classes.blocking:
             load.cycles -= memory.start + memory.latency
         return load
+
+    def _quantised(self, rows: float, columns: int) -> Work:
+        """A tile in the format of activations, by way of memory: nothing of it overlaps."""
+        total = Work()
+        if self.layout.formats.activations == "bf16":
+            return total
+        h, table = self.hardware, self.layout.activations(columns)
+        blocks = -(-columns // self.geometry.width)
+        bytes_, pitch = columns / blocks * table.bits / 8, columns // table.block
+        for move in (self._store, self._load):
+            total.add(move(rows * blocks, bytes_, table.pitch))
+            if table.scaled:
+                scales = move(rows * blocks, columns / blocks / table.block, pitch)
+                scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
+                total.add(scales)
+            issue = f"int int int int im int {blocking.table_text(table)}"
+            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            total.add(body(h, "dma int int ctl", blocks))
+            if h.classes.blocking:
+                latency = h.memory.latency if move == self._load else 0.0
+                total.cycles += (blocks - 1) * (h.memory.start + latency)
+        return total
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
@@ -693,18 +747,23 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = min(spec.hidden, g.width)
+        columns = self._chunk_columns(spec.hidden)
 
         def one(rows: int, most: int) -> Work:
             tile = self._move(rows, inputs)
             blocks = -(-inputs // g.width)
-            arriving = 0.0
+            before, arriving = 0, 0.0
+            quantised = self._quantised(rows, inputs)
+            tile.beside(quantised)
             if self.hardware.classes.blocking:
-                tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
+                tile.cycles += blocking.arrivals(self.hardware, rows, blocks) + quantised.cycles
+            elif quantised.cycles:
+                tile.cycles += self.debt + quantised.cycles
             else:  # nothing waits for it but the products, and the queue of the DMA engine
                 groups = self._groups(rows)
+                before = groups * blocks
                 issue = body(self.hardware, blocking.arrival_text(blocks), groups).cycles
-                tile.cycles, moved = self._queued(issue, tile.cycles + self.debt, groups * blocks)
+                tile.cycles, moved = self._queued(issue, tile.cycles + self.debt, before)
                 arriving = max(0.0, moved - tile.cycles)
             results = self._results(
                 "vadd3. int int",
@@ -724,7 +783,7 @@ class Phases:
                 most * g.width,
                 results,
                 arriving=arriving,
-                before=0 if self.hardware.classes.blocking else groups * blocks,
+                before=before,
             )
             tile.add(product)
             tile.cycles += self._leave(behind, self._last_group(results, rows))
@@ -750,7 +809,7 @@ class Phases:
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = min(spec.mlp, g.width)
+        columns = self._chunk_columns(spec.mlp)
         gated = self.layout.stored["gated"]
         tile, _ = self._normalised(rows, spec.hidden)
         store = self._chunk(rows, columns, gated, True)

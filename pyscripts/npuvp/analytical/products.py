@@ -9,10 +9,9 @@ side: the core's instructions and the array, the memory, and the queue between t
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from npuvp.analytical.blocking import ADVANCE, AGAIN, piece_text
-from npuvp.analytical.machine import Hardware
+from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.schedule import addition, body, repeat
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
@@ -109,7 +108,7 @@ class Stage:
         return self.tile(extra) - self.tile()
 
 
-@lru_cache(maxsize=4096)
+@of_core
 def stage_of(
     h: Hardware, panel: Panels, pitch: int, number: int, whole: bool, prepares: bool
 ) -> Stage:
@@ -219,8 +218,8 @@ class Stream:
         inputs = weights.columns
         rows = panel.rows * panel.blocks * panel.ways
         transfers = panel.pieces(g) * panel.blocks * panel.ways
-        columns = min(inputs, g.mlen)
-        parts = [(float(rows), float(weights.bytes_of(columns)), weights.pitch)]
+        columns = inputs / panel.blocks  # the last block may have less
+        parts = [(float(rows), columns * weights.bits / 8, weights.pitch)]
         if weights.scaled:
             pitch = (weights.piece or inputs) // weights.block
             parts.append((float(rows), columns / weights.block, pitch))

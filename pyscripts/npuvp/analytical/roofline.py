@@ -39,9 +39,9 @@ def roofline(estimate: GenerationEstimate) -> list[Point]:
     points = []
     seen = set()
     for call in estimate.calls:
-        if (call.kind.kind, call.kind.count) in seen:
+        if call.kind.alike in seen:
             continue
-        seen.add((call.kind.kind, call.kind.count))
+        seen.add(call.kind.alike)
         for name, phase in call.phases.items():
             if not phase.macs or not phase.hbm_bytes:
                 continue

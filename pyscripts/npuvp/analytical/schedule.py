@@ -34,6 +34,7 @@ _NAMES = {
     "vsilu": ("vector_silu", 1),
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
+    "vtopk": ("vector_topk", 1),
     "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
@@ -115,7 +116,6 @@ def _cycles(text: str, classes: Classes) -> tuple[float, float]:
     return float(begun - begun_before), float(busy)
 
 
-@lru_cache(maxsize=65536)
 def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[float, float, float]:
     """Cycles, femtojoules and vector cycles of a round."""
     cycles, vector = _cycles(text, classes)
@@ -128,7 +128,11 @@ def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[floa
 
 def body(hardware: Hardware, text: str, times: float = 1.0) -> Work:
     """`times` rounds of a loop of these instructions."""
-    cycles, spent, vector = _round(text, hardware.classes, hardware.energy.instructions)
+    found = hardware.rounds.get(text)
+    if found is None:
+        found = _round(text, hardware.classes, hardware.energy.instructions)
+        hardware.rounds.keep(text, found)
+    cycles, spent, vector = found
     return Work(cycles * times, spent * times, vector * times)
 
 

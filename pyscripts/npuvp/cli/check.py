@@ -7,7 +7,13 @@ import sys
 from npuvp.backend_comparison import BackendRun, compare_backends
 from npuvp.cli.common import Subparsers, add_command, add_platform, load_platform, print_json
 from npuvp.describe import describe
-from npuvp.memory_self_test import THRESHOLD, MemorySelfTest, self_test
+from npuvp.memory_self_test import (
+    PATTERNS,
+    THRESHOLD,
+    MemorySelfTest,
+    preset_self_test,
+    self_test,
+)
 from npuvp.platform import Platform
 
 __all__ = ["add_commands"]
@@ -33,6 +39,30 @@ def _print_self_test(test: MemorySelfTest) -> None:
             if point.pattern == pattern
         ]
         print(f"    {pattern:<18}" + "".join(cells))
+
+
+def _print_presets(tests: list[MemorySelfTest]) -> None:
+    print(
+        "\nPresets that ship (builtin, one channel, full queues, their own refresh): share of the peak"
+    )
+    print(f"  {'':<18}" + "".join(f"{test.memory:>13}" for test in tests))
+    peaks = (_bytes_per_second(test.peak_bandwidth) for test in tests)
+    print(f"  {'peak':<18}" + "".join(f"{peak:>13}" for peak in peaks))
+    for pattern in PATTERNS:
+        shares = (
+            f"{100 * point.fraction_of_peak:>10.1f} %" + ("!" if point.low else " ")
+            for test in tests
+            for point in test.points
+            if point.pattern == pattern and point.refresh != "none"
+        )
+        print(f"  {pattern:<18}" + "".join(shares))
+
+
+def _backends() -> dict[str, str]:
+    """Memory backends by name: empty, or why this build has none of it."""
+    import npuvp._core as _core
+
+    return {name: _core.memory_backend_unavailable(name) for name in _core.memory_backends()}
 
 
 def _warn(tests: list[MemorySelfTest]) -> None:
@@ -117,8 +147,11 @@ def _check(options: argparse.Namespace) -> int:
     platform = load_platform(options)
     description = platform.description()
     tests = [] if options.no_self_test else self_test(platform, options.threshold)
+    presets = [] if options.no_self_test else preset_self_test(options.threshold)
     if options.json:
         description["self_test"] = [_plain(test) for test in tests]
+        description["preset_self_test"] = [_plain(test) for test in presets]
+        description["memory_backends"] = _backends()
         print_json(description)
     else:
         print(describe(platform))
@@ -126,7 +159,14 @@ def _check(options: argparse.Namespace) -> int:
             print("Memory self-test (one channel, full queues)")
         for test in tests:
             _print_self_test(test)
+        if presets:
+            _print_presets(presets)
+        backends = _backends()
+        print("\nMemory backends:", ", ".join(name for name, why in backends.items() if not why))
+        for why in filter(None, backends.values()):
+            print(f"  {why}")
     _warn(tests)
+    _warn(presets)
     return 0
 
 
@@ -142,7 +182,9 @@ def add_commands(commands: Subparsers) -> None:
     )
     add_platform(parser, positional=True)
     parser.add_argument("--json", action="store_true", help="print plain data instead")
-    parser.add_argument("--no-self-test", action="store_true", help="do not stream the memories")
+    parser.add_argument(
+        "--no-self-test", action="store_true", help="do not stream memories and presets"
+    )
     parser.add_argument(
         "--threshold",
         type=float,

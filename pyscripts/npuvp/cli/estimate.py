@@ -24,7 +24,7 @@ def _check_rows(closed: GenerationEstimate, timing: GenerationTiming) -> list[di
     rows = []
     seen = set()
     for call in timing.calls:
-        kind = (call.kind.kind, call.kind.count)
+        kind = call.kind.alike
         if kind in seen:
             continue
         seen.add(kind)
@@ -69,13 +69,11 @@ def _print(closed: GenerationEstimate, model: str) -> None:
     )
     seen = set()
     for call in closed.calls:
-        kind = (call.kind.kind, call.kind.count)
+        kind = call.kind.alike
         if kind in seen:
             continue
         seen.add(kind)
-        times = sum(
-            other.times for other in closed.calls if (other.kind.kind, other.kind.count) == kind
-        )
+        times = sum(other.times for other in closed.calls if other.kind.alike == kind)
         print(f"{kind[0]}, {kind[1]} positions, {times} times: {call.cycles:,.0f} cycles")
         for name, phase in call.phases.items():
             print(

@@ -15,7 +15,7 @@ from npuvp.compiler.control import LOG_WORDS, Control
 from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.head import Forward
 from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.ir import Program
@@ -202,10 +202,8 @@ def compile_generation(
     spec = checkpoint.spec
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     present = len(description["cores"])
-    if cores is None:
-        cores = present
-    elif not 1 <= cores <= present:
-        faults.append(f"cores: {cores}, allowed: 1..{present}, as the platform has")
+    cores, wrong = sharing_cores(present, cores)
+    faults += wrong
     if faults:
         raise CompileError(faults)
     program = fuse(build(spec))

@@ -10,21 +10,25 @@ from npuvp.compiler.state import State
 from npuvp.generation.dream import times
 from npuvp.plan import GenerationPlan
 
-__all__ = ["DreamControl", "dream_numbers", "dream_positions"]
+__all__ = ["DreamControl", "dream_numbers", "dream_positions", "dream_shares"]
+
+
+def dream_shares(plan: GenerationPlan) -> NDArray[np.float32]:
+    """Of every step the share of the masks that it commits."""
+    time = times(Schedule.of(plan).steps, plan.eps)
+    shares = np.float32(1) - time[1:] / time[:-1]
+    shares[-1] = 1
+    # With blocks one call more than there are steps is made, which commits nothing.
+    return np.append(shares, np.float32(0))
 
 
 def dream_numbers(plan: GenerationPlan, shape: Shape) -> dict[str, NDArray[np.float32]]:
     """Tables of float32: of every step the share of the masks that it commits, and of every number
     of masks its mean over the batch, rounded as the published code does."""
-    steps = Schedule.of(plan).steps
-    time = times(steps, plan.eps)
-    shares = np.float32(1) - time[1:] / time[:-1]
-    shares[-1] = 1
     means = np.arange(shape.samples * shape.length + 1, dtype=np.float32) / np.float32(
         shape.samples
     )
-    # With blocks one call more than there are steps is made, which commits nothing.
-    return {"shares": np.append(shares, np.float32(0)), "means": means}
+    return {"shares": dream_shares(plan), "means": means}
 
 
 def dream_positions(padding: NDArray[np.bool_] | None, length: int) -> NDArray[np.int32] | None:
@@ -68,8 +72,9 @@ class DreamControl(Control):
             asm.li("gp3", self.schedule.length)
         asm.store("gp3", State.SPAN)
 
-    def _number(self, register: str, table: str, index: str) -> None:
-        """register <- an entry of a table of float32. Uses gp9..gp11 and a3."""
+    def _number(self, register: str, table: str, index: str, decided: str = "") -> None:
+        """register <- an entry of a table of float32, at a label if the index depends on data. Uses
+        gp9..gp11 and a3."""
         asm, word = self.asm, self.memory.constants
         asm(f"LIA a3, {self.layout.addresses[table]}, gp9, gp10")
         asm.scaled("gp9", index, 4)
@@ -78,6 +83,8 @@ class DreamControl(Control):
         asm.csr("dma_format", 9)
         asm.csr("dma_pitch", 0)
         asm.csr("dma_len", 1)
+        if decided:
+            asm.label(decided)
         asm("H_LD_FP gp10, gp9, a3, gp11, 1", "C_FENCE 0xFFFF")
         asm(f"S_LD_FP {register}, gp0, {word}")
 
@@ -108,13 +115,15 @@ class DreamControl(Control):
         asm.add("gp1", "gp1", 1)
         asm.li("gp4", self.shape.samples)
         asm(f"C_BNE gp1, gp4, {again}")
-        self._number("f1", "means", "gp8")
+        self._number("f1", "means", "gp8", "decide_masks")
         asm("S_MUL_FP f1, f1, f4")
         asm.li("gp7", 0)
         count, counted = asm.new_label("take"), asm.new_label("taken")
         asm.label(count)
         asm.add("gp8", "gp7", 1)
-        asm("S_ITOF f2, gp8", "S_CMP_FP gp9, f2, f1, le", f"C_BEQ gp9, gp0, {counted}")
+        asm("S_ITOF f2, gp8", "S_CMP_FP gp9, f2, f1, le")
+        asm.label("decide_take")
+        asm(f"C_BEQ gp9, gp0, {counted}")
         asm("MV gp7, gp8", f"C_JUMP {count}")
         asm.label(counted)
         asm.store("gp7", State.TAKE)

@@ -18,7 +18,21 @@ from npuvp.compiler.selection import Memory, Schedule
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
-__all__ = ["Frame", "frame_faults"]
+__all__ = ["Frame", "frame_faults", "sharing_cores"]
+
+
+def sharing_cores(present: int, cores: int | None) -> tuple[int, list[str]]:
+    """How many cores share a generation, and what is wrong with that.
+
+    Args:
+        present: Cores of the platform.
+        cores: How many are wanted; None: all.
+    """
+    if cores is None:
+        return present, []
+    if 1 <= cores <= present:
+        return cores, []
+    return cores, [f"cores: {cores}, allowed: 1..{present}, as the platform has"]
 
 
 def frame_faults(

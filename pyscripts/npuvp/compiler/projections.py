@@ -18,9 +18,10 @@ from npuvp.compiler.linear import (
 )
 from npuvp.compiler.state import State
 
-__all__ = ["Projections"]
+__all__ = ["MASK_BITS", "Projections"]
 
-_MASK_BITS = 32
+#: Heads that a row can be masked by.
+MASK_BITS = 32
 
 
 class Projections(Emitter):
@@ -120,9 +121,9 @@ class Projections(Emitter):
 
     def _projection_faults(self) -> list[str]:
         spec, width = self.layout.spec, self.geometry.width
-        if spec.qk_norm and width // spec.head_dim > _MASK_BITS:
+        if spec.qk_norm and width // spec.head_dim > MASK_BITS:
             return [
                 f"norms of heads of {spec.head_dim} channels: {width // spec.head_dim} in a row, "
-                f"V_MASK has {_MASK_BITS} bits"
+                f"V_MASK has {MASK_BITS} bits"
             ]
         return []

@@ -76,6 +76,6 @@ def guarded(evaluate: Any, jobs: list[tuple[str, Mapping[str, Any]]]) -> list[di
         except Exception as error:  # a trap, a fault of the point, or a bug that it shows
             row["status"] = "failed"
             row["error"] = f"{type(error).__name__}: {error}"
-        row["seconds"] = round(time.perf_counter() - begin, 4)
+        row["seconds"] = round(time.perf_counter() - begin, 6)
         rows.append(row)
     return rows

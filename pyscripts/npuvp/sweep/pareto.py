@@ -19,10 +19,17 @@ def pareto_front(costs: NDArray[np.float64]) -> NDArray[np.bool_]:
     Returns:
         Shape (points,).
     """
-    front = np.ones(len(costs), bool)
-    for index, cost in enumerate(costs):
-        better = (costs <= cost).all(axis=1) & (costs < cost).any(axis=1)
-        front[index] = not better.any()
+    front = np.zeros(len(costs), bool)
+    found = np.empty_like(costs)
+    count = 0
+    # In lexicographic order who is better comes first, and is on the front or behind one who is.
+    for index in np.lexsort(costs.T[::-1]):
+        cost, kept = costs[index], found[:count]
+        better = (kept <= cost).all(axis=1) & (kept < cost).any(axis=1)
+        if not better.any():
+            front[index] = True
+            found[count] = cost
+            count += 1
     return front
 
 

@@ -16,8 +16,10 @@ from npuvp.sweep.store import Store
 __all__ = ["SweepError", "SweepResult", "run_sweep"]
 
 Rows = list[dict[str, Any]]
-#: Points that go to a worker together where one takes milliseconds.
-_TOGETHER = 25
+#: Points in closed form that go to a worker together at first, and at most.
+_FIRST, _MOST = 25, 1000
+#: Seconds that a worker is to be busy with them, many times what handing them out takes.
+_BUSY = 0.25
 
 
 class SweepError(ValueError):
@@ -43,9 +45,33 @@ class SweepResult:
     front: list[str] = field(repr=False)
 
 
-def _groups(points: Sequence[Point], size: int) -> Iterator[list[Point]]:
-    for begin in range(0, len(points), size):
-        yield list(points[begin : begin + size])
+class _Groups:
+    """Points that go to a worker together.
+
+    Args:
+        points: All.
+        adapt: Make groups as large as workers are fast; else each point is one.
+    """
+
+    def __init__(self, points: Sequence[Point], adapt: bool):
+        self._points = points
+        self._adapt = adapt
+        self._size = _FIRST if adapt else 1
+        self._begun = 0
+
+    def following(self, workers: int) -> list[Point]:
+        """The next group, an empty one at the end; the last ones are shared by all workers."""
+        left = len(self._points) - self._begun
+        size = min(self._size, max(1, left // (2 * workers)))
+        group = list(self._points[self._begun : self._begun + size])
+        self._begun += len(group)
+        return group
+
+    def took(self, rows: Rows) -> None:
+        """What a worker has returned for a group."""
+        seconds = sum(row.get("seconds", 0.0) for row in rows)
+        if self._adapt and seconds > 0:
+            self._size = max(1, min(_MOST, round(_BUSY / seconds * len(rows))))
 
 
 def _jobs(points: Sequence[Point]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -57,7 +83,7 @@ def _dask(
     evaluate: Callable[..., Any],
     scheduler: str | None,
     workers: int,
-    together: int,
+    adapt: bool,
     on_warm: Callable[[], None] | None,
 ) -> Iterator[Rows]:
     """Results as they come.
@@ -104,8 +130,8 @@ def _dask(
         if on_warm is not None:
             on_warm()
         # No more tasks than the workers can take soon: the others need no memory yet.
-        waiting = _groups(points, together)
-        window = 4 * max(1, len(client.scheduler_info()["workers"]), workers)
+        waiting = _Groups(points, adapt)
+        present = max(1, len(client.scheduler_info()["workers"]), workers)
         tasks: dict[Any, list[Point]] = {}
 
         def submit(group: list[Point]) -> Any:
@@ -113,12 +139,14 @@ def _dask(
             tasks[future.key] = group
             return future
 
-        first = [submit(group) for _, group in zip(range(window), waiting, strict=False)]
-        completed = as_completed(first)
+        first = (waiting.following(present) for _ in range(4 * present))
+        completed = as_completed([submit(group) for group in first if group])
         for future in completed:
             group = tasks.pop(future.key)
             try:
-                yield future.result()
+                rows = future.result()
+                waiting.took(rows)
+                yield rows
             except KilledWorker:
                 if len(group) > 1:
                     for point in group:
@@ -131,8 +159,7 @@ def _dask(
                             "error": "the workers that ran this point died",
                         }
                     ]
-            following = next(waiting, None)
-            if following is not None:
+            if following := waiting.following(present):
                 completed.add(submit(following))
     finally:
         client.close()
@@ -189,13 +216,13 @@ def run_sweep(
             for point in points
             if point.key not in found or (retry_failed and found[point.key]["status"] != "ok")
         ]
-        together = _TOGETHER if space.base["mode"] == "analytical" else 1
+        adapt = space.base["mode"] == "analytical"
         batches: Iterator[Rows]
         if workers == 0 and scheduler is None:
             batches = (guarded(evaluate, _jobs([point])) for point in left)
         else:
             batches = (
-                _dask(left, evaluate, scheduler, workers, together, on_warm) if left else iter(())
+                _dask(left, evaluate, scheduler, workers, adapt, on_warm) if left else iter(())
             )
         disable = None if progress is None else not progress
         with tqdm(
@@ -206,9 +233,8 @@ def run_sweep(
             file=sys.stderr,
         ) as bar:
             for rows in batches:
-                for row in rows:
-                    store.append({**by_key[row["key"]].values, **row})
-                    evaluated += 1
+                store.append(*({**by_key[row["key"]].values, **row} for row in rows))
+                evaluated += len(rows)
                 bar.update(len(rows))
         rows_in_order = [store.rows[point.key] for point in points]
     files = [journal]

@@ -7,7 +7,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -133,10 +135,11 @@ class Space:
             SpaceError: No point satisfies the constraints.
         """
         found: dict[str, Point] = {}
+        named = _Named(self.path)
         for values in self._samples():
             if not all(_evaluate(text, values) for text in self.constraints):
                 continue
-            point = self._point(values)
+            point = self._point(values, named)
             found.setdefault(point.key, point)
         if not found:
             raise SpaceError(self.path, ["constraints: no point satisfies them"])
@@ -161,7 +164,7 @@ class Space:
             for row in shares
         ]
 
-    def _point(self, values: dict[str, Any]) -> Point:
+    def _point(self, values: dict[str, Any], files: "_Named") -> Point:
         job: dict[str, Any] = {
             **self.base,
             "plan": dict(self.base["plan"]),
@@ -176,13 +179,10 @@ class Space:
                 job[section][name] = value
             else:
                 job[key] = value
-        platform = (self.path.parent / job["platform"]).resolve()
-        job["platform"] = str(platform)
         # A point is what is evaluated, wherever the tree lies.
-        named = job | {"platform": [platform.name, _hash(platform)]}
-        if (model := _model_directory(self.path, job["model"])) is not None:
-            job["model"] = str(model)
-            named["model"] = [model.name, _hash(model / CONFIG)]
+        named = dict(job)
+        job["platform"], named["platform"] = files.platform(job["platform"])
+        job["model"], named["model"] = files.model(job["model"])
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         return Point(values, job, digest[:16])
 
@@ -190,6 +190,31 @@ class Space:
         """Whether a point's results keep the limits."""
         known = dict(values) | {f"result.{name}": value for name, value in results.items()}
         return all(_evaluate(text, known) for text in self.limits)
+
+
+class _Named:
+    """Files that the points of a space name, each read once."""
+
+    def __init__(self, space: Path):
+        self._space = space
+        self._platforms: dict[str, tuple[str, list[str]]] = {}
+        self._models: dict[str, tuple[str, str | list[str]]] = {}
+
+    def platform(self, name: str) -> tuple[str, list[str]]:
+        """A platform file's path, and what identifies it."""
+        if name not in self._platforms:
+            path = (self._space.parent / name).resolve()
+            self._platforms[name] = str(path), [path.name, _hash(path)]
+        return self._platforms[name]
+
+    def model(self, name: str) -> tuple[str, str | list[str]]:
+        """A model's directory or name, and what identifies it."""
+        if name not in self._models:
+            path = _model_directory(self._space, name)
+            self._models[name] = (
+                (name, name) if path is None else (str(path), [path.name, _hash(path / CONFIG)])
+            )
+        return self._models[name]
 
 
 def _hash(path: Path) -> str:
@@ -268,17 +293,27 @@ def _names(text: str) -> list[str]:
     return names
 
 
+class _Lookups(ast.NodeTransformer):
+    """Turns names, dotted ones too, into ``values[name]``."""
+
+    def _lookup(self, node: ast.expr) -> ast.expr:
+        values = ast.Name("values", ast.Load())
+        return ast.copy_location(
+            ast.Subscript(values, ast.Constant(_dotted(node)), ast.Load()), node
+        )
+
+    visit_Name = visit_Attribute = _lookup
+
+
+@lru_cache(maxsize=256)
+def _compiled(text: str) -> CodeType:
+    tree = ast.fix_missing_locations(_Lookups().visit(ast.parse(text, mode="eval")))
+    return compile(tree, "<constraint>", "eval")
+
+
 def _evaluate(text: str, values: Mapping[str, Any]) -> bool:
     """The value of a checked expression."""
-
-    class Resolve(ast.NodeTransformer):
-        def _known(self, node: ast.expr) -> ast.expr:
-            return ast.copy_location(ast.Constant(values[_dotted(node)]), node)
-
-        visit_Name = visit_Attribute = _known
-
-    tree = ast.fix_missing_locations(Resolve().visit(ast.parse(text, mode="eval")))
-    return bool(eval(compile(tree, "<constraint>", "eval"), {"__builtins__": {}}))
+    return bool(eval(_compiled(text), {"__builtins__": {}, "values": values}))
 
 
 class _Reader:

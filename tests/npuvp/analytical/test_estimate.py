@@ -95,8 +95,7 @@ def test_published_sampling_step_in_closed_form():
     ("changes", "message"),
     [
         ({"threshold": 0.9}, "number of calls depends on the data"),
-        ({"factor": 1.0}, "factor 1.0: no closed form"),
-        ({"logits_eos_inf": True, "revision": "llada"}, "logits_eos_inf: no closed form"),
+        ({"factor": 1.0}, "number of calls depends on the data"),
         ({"gen_length": 4096, "steps": 4096}, "positions, the model has 4096"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_ideal_memory_has_its_latency_and_bandwidth() -> None:
         arrivals="periodic",
     )  # fmt: skip
     # The peak of two pseudo-channels moves 32 bytes in 0.625 ns.
-    assert idle.mean_latency_ns == pytest.approx(31.25 + 0.625, abs=0.01)
+    assert idle.mean_latency_ns == pytest.approx(15 + 0.625, abs=0.01)
     full = vp.memory_stream(preset="HBM2E", backend="ideal", reads=1, writes=0)
     assert full.fraction_of_peak == pytest.approx(1.0, abs=0.01)
 
@@ -212,3 +212,14 @@ def test_ramulator_wants_a_power_of_two_of_channels() -> None:
     with pytest.raises(ValueError, match="channels is 3, the backend ramulator needs a power of"):
         vp.memory_stream(backend="ramulator", channels=3)
     assert vp.memory_stream(channels=3, requests=1000).fraction_of_peak > 0.1
+
+
+def test_queues_are_the_presets_own_where_none_are_given() -> None:
+    def share(queue: int | None) -> float:
+        stream = {"pattern": "sequential", "reads": 1, "writes": 0, "refresh": "none"}
+        return vp.memory_stream(
+            preset="HBM3E", queue=queue, requests=20_000, **stream
+        ).fraction_of_peak  # type: ignore[arg-type]
+
+    assert share(None) == share(48) > 0.99
+    assert share(32) < 0.91

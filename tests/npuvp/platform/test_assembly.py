@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 import npuvp as vp
-from npuvp import platform_checks
+from npuvp import components
 from npuvp.describe import describe
 from npuvp.memory_facts import PresetFacts
-from npuvp.parameters import declaration
+from npuvp.memory_presets import MemoryConfigError
+from npuvp.parameters import Fault, declaration
 
 IDEAL: dict[str, Any] = {"backend": "ideal", "size": "1GiB", "bandwidth": "100GB/s"}
 
@@ -246,10 +247,11 @@ def presets(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def facts(name: str) -> PresetFacts:
         if name != "HBM2E":
-            raise ValueError(f"no preset {name}; there are HBM2E")
-        return PresetFacts(2, 8, 16 << 30, 400 * 10**9, 40_000)
+            fault = Fault("presets", "preset", name, f"no preset {name}; there are HBM2E")
+            raise MemoryConfigError("preset", [fault])
+        return PresetFacts(2, 8, 16 << 30, 400 * 10**9, {"latency": 40_000})
 
-    monkeypatch.setattr(platform_checks, "preset_facts", facts)
+    monkeypatch.setattr(components, "preset_facts", facts)
 
 
 def test_what_a_preset_says_stands_in_for_what_is_not_given(presets: None) -> None:

@@ -54,15 +54,93 @@ def test_a_port_with_two_owners():
 @pytest.mark.parametrize(
     ("key", "allowed"),
     [
-        ("channels", "a power of two from 1 to 256, or 0 (as the preset says, 1 without one)"),
+        ("channels", "an integer from 1 to 256, or 0 (as the preset says, 1 without one)"),
+        ("stacks", "an integer from 1 to 64, or 0 (as the preset says, 1 without one)"),
         ("queue", "an integer from 1 to 4096"),
     ],
 )
 def test_counts_that_cannot_serve(key, allowed):
-    value = {"channels": 3, "queue": 0}[key]
+    value = {"channels": 257, "stacks": 65, "queue": 0}[key]
     p, mesh, hbm = meshed(**{key: value})
     mesh.attach(hbm, at=[(1, 0)])
     assert faults(p) == [f"hbm.{key} = {value}: must be {allowed}"]
+
+
+def test_a_mapping_that_cannot_serve_the_number_of_channels():
+    p, mesh, hbm = meshed(channels=6, mapping="hashed")
+    mesh.attach(hbm, at=[(1, 0)])
+    assert faults(p) == ["hbm.mapping = 'hashed': hashes the channels, and 6 is no power of two"]
+    for mapping in ("", "bank_interleaved", "contiguous"):
+        p, mesh, hbm = meshed(channels=6, stacks=3, mapping=mapping)
+        mesh.attach(hbm, at=[(1, 0)])
+        memory = p.description()["hbms"][0]
+        assert memory["config"]["organization"]["channels"] == 18
+        assert memory["parameters"]["size"] == 18 << 31
+        assert memory["parameters"]["bandwidth"] == 18 * 51_200_000_000
+
+
+@pytest.mark.skipif(
+    bool(_core.memory_backend_unavailable("ramulator")),
+    reason="this build has no Ramulator (RAMULATOR_ROOT)",
+)
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"stacks": 3}, "channels is 24, the backend ramulator needs a power of two"),
+        ({"row_policy": "closed"}, "row_policy is closed, the backend ramulator knows open and"),
+    ],
+)
+def test_a_memory_that_ramulator_does_not_know(given, why):
+    p, mesh, hbm = meshed(backend="ramulator", **given)
+    mesh.attach(hbm, at=[(1, 0)])
+    (fault,) = faults(p)
+    assert fault.startswith(f"hbm.backend = 'ramulator': memory HBM2E: {why}")
+
+
+def test_a_preset_of_ones_own(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (ROOT / "platform/hbm/HBM2E.yaml").read_text()
+    path.write_text(
+        text.replace("name: HBM2E", "name: mine").replace(
+            "{value: 8, source: P}", "{value: 4, source: P}"
+        )
+    )
+    p, mesh, hbm = meshed(preset=str(path))
+    mesh.attach(hbm, at=[(1, 0)])
+    assert (hbm.channels, hbm.size) == (4, 8 << 30)
+    assert p.description()["hbms"][0]["config"]["organization"]["channels"] == 4
+    # Energy: of the generation that `energy` names.
+    energy = vp.machine.energy_coefficients(p.description())["hbm"]
+    p, mesh, hbm = meshed(preset="HBM2E", channels=4)
+    mesh.attach(hbm, at=[(1, 0)])
+    assert vp.machine.energy_coefficients(p.description())["hbm"] == energy
+    # Only what differs.
+    path.write_text(
+        "name: mine\nextends: HBM2E\norganization:\n  channels: {value: 2, source: P}\n"
+    )
+    other = tmp_path / "other.yaml"
+    other.write_text("name: other\nextends: mine\n")
+    p, mesh, hbm = meshed(preset=str(other))
+    assert (hbm.channels, hbm.size) == (2, 4 << 30)
+
+
+def test_a_preset_with_missing_timings(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (ROOT / "platform/hbm/HBM2E.yaml").read_text().replace("name: HBM2E", "name: mine")
+    lines = [line for line in text.splitlines() if not line.startswith(("  rfc:", "  cl:"))]
+    path.write_text("\n".join(lines))
+    p, mesh, hbm = meshed(preset=str(path))
+    mesh.attach(hbm, at=[(1, 0)])
+    with pytest.raises(vp.PlatformError) as caught:
+        p.check()
+    found = [str(fault) for fault in caught.value.faults]
+    assert len(found) == 2
+    for name, fault in zip(("cl", "rfc"), found, strict=True):
+        assert fault.startswith(f"{path}:") and f"timing.{name}: is missing" in fault
+    p, mesh, hbm = meshed(preset=str(tmp_path / "none.yaml"))
+    mesh.attach(hbm, at=[(1, 0)])
+    (fault,) = faults(p)
+    assert fault.startswith(f"hbm.preset = '{tmp_path}/none.yaml': there is no such file; ")
 
 
 def test_queues_of_nothing_in_the_dma_engine():

@@ -50,11 +50,37 @@ def test_an_ideal_memory_has_the_latency_of_its_preset_unless_another_is_given()
         values = load("quad", hbm={"backend": "ideal", **hbm}).description()["hbms"][0]
         return int(values["parameters"]["latency"])
 
-    assert latency() == 31_250
-    assert latency(preset="HBM2_2400") == 31_700
+    assert latency() == 15_000
+    assert latency(preset="HBM3_6400") == 12_800
     assert latency(latency="100ns") == 100_000
     assert latency(latency="0ns") == 0
     assert latency(preset="", size="1GiB", bandwidth="400GB/s") == 100_000
+
+
+def test_what_only_the_preset_can_say_comes_from_it_unless_it_is_given() -> None:
+    def controller(**hbm: object) -> tuple[int, str, str]:
+        memory = load("quad", hbm=hbm)
+        found = memory.description()["hbms"][0]["config"]["controller"]
+        (part,) = memory.memories
+        assert (part.queue, part.refresh, part.row_policy) == (
+            found["queue_depth"], found["refresh"], found["row_policy"],
+        )  # fmt: skip
+        return part.queue, part.refresh, part.row_policy
+
+    assert controller() == (32, "all_bank", "open")
+    assert controller(preset="HBM3E") == (48, "all_bank", "open")
+    assert controller(preset="HBM3E", queue=32) == (32, "all_bank", "open")
+    given = {"refresh": "none", "row_policy": "capped", "queue": 1}
+    assert controller(preset="HBM3E", **given) == (1, "none", "capped")
+
+
+def test_a_memory_reads_as_the_machine_sees_it() -> None:
+    (memory,) = load("quad").memories
+    assert (memory.stacks, memory.channels, memory.size) == (2, 8, 32 << 30)
+    assert (memory.bandwidth, memory.latency) == (819_200_000_000, 15_000)
+    nowhere = vp.Platform("p").hbm("hbm", preset="HBM9")
+    with pytest.raises(vp.PlatformError, match=r"hbm.preset = .HBM9.: is unknown.*HBM2_2400"):
+        print(nowhere.size)
 
 
 def test_plena_is_the_machine_of_the_fact_sheet() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npuvp.sweep import Store, StoreError, load_space, pareto_front, run_sweep
+from npuvp.sweep import Point, Store, StoreError, load_space, pareto_front, run_sweep
+from npuvp.sweep.run import _Groups
 
 ROOT = Path(__file__).parents[3]
 TEXT = f"""
@@ -153,3 +154,58 @@ def test_parquet_holds_what_the_csv_holds(space_file, tmp_path):
 def test_pareto_front():
     costs = np.array([[1, 5, 1], [2, 4, 1], [2, 5, 1], [3, 3, 3], [1, 5, 1]], float)
     assert pareto_front(costs).tolist() == [True, True, False, True, True]
+
+
+def test_pareto_front_is_what_its_definition_says():
+    costs = np.random.default_rng(4).integers(0, 6, (200, 3)).astype(float)
+    better = [((costs <= cost).all(axis=1) & (costs < cost).any(axis=1)).any() for cost in costs]
+    front = pareto_front(costs)
+    assert front.tolist() == [not b for b in better]
+    assert 1 < front.sum() < 100
+
+
+def _points(number: int) -> list[Point]:
+    return [Point({}, {}, str(index)) for index in range(number)]
+
+
+def test_groups_are_as_large_as_points_are_fast():
+    groups = _Groups(_points(10_000), adapt=True)
+    assert len(groups.following(2)) == 25
+    groups.took([{"seconds": 0.0005}] * 25)
+    assert len(groups.following(2)) == 500
+    groups.took([{"seconds": 0.05}] * 500)
+    assert len(groups.following(2)) == 5
+    groups.took([{"seconds": 3.0}])
+    assert len(groups.following(2)) == 1
+    groups.took([{"status": "killed"}])  # says nothing of time
+    groups.took([{"seconds": 1e-9}])
+    assert len(groups.following(2)) == 1000
+    # The end is shared: half of what is left goes out at a time, to two workers a quarter each.
+    sizes = [len(groups.following(2)) for _ in range(40)]
+    assert sum(sizes) == 10_000 - 25 - 500 - 5 - 1 - 1000
+    assert sizes[4:7] == [1000, 867, 650] and sizes[-1] == 0
+
+
+def test_points_that_take_long_go_one_by_one():
+    groups = _Groups(_points(3), adapt=False)
+    groups.took([{"seconds": 1e-9}])
+    assert [[point.key for point in groups.following(2)] for _ in range(4)] == [
+        ["0"],
+        ["1"],
+        ["2"],
+        [],
+    ]
+
+
+def test_rows_are_in_the_file_at_once_and_synchronised_now_and_then(tmp_path, monkeypatch):
+    path = tmp_path / "r.csv"
+    synchronised = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: synchronised.append(file) or real(file))
+    with Store(path, ["key", "value"]) as store:
+        for key in range(50):
+            store.append({"key": 2 * key}, {"key": 2 * key + 1})
+            assert path.read_text().count("\n") == 1 + 2 * (key + 1)
+        assert 1 <= len(synchronised) < 25
+        before = len(synchronised)
+    assert len(synchronised) == before + 1
