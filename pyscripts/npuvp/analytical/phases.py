@@ -350,7 +350,7 @@ class Phases:
         due = stream.issue + body(h, blocking.PIECE_DUE).cycles
         core_piece = core / pieces + stage.more(due)
         loaded = max(0.0, min(panels, stream.panels) - 1)
-        lead = stage.products + stage.tails[-1]
+        lead = stage.tails[-1]  # a block of columns is there before its product
         plain = stream.period(core_piece, lead)
         waits = loaded * pieces * (plain - core / pieces)
         if places:  # where a group is finished at one go
