@@ -351,17 +351,20 @@ class Phases:
         core_piece = core / pieces + stage.more(due)
         loaded = max(0.0, min(panels, stream.panels) - 1)
         lead = stage.tails[-1]  # a block of columns is there before its product
-        plain = stream.period(core_piece, lead)
-        waits = loaded * pieces * (plain - core / pieces)
-        if places:  # where a group is finished at one go
-            longer = core_piece + lumps / places
-            share = loaded / max(1, panels - 1)
-            waits += places * share * (stream.period(longer, lead) - plain)
-            waits -= lumps * share
+        through, beside = stream.period(core_piece, lead)
+        by_core, by_memory = loaded * pieces * through, loaded * pieces * beside
         if loading:  # behind a chunk's first panel rows that results are added to come between
             among = min(loaded, full + bool(rest)) * pieces
-            others = (loading / pieces, groups / pieces)
-            waits += among * (stream.period(core_piece, lead, *others) - plain)
+            with_rows = stream.period(core_piece, lead, loading / pieces, groups / pieces)
+            by_core += among * (with_rows[0] - through)
+            by_memory += among * (with_rows[1] - beside)
+        if places:  # where a group is finished at one go, the memory may have nothing left to do
+            share = loaded / max(1, panels - 1)
+            idle = core_piece + latency - stream.backlog
+            longer = max(0.0, idle + lumps / places) - max(0.0, idle)
+            by_core += lumps * share
+            by_memory += places * share * longer
+        waits = max(by_core, by_memory) - loaded * core - (lumps * share if places else 0.0)
         # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
         # the first meet the last panel, or those that waited until the queue had room; or behind the
         # last rows that results are added to the work on a group is left.
@@ -721,8 +724,14 @@ class Phases:
                 scales = move(rows * blocks, columns / blocks / table.block, pitch)
                 scales.cycles -= h.memory.start + (h.memory.latency if scales.read else 0.0)
                 total.add(scales)
-            issue = f"int int int int im int {blocking.table_text(table)}"
-            total.add(body(h, f"{issue} {'ctl' if blocks > 1 else ''} sync"))
+            # One block of columns comes back as it went.
+            known = blocks == 1 and move == self._load
+            rows_text = "" if known else blocking.table_text(table)
+            issue = body(h, f"int int int int im int {rows_text} {'ctl' if blocks > 1 else ''}")
+            total.add(issue)
+            total.add(body(h, "sync"))
+            if move == self._store and not h.classes.blocking:  # as the tile still comes
+                total.cycles -= min(issue.cycles, h.memory.start + h.memory.latency)
             total.add(body(h, "dma int int ctl", blocks))
             if h.classes.blocking:
                 latency = h.memory.latency if move == self._load else 0.0

@@ -308,8 +308,9 @@ class Stream:
         h, count, each = self.h, self.descriptors, self.each
         queue = h.memory.queue
         latency = h.memory.start + h.memory.latency
-        longest = max(core, count * each + other, count * (latency + each) / queue)
-        longest = max(longest, (lead + latency + other + count * each) / self.pieces)
+        beside = max(count * each + other, count * (latency + each) / queue)
+        beside = max(beside, (lead + latency + other + count * each) / self.pieces)
+        longest = core
         multiplied = core - (count - 1) * self.descriptor
         # Others are served while the core multiplies, or wait with the piece.
         behind = max(0.0, other - multiplied)
@@ -320,4 +321,9 @@ class Stream:
                     served = min(served, (pieces - crossed + 1) * count)
                     way = multiplied + behind + (crossed - 1) * core + latency + served * each
                     longest = max(longest, way / pieces)
-        return longest
+        return longest, beside
+
+    @property
+    def backlog(self) -> float:
+        """Cycles that the memory has to do when a piece has been asked for, if it is the limit."""
+        return min(self.h.memory.queue, self.pieces * self.descriptors) * self.each
