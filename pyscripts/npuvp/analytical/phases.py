@@ -326,7 +326,10 @@ class Phases:
                 total.cycles += ways * clear.cycles
             return total, 0.0
         latency = h.memory.start + h.memory.latency
-        loading = loads.cycles - min(loads.cycles, latency)  # other transfers are under way
+        loading = 0.0
+        if loads.read and results.table is not None:  # other transfers are under way
+            pieces_of_rows = ((float(rows), loads.read / rows, results.table.pitch),)
+            loading = h.memory.streamed(pieces_of_rows, groups, before=True)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
         multiplied = cleared = panels = lumps = places = 0.0
         for columns, times in chunks:
@@ -350,12 +353,16 @@ class Phases:
         due = stream.issue + body(h, blocking.PIECE_DUE).cycles
         core_piece = core / pieces + stage.more(due)
         loaded = max(0.0, min(panels, stream.panels) - 1)
+        chunks_before = full + bool(rest) - 1
         lead = stage.tails[-1]  # a block of columns is there before its product
         through, beside = stream.period(core_piece, lead)
         by_core, by_memory = loaded * pieces * through, loaded * pieces * beside
         if loading:  # behind a chunk's first panel rows that results are added to come between
             among = min(loaded, full + bool(rest)) * pieces
-            with_rows = stream.period(core_piece, lead, loading / pieces, groups / pieces)
+            others = loading / pieces, groups / pieces
+            if per_chunk == 1 and chunks_before and groups > 1:  # and those of groups before
+                others = (loading + storing) / pieces, 2 * groups / pieces
+            with_rows = stream.period(core_piece, lead, *others)
             by_core += among * (with_rows[0] - through)
             by_memory += among * (with_rows[1] - beside)
         if places:  # where a group is finished at one go, the memory may have nothing left to do
@@ -368,7 +375,6 @@ class Phases:
         # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
         # the first meet the last panel, or those that waited until the queue had room; or behind the
         # last rows that results are added to the work on a group is left.
-        chunks_before = full + bool(rest) - 1
         busy = asked + stream.panels * stream.memory + chunks_before * (loading + storing)
         alone = (groups - 1) * stage.cycles() + stage.cycles() / stream.pieces
         queued = (
@@ -383,6 +389,14 @@ class Phases:
             rows_before = loading * asked_in / groups
         weighted = busy + rows_before + max(alone, queued) + end
         added = busy + loading + min(rows, g.group) * results.row_cycles
+        if loading and chunks_before:  # the last chunk's rows are asked for as it begins
+            last_chunk = again if rest == 0 else once
+            asked_for = begin + multiplied + waits - last_chunk
+            around = blocking.finish_text(results.table, results.stored)
+            work = min(rows, g.group) * results.row_cycles
+            work += body(h, f"{results.entry} {around}").cycles
+            # Behind the last rows of the chunk before, which go to memory first.
+            added = max(added, asked_for + latency + storing / groups + loading + work)
         total.cycles = max(begin + multiplied + waits + end, weighted, added)
         ends = busy + loading + storing
         return total, max(storing / groups, ends - total.cycles)
