@@ -22,6 +22,8 @@ BF16_BYTES = 2
 _STAGE = "im int int int"
 #: Rounds from a unit's first stage to its outputs.
 _OUTPUTS = 4
+#: Heads of a group that are looked at one by one.
+_HEADS = 8
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,13 @@ class _Rounds:
         """From the first round to the last stores."""
         sizes, loads = self.sizes, self.loads
         tiles = sizes.tiles
-        visits, units, together = sizes.visits, sizes.units, tiles.together
+        # Heads in the midst of a group and groups in the midst of a visit are all alike: of many,
+        # some stand for those that are left out.
+        together = min(tiles.together, _HEADS)
+        groups = sizes.units // tiles.together
+        simulated_groups = min(groups, max(4, 3 - -8 // together))
+        visits, units = sizes.visits, simulated_groups * together
+        group_ends = 0.0
         keys: dict[int, float] = {}
         queries: dict[int, float] = {}
         values: dict[int, float] = {}
@@ -219,6 +227,7 @@ class _Rounds:
         number = visits * units
         end = 0.0
         while round_ <= number + _OUTPUTS:
+            began = now
             first, scored, softmax, output = round_ - 1, round_ - 2, round_ - 4, round_ - 5
             enters = 0 <= first < number
             has_scores, has_softmax = 0 <= scored < number, 0 <= softmax < number
@@ -232,7 +241,7 @@ class _Rounds:
                     count = len(begins)
                     if round_ > 2 * _OUTPUTS + units and 2 < count < visits - 2:
                         period, before = begins[-1] - begins[-2], begins[-2] - begins[-3]
-                        if abs(period - before) < 0.01 * period or count > 8:
+                        if abs(period - before) < 0.01 * period or count > 5:
                             # All others but the last ones take as long.
                             end += (simulated - count - 2) * (begins[-1] - begins[-3]) / 2
                             number -= (simulated - count - 2) * units
@@ -288,6 +297,24 @@ class _Rounds:
                     self.pending.append(max(now, self.memory_free - self.latency))
             now += self.after
             round_ += 1
+            if not enters:
+                continue
+            left_out = 0.0
+            if first % together == _HEADS - 3:
+                left_out = (tiles.together - together) * (now - began)
+            elif (first + 1) % together == 0:
+                if first % units // together == simulated_groups - 2:
+                    left_out = (groups - simulated_groups) * (now - group_ends)
+                    self.memory_free += left_out
+                    self.pending = [time + left_out for time in self.pending[-self.queue :]]
+                    for times in (keys, queries, values):
+                        for index in times:
+                            times[index] += left_out
+                group_ends = now
+            if left_out:
+                now += left_out
+                array += left_out
+                made = {u: time + left_out for u, time in made.items() if u > first - _OUTPUTS}
         return now + end + loads["store"]
 
 
