@@ -146,9 +146,8 @@ class _Rounds:
         self.output = (*array(tiles.parts), issue(f"int {more} {part} int {back} int ctl"))
         panel = f"int {part} int {repeat('int', addition(h.blen * h.mlen))} int ctl"
         self.score = (*array(1), issue(panel + (" int int br" if tiles.blocks > 1 else "")))
-        self.settled = phases._drain() - (skew if sets > 1 else 0.0)
-        if sets > 1:
-            self.settled += skew
+        #: From the end of the array's work to rows in Vector SRAM.
+        self.settled = phases._drain()
         self.row = row
         products = sizes.outputs + sizes.scores
         self.part = -(-sizes.rows // products)
@@ -316,15 +315,6 @@ class _Rounds:
                 array += left_out
                 made = {u: time + left_out for u, time in made.items() if u > first - _OUTPUTS}
         return now + end + loads["store"]
-
-
-def _settled(phases: "Phases") -> float:
-    """Cycles from the end of a product's operands to its rows in Vector SRAM."""
-    h = phases.hardware
-    if h.matrix_table:
-        return 0.0
-    skew = 2 * (h.blen - 1) + h.matrix[1]
-    return phases._drain() + (0 if h.overlapping_tiles else skew)
 
 
 def _row(sizes: _Sizes, pitch: int) -> str:

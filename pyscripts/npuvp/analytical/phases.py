@@ -14,14 +14,14 @@ from typing import Any
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.machine import Hardware, of_core
-from npuvp.analytical.products import Stage, Stream, stage_of
+from npuvp.analytical.products import Product, RowCosts, Stream
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
-from npuvp.compiler.products import Panels, hidden_tiles, rows_at_once
+from npuvp.compiler.products import Panels
 from npuvp.compiler.projections import MASK_BITS
 from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
@@ -325,81 +325,33 @@ class Phases:
             if rest:
                 total.cycles += ways * clear.cycles
             return total, 0.0
-        latency = h.memory.start + h.memory.latency
         loading = 0.0
         if loads.read and results.table is not None:  # other transfers are under way
             pieces_of_rows = ((float(rows), loads.read / rows, results.table.pitch),)
             loading = h.memory.streamed(pieces_of_rows, groups, before=True)
-        storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        multiplied = cleared = panels = lumps = places = 0.0
-        for columns, times in chunks:
-            per_chunk = -(-columns // panel.rows)
-            stage = stage_of(h, panel, pitch, per_chunk, results.whole, loads.read > 0)
-            once, again, end, at_one_go = self._chunk_cycles(stage, panel, columns, rows, results)
-            multiplied += once + (times - 1) * again
-            panels += times * per_chunk
-            lumps += (times - 1) * at_one_go
-            places += (times - 1) * min(groups, stream.pieces) * (at_one_go > 0)
-            if columns == rest:
-                cleared = ways * clear.cycles
-        if full:
-            multiplied += cleared
-            cleared = 0.0
-        # The words of the first chunk, and of the first group of results.
-        cleared += body(h, f"im im im im int im im int im int im {blocking.GROUP}").cycles
-        begin, asked = stream.begin(stage.cycles(), arriving, cleared, before)
-        # A panel, and of it what a piece of the next one takes.
-        pieces, core = stream.pieces, (multiplied - lumps) / panels
-        due = stream.issue + body(h, blocking.PIECE_DUE).cycles
-        core_piece = core / pieces + stage.more(due)
-        loaded = max(0.0, min(panels, stream.panels) - 1)
-        chunks_before = full + bool(rest) - 1
-        lead = stage.tails[-1]  # a block of columns is there before its product
-        through, beside = stream.period(core_piece, lead)
-        by_core, by_memory = loaded * pieces * through, loaded * pieces * beside
-        if loading:  # behind a chunk's first panel rows that results are added to come between
-            among = min(loaded, full + bool(rest)) * pieces
-            others = loading / pieces, groups / pieces
-            if per_chunk == 1 and chunks_before and groups > 1:  # and those of groups before
-                others = (loading + storing) / pieces, 2 * groups / pieces
-            with_rows = stream.period(core_piece, lead, *others)
-            by_core += among * (with_rows[0] - through)
-            by_memory += among * (with_rows[1] - beside)
-        if places:  # where a group is finished at one go, the memory may have nothing left to do
-            share = loaded / max(1, panels - 1)
-            idle = core_piece + latency - stream.backlog
-            longer = max(0.0, idle + lumps / places) - max(0.0, idle)
-            by_core += lumps * share
-            by_memory += places * share * longer
-        waits = max(by_core, by_memory) - loaded * core - (lumps * share if places else 0.0)
-        # Either that, or the memory is the limit. Then behind the last weights the groups of rows but
-        # the first meet the last panel, or those that waited until the queue had room; or behind the
-        # last rows that results are added to the work on a group is left.
-        busy = asked + stream.panels * stream.memory + chunks_before * (loading + storing)
-        alone = (groups - 1) * stage.cycles() + stage.cycles() / stream.pieces
-        queued = (
-            core - min(h.memory.queue, pieces * stream.descriptors) * stream.each
-            if loaded > 0
-            else 0.0
+        costs = RowCosts(
+            results.row_cycles,
+            body(h, results.entry).cycles if results.row_cycles else 0.0,
+            body(h, blocking.finish_text(results.table, results.stored)).cycles,
+            results.about,
+            results.whole,
+            results.untouched,
         )
-        # Rows that are asked for before the last weights.
-        rows_before = 0.0
-        if per_chunk > 1:
-            asked_in = groups * (1 - 1 / stream.pieces) // 1 + 1 if per_chunk == 2 else groups
-            rows_before = loading * asked_in / groups
-        weighted = busy + rows_before + max(alone, queued) + end
-        added = busy + loading + min(rows, g.group) * results.row_cycles
-        if loading and chunks_before:  # the last chunk's rows are asked for as it begins
-            last_chunk = again if rest == 0 else once
-            asked_for = begin + multiplied + waits - last_chunk
-            around = blocking.finish_text(results.table, results.stored)
-            work = min(rows, g.group) * results.row_cycles
-            work += body(h, f"{results.entry} {around}").cycles
-            # Behind the last rows of the chunk before, which go to memory first.
-            added = max(added, asked_for + latency + storing / groups + loading + work)
-        total.cycles = max(begin + multiplied + waits + end, weighted, added)
-        ends = busy + loading + storing
-        return total, max(storing / groups, ends - total.cycles)
+        product = Product(
+            h,
+            panel,
+            pitch,
+            rows,
+            outputs,
+            stream,
+            costs,
+            loading,
+            max(stores.cycles, stores.written / h.memory.bytes_per_cycle),
+            ways * clear.cycles if rest else 0.0,
+            self._drain(),
+        )
+        total.cycles, behind = product.cycles(arriving, before)
+        return total, behind
 
     def _blocking(
         self,
@@ -442,71 +394,6 @@ class Phases:
             stage,
             streaming,
         )
-
-    def _chunk_cycles(
-        self, stage: Stage, panel: Panels, columns: int, rows: int, results: Results
-    ) -> tuple[float, float, float, float]:
-        """Cycles of the first chunk, of one behind others, and what is left to do behind the last;
-        and of a chunk behind others what is not spread over its products."""
-        g, h = self.geometry, self.hardware
-        number = -(-columns // panel.rows)
-        groups = -(-rows // g.group)
-        cost = results.row_cycles
-        plain = number * (groups * stage.cycles() + stage.around) + groups * stage.last
-        finish = body(h, blocking.finish_text(results.table, results.stored)).cycles
-        if results.whole:
-            behind = plain + self._drain() + rows * cost - stage.early(number * groups)
-            return behind, behind, 0.0, 0.0
-        at_once = rows_at_once(g, panel, columns, results.about) if cost else g.group
-        hidden = hidden_tiles(g, panel) * stage.rows * panel.ways
-        entry = body(h, results.entry).cycles if cost else 0.0
-        turn = stage.more(entry + at_once * cost)
-        done = stage.more(entry + at_once * cost + finish) - turn
-        # A group that is finished at one go, found and left.
-        whole = entry + finish + body(h, blocking.FINISH_ALL).cycles
-        # Rows that results are added to are asked for as the first panel meets them.
-        paced = 0.0
-        if results.loads.read and groups > h.memory.queue:
-            each = results.loads.read / groups / h.memory.bytes_per_cycle
-            trip = h.memory.start + h.memory.latency + each
-            paced = max(0.0, trip / h.memory.queue - stage.cycles())
-        ready = fresh = 0.0  # rows of results that may be worked on, or soon
-        cycles = before = lumps = 0.0
-        for _ in range(2):
-            before, lumps = cycles, 0.0
-            for n in range(number):
-                cycles += stage.around + (paced * groups if n == 0 else 0.0)
-                if 0 < n < number - 1:
-                    cycles += groups * stage.cycles()
-                    ready, fresh = ready + fresh, 0.0
-                    continue
-                for group in range(groups):
-                    if n == 0:
-                        free = groups - 1 - (group if number > 1 else 0)
-                        due = ready + fresh - free * g.group
-                        if due > 0:
-                            one = due * (cost + whole / g.group)
-                            lumps += max(0.0, one - stage.early(1 if number == 1 else number))
-                            ready, fresh = max(0.0, ready + fresh - due), 0.0
-                    places = stage.slices
-                    turns = min(-(-ready // at_once), places)
-                    new = min(ready, turns * at_once)
-                    more = max(0.0, min(places - turns, places - hidden))
-                    soon = min(fresh, more * at_once)
-                    turns += -(-soon // at_once)
-                    cycles += stage.cycles() + turns * turn + (new + soon) / g.group * done
-                    ready, fresh = ready - new + fresh - soon, 0.0
-                    if n == number - 1:
-                        fresh = min(g.group, rows - group * g.group)
-                        cycles += stage.last
-            cycles += lumps
-        left = ready + fresh
-        # The instructions behind the last tile run while its results leave the array.
-        counted = left * cost if results.untouched else 0.0
-        under = stage.between + stage.around + left // g.group * whole + counted
-        under = min(self._drain(), under)
-        last = left * cost + -(-left // g.group) * whole - stage.early(number * groups)
-        return before, cycles - before, self._drain() - under + last, lumps
 
     def _rows_loop(self, text: str, pointers: int, rows: float) -> Work:
         """A loop over rows whose pointers advance by one row each; without pointers one in the midst
