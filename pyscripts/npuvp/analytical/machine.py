@@ -65,6 +65,16 @@ def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
     return min(1.0, rows * units * banks.burst / banks.channels / longest)
 
 
+def _row_sizes(banks: Banks) -> tuple[int, int]:
+    """Bytes that lie before the second column of the first row, and columns of a row."""
+    before = banks.access_bytes
+    for name, size in banks.slices:
+        if name == "column":
+            return before, size
+        before *= size
+    return before, 1
+
+
 @dataclass(frozen=True)
 class MemoryFigures:
     """A memory and the DMA engine in front of it.
@@ -82,6 +92,9 @@ class MemoryFigures:
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
         posted: Bytes that wait in its queues of writes.
+        rows: Of a memory of banks: cycles to first data in a closed row and in an open one, refresh
+            left aside; bytes from which on rows are open that are read one after the other, and
+            after which others are opened. None: every access takes `latency`.
     """
 
     bytes_per_cycle: float
@@ -96,6 +109,7 @@ class MemoryFigures:
     flit_bytes: int = 0
     refresh: tuple[float, float] = (0.0, 1.0)
     posted: float = float("inf")
+    rows: tuple[float, float, int, int] | None = None
 
     def streaming(
         self,
@@ -165,6 +179,10 @@ class MemoryFigures:
     def load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
         """Cycles from the issue of a load to its end."""
         streaming = self.streaming(rows, row_bytes, pitch=pitch, transfers=transfers)
+        bytes_ = rows * row_bytes
+        if streaming <= bytes_ / self.port_bytes:  # the ports stream the first burst meanwhile
+            burst = min(bytes_, self.burst_bytes) / self.port_bytes
+            streaming = max(bytes_ / self.bytes_per_cycle, streaming - min(self.latency, burst))
         return self.start + self.latency + streaming
 
     def store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
@@ -395,6 +413,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     refresh = (0.0, 1.0)
     banks = None
     posted = float("inf")
+    rows = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
         banks = Banks(
@@ -408,6 +427,9 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         # A closed row: activate, read, burst, and a tick in the queue.
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
+        before, columns = _row_sizes(banks)
+        opened = (ticks - timing["rcd_rd"]) * _tick(config) * clock + hops
+        rows = (latency_s * clock + hops, opened, before, before * columns)
         if p["refresh"] != "none":
             tick = _tick(config) * clock
             refresh = (timing["rfc"] * tick, timing["refi"] * tick)
@@ -427,6 +449,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         flit_bytes=flit_bytes,
         refresh=refresh,
         posted=posted,
+        rows=rows,
     )
 
 
