@@ -9,9 +9,19 @@ from npuvp.compiler.dream import dream_shares
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.selection import Schedule
 from npuvp.generation.calls import Kind
+from npuvp.model.spec import Moe
 from npuvp.plan import GenerationPlan
 
-__all__ = ["CallKind", "CallsPerBlock", "call_kinds", "least_calls", "most_calls", "one_core"]
+__all__ = [
+    "CallKind",
+    "CallsPerBlock",
+    "call_kinds",
+    "known_of_block",
+    "least_calls",
+    "most_calls",
+    "one_core",
+    "used_experts",
+]
 
 #: Forward calls of a block where the data decide: how many, or the most that there can be.
 CallsPerBlock = int | Literal["worst"]
@@ -36,7 +46,7 @@ class CallKind:
     kind: Kind
     count: int
     span: int
-    committed: int
+    committed: int = field(compare=False)
     pieces: int
     block: int = field(compare=False)
     step: int = field(compare=False)
@@ -63,6 +73,8 @@ def most_calls(plan: GenerationPlan) -> int:
     """
     if plan.revision == "dream":
         return _most_of_dream(plan)
+    if plan.revision == "fast-dllm-v2":
+        return plan.block_length + 1
     steps = plan.steps_per_block
     if plan.revision == "llada":
         return steps
@@ -92,6 +104,8 @@ def _most_of_dream(plan: GenerationPlan) -> int:
 
 def least_calls(plan: GenerationPlan) -> int:
     """Fewest forward calls of a block where the data decide."""
+    if plan.revision == "fast-dllm-v2":
+        return plan.block_length // plan.sub_block + 1
     if plan.revision != "dream":
         return 1
     return plan.steps if plan.cache == "none" else 2
@@ -101,6 +115,9 @@ def _calls(plan: GenerationPlan, calls_per_block: CallsPerBlock | None) -> int:
     most, least = most_calls(plan), least_calls(plan)
     allowed = f"{least}..{most} or 'worst'"
     by_data = plan.threshold is not None or plan.factor is not None
+    # What Fast-dLLM v2 commits is above its threshold: of 1, as published, nothing but the best is.
+    if plan.revision == "fast-dllm-v2":
+        by_data = plan.threshold is not None and plan.threshold < 1
     if not by_data:
         if calls_per_block is not None:
             raise CompileError(
@@ -146,8 +163,11 @@ def call_kinds(
             where it does not.
     """
     steps = _calls(plan, calls_per_block)
+    if plan.revision == "fast-dllm-v2":
+        return _calls_of_blocks(plan, prompt_length, steps)
     length = prompt_length + plan.gen_length
-    found: dict[CallKind, int] = {}
+    # Of every kind the first call's place, and how often it occurs.
+    found: dict[tuple[Kind, int, int, int, int], tuple[tuple[int, int, int], int]] = {}
     schedule, dream = Schedule.of(plan), plan.revision == "dream"
     # Dream's first call of a block concerns one position.
     alone = dream and plan.cache != "none"
@@ -168,8 +188,57 @@ def call_kinds(
             first = alone and kind == "full"
             span = 1 if first else schedule.length
             pieces = -(-start // earlier_positions) if kind == "full" and not first else 0
-            call = CallKind(
-                kind, count, span, 1 if first else committed, pieces, block, step, start
-            )
-            found[call] = found.get(call, 0) + times
+            call = (kind, count, span, 1 if first else committed, pieces)
+            place, before = found.get(call) or ((block, step, start), 0)
+            found[call] = place, before + times
+    return {CallKind(*call, *place): times for call, (place, times) in found.items()}
+
+
+def used_experts(moe: Moe, rows: int) -> int:
+    """How many experts some of so many rows choose, on average and rounded, if every row chooses its
+    own independently of the others and all experts alike."""
+    missed = (1 - moe.top_k / moe.experts) ** rows
+    return round(moe.experts * (1 - missed))
+
+
+def known_of_block(plan: GenerationPlan, kind: Kind) -> int:
+    """Fast-dLLM v2: how many tokens of a block are known before the first mask, on average."""
+    if kind == "commit":
+        return plan.block_length
+    half = plan.block_length // 2
+    # A sub-block is denoised alone once its first token is known.
+    return half if kind == "block" else half // plan.sub_block * plan.sub_block + 1
+
+
+def _calls_of_blocks(plan: GenerationPlan, prompt: int, calls: int) -> dict[CallKind, int]:
+    """Those of Fast-dLLM v2, if no end token ends it: passes over complete blocks of the prompt, then
+    of every block calls that denoise it and one over the finished block. A block has no more than
+    its masks, and none less than sub-blocks; with a cache of sub-blocks the first call of each sees
+    the block."""
+    size, sub = plan.block_length, plan.sub_block
+    found: dict[CallKind, int] = {}
+
+    def add(kind: Kind, count: int, span: int, committed: int, block: int, start: int) -> None:
+        # The firmware asks whether a call is the block's first one.
+        call = CallKind(kind, count, span, committed, 0, block, int(kind == "sub_block"), start)
+        found[call] = found.get(call, 0) + 1
+
+    complete = prompt // size * size if prompt > size else 0
+    for start in range(0, complete, size):
+        follows = start + size == complete and prompt % size == 0
+        add("prefill", size, int(follows), int(follows), 0, start)
+    for block in range(plan.blocks):
+        start = (prompt // size + block) * size
+        # The call before has written the first token.
+        known = int(block > 0 or (complete > 0 and prompt % size == 0))
+        if block == 0 and prompt % size:
+            known = prompt % size
+        masks = size - known
+        subs = -(-masks // sub)
+        denoising = min(max(calls - 1, subs), masks)
+        for call in range(denoising):
+            whole = not plan.sub_block_cache or call < subs
+            kind: Kind = "block" if whole else "sub_block"
+            add(kind, size if whole else sub, sub, -(-masks // denoising), block, start)
+        add("commit", size, 1, 1, block, start)
     return found

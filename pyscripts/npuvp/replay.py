@@ -20,25 +20,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from npuvp.analytical.generation import CallEstimate, estimate, without_closed_form
+from npuvp.analytical.generation import CallEstimate, estimate
 from npuvp.analytical.machine import hardware_of
 from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
-from npuvp.compiler.control import Control
-from npuvp.compiler.dream import DreamControl
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.head import Forward
 from npuvp.compiler.heads import with_filled_heads
 from npuvp.compiler.layout import Geometry, Shape
-from npuvp.compiler.state import PHASES, State
+from npuvp.compiler.state import PHASES
 from npuvp.firmware import Firmware, Tensor
 from npuvp.generation.calls import Kind
 from npuvp.isa import assemble
 from npuvp.model.checkpoint import Checkpoint, load_model
+from npuvp.one_call import BEGIN, CONTROLS, OneCall, canvas_of, decisions_of
 from npuvp.plan import GenerationPlan
 from npuvp.traces.limits import achievable_bandwidth, limit_of
 
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CallTiming", "GenerationTiming", "time_generation"]
 
-_BEGIN, _END = 1000, 1001
 #: Up to so many layers all of them are simulated.
 _MOST_LAYERS = 4
 #: The same where cores share the work, and of how many one is the mean at least.
@@ -161,52 +160,6 @@ class GenerationTiming:
         }
 
 
-class _OneCall(Control):
-    """A single forward call with its sampling, from a state as if the calls before it had run."""
-
-    def one_call(self, call: CallKind) -> None:
-        """The whole text; words to the host say when phases begin."""
-        asm = self.asm
-        asm.store("gp0", State.CALL)
-        self._begin()
-        for word, value in (
-            (State.BLOCK, call.block),
-            (State.START, call.start),
-            (State.END, call.start + self.schedule.length),
-            (State.STEP, 0),
-        ):
-            asm.li("gp1", value)
-            asm.store("gp1", word)
-        self._quotas()
-        asm.li("gp1", call.step)
-        asm.store("gp1", State.STEP)
-        asm("C_FENCE 0xFFFF")
-        if self.phases.leads:
-            # As it leaves the call before: the others have its record still to read.
-            self.phases.meet()
-            asm.li("gp1", _BEGIN)
-            asm("C_HOST_PUSH gp1")
-        else:
-            self._follow()
-            asm.store("gp0", State.CALL)
-        self._begin_call()
-        self._forward(False)
-        if self.phases.leads:
-            self._sample()
-            self._log()
-            self.phases.meet()
-            asm.li("gp1", _END)
-            asm("C_HOST_PUSH gp1")
-        else:
-            self._phase("sampling")  # where its counters of the head end
-            self._follow()
-        self._halt()
-
-
-class _OneDreamCall(_OneCall, DreamControl):
-    """The same of Dream."""
-
-
 _PHASE = re.compile(r"C_MARK phase, (gp\d+)$")
 
 
@@ -223,6 +176,7 @@ def _with_words(lines: Iterable[str]) -> list[str]:
 @dataclass(frozen=True)
 class _OneFirmware:
     firmware: Firmware
+    canvas: NDArray[np.int32]
     decisions: dict[int, list[tuple[int, int]]]
 
 
@@ -242,8 +196,8 @@ def _compile_call(
     )
     layout, memory, sampler = frame.layout, frame.memory, frame.sampler
     lines: list[str] = []
-    by_quota = False
-    kind = _OneDreamCall if plan.revision == "dream" else _OneCall
+    kind = CONTROLS.get(plan.revision, OneCall)
+    emitted = []
     for core in range(cores):
         asm = Assembly()
         asm.lines.append(f".core {core}")
@@ -259,7 +213,7 @@ def _compile_call(
         )
         control = kind(asm, phases, spec, plan, shape, memory)
         control.one_call(call)
-        by_quota = control.by_quota
+        emitted.append(phases)
         # Phases end on all cores at once: one of them tells of them.
         lines += asm.lines if core else _with_words(asm.lines)
     firmware = assemble("\n".join(lines) + "\n")
@@ -269,47 +223,23 @@ def _compile_call(
         "tokens", "hbm", address, "raw32", (shape.length, shape.batch), "inout"
     )
     decisions = {}
-    for core in range(cores):
+    for core, phases in enumerate(emitted):
         at = {
             s.name: s.value
             for s in firmware.symbols.values()
             if s.section == "text" and s.core == core
         }
-        taken = []
-        if by_quota and core == 0:
-            taken += [(at["decide_quota"], plan.block_length)] * shape.samples
-        if call.pieces:
-            taken += [(at["decide_earlier"], 0)] * call.pieces
-        if core == 0:
-            taken += _chosen(at, plan, shape, call)
-        decisions[core] = taken
-    return _OneFirmware(firmware, decisions)
-
-
-def _chosen(
-    at: Mapping[str, int], plan: GenerationPlan, shape: Shape, call: CallKind
-) -> list[tuple[int, int]]:
-    """What the rules of a factor and of Dream take from data, at their labels."""
-    taken = []
-    if "decide_masks" in at:  # so many at once that the step's share of them is `committed`
-        taken.append((at["decide_masks"], 4 * shape.samples * call.span))
-        taken += [(at["decide_take"], 1)] * call.committed + [(at["decide_take"], 0)]
-    if plan.factor is not None:
-        ranks = range(2, min(call.committed + 2, call.span))
-        for _ in range(shape.samples):
-            if call.span > 2:
-                taken.append((at["decide_masked"], call.span))
-            taken += [(at["decide_reached"], min(i, call.committed)) for i in ranks]
-    return taken
+        decisions[core] = decisions_of(at, phases, plan, shape, call)
+    return _OneFirmware(firmware, canvas_of(call, spec, plan, shape), decisions)
 
 
 def _phase_cycles(result: "Result", period: int) -> dict[str, list[int]]:
     """Cycles by phase, in order of occurrence; what precedes the first phase is `begin`."""
     words = [(at // period, word) for at, _, word in result.host_words]
-    begin = next(i for i, (_, word) in enumerate(words) if word == _BEGIN)
+    begin = next(i for i, (_, word) in enumerate(words) if word == BEGIN)
     found: dict[str, list[int]] = {}
     for (at, word), (after, _) in zip(words[begin:-1], words[begin + 1 :], strict=True):
-        name = "begin" if word == _BEGIN else PHASES[word]
+        name = "begin" if word == BEGIN else PHASES[word]
         found.setdefault(name, []).append(after - at)
         if name == "sampling":
             # What is left is the record of the call, which belongs to it.
@@ -346,12 +276,10 @@ def _limits(result: "Result", description: Mapping[str, Any], cores: int) -> dic
     return found
 
 
-def _run_call(platform: "Platform", compiled: _OneFirmware, mask: int, shape: Shape) -> "Result":
-    canvas = np.full((shape.length, shape.batch), mask, np.int32)
-    canvas[: shape.prompt] = 0
+def _run_call(platform: "Platform", compiled: _OneFirmware) -> "Result":
     return platform.run(
         compiled.firmware,
-        inputs={"tokens": canvas},
+        inputs={"tokens": compiled.canvas},
         mode="timing",
         decisions=compiled.decisions,
         progress=False,
@@ -383,7 +311,7 @@ def _time_call(
 
     def run(count: int) -> tuple["Result", dict[str, list[int]]]:
         compiled = _compile_call(checkpoint, geometry, plan, shape, call, count, formats, cores)
-        result = _run_call(platform, compiled, checkpoint.spec.mask_id, shape)
+        result = _run_call(platform, compiled)
         return result, _phase_cycles(result, period)
 
     alone = cores == 1
@@ -475,7 +403,7 @@ def _time_calls(
         return timing
 
     lengths = [same[0] for same in alike.values() if same[0].kind == "refine_prefix"]
-    known = _some_of(lengths, simulate, closed, kinds) if closed else {}
+    known = _some_of(lengths, simulate, closed, kinds) if closed and lengths else {}
     for same in alike.values():
         if same[0] in known:
             calls.append(known[same[0]])
@@ -619,8 +547,6 @@ def time_generation(
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     cores, wrong = sharing_cores(len(description["cores"]), cores)
     faults += wrong
-    if plan.revision == "fast-dllm-v2":
-        faults.append("revision: 'fast-dllm-v2', allowed here: all others")
     if faults:
         raise CompileError(faults)
     if not replay:
@@ -633,7 +559,7 @@ def time_generation(
     earlier = frame.memory.earlier_positions
     kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
     closed: dict[CallKind, CallEstimate] = {}
-    closable = cores == 1 and not without_closed_form(spec, plan, numbers)
+    closable = cores == 1
     if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
             spec, hardware_of(description), plan, formats=numbers, cores=cores,

@@ -36,7 +36,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 PHASE_LIMIT, GEMM_LIMIT = 0.10, 0.05
 #: Phases below this share of their call's cycles are shown, and held to nothing.
 LEAST_SHARE = 0.02
-_GEMM = ("qkv", "o", "gate_up", "down")
+_GEMM = ("qkv", "o", "gate_up", "down", "experts")
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,11 @@ class Case:
             "factor": plan.factor,
             "revision": plan.revision if plan.revision != "fast-dllm-2026" else None,
             "algorithm": plan.algorithm,
+            "top_p": plan.top_p,
+            "top_k": plan.top_k,
+            "sub_block": plan.sub_block if plan.revision == "fast-dllm-v2" else None,
         }
-        flags = ("logits_eos_inf", "confidence_eos_eot_inf")
+        flags = ("logits_eos_inf", "confidence_eos_eot_inf", "sub_block_cache")
         formats += "".join(f" {name}" for name in flags if getattr(plan, name))
         how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
         return (
@@ -138,7 +141,15 @@ def _plan(
     )
 
 
+def _v2_plan(gen: int, block: int, sub_block: int, **more: Any) -> GenerationPlan:
+    return GenerationPlan(
+        gen_length=gen, block_length=block, sub_block=sub_block, cache="block",
+        revision="fast-dllm-v2", **more,
+    )  # fmt: skip
+
+
 _BLOCKING = {"core": {"issue": "blocking"}}
+_NARROW = {"core": {"vlen": 512, "mlen": 512}}
 _QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
 
@@ -156,6 +167,8 @@ QUICK = (
     Case("paper", _MINI, _plan(16, 8, 8, "dual", "baos-mxint4"), batch=2),
     Case("paper", "dream-tiny", _plan(16, 8, 8, revision="dream"), batch=2),
     Case("paper", "llada-tiny", _plan(16, 8, 8, factor=1.0), batch=2, calls_per_block=3),
+    Case("edge", "fast-dllm-v2-tiny", _v2_plan(32, 16, 4), prompt=24),
+    Case("paper", "llada-moe-tiny", _plan(16, 8, 8), overrides=_NARROW),
     Case(
         "paper",
         "llada-tiny",
@@ -250,6 +263,28 @@ CASES = (
         ),
         overrides=_QUIET,
     ),
+    Case(
+        "paper",
+        "fast-dllm-v2-1.5b:layers=2",
+        _v2_plan(64, 32, 8, threshold=0.9, sub_block_cache=True),
+        prompt=128,
+        overrides={"hbm": {"size": "64GiB"}},
+        calls_per_block=12,
+    ),
+    Case(
+        "paper",
+        "dream-7b:layers=1",
+        _plan(32, 32, 16, "dual", revision="dream", temperature=0.2, top_p=0.95),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
+    ),
+    Case(
+        "paper",
+        "llada-moe-7b:layers=1",
+        _plan(64, 32, 16),
+        prompt=64,
+        overrides={"hbm": {"size": "64GiB"}},
+    ),
 )
 
 
@@ -289,13 +324,14 @@ def check_case(case: Case) -> Iterator[Row]:
             continue
         seen.add(kind)
         ours = by_kind[call.kind].phases
-        title = f"{kind[0]} {kind[1]}"
+        title = f"{kind[0]} {kind[1]}" + ("" if kind[2] else " (no head)")
         for name, cycles in call.phases.items():
             share = cycles / call.cycles
             limit = PHASE_LIMIT if share >= LEAST_SHARE else None
             yield Row(case.name, f"{title} {name}", ours[name].cycles, cycles, share, limit)
-        products = sum(call.phases[name] for name in _GEMM)
-        estimated = sum(ours[name].cycles for name in _GEMM)
+        names = [name for name in _GEMM if name in ours]
+        products = sum(call.phases[name] for name in names)
+        estimated = sum(ours[name].cycles for name in names)
         share = products / call.cycles
         yield Row(case.name, f"{title} all GEMM", estimated, products, share, GEMM_LIMIT)
     total = sum(

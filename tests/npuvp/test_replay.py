@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import npuvp as vp
-from npuvp.call_kinds import call_kinds, most_calls
+from npuvp.call_kinds import call_kinds, most_calls, used_experts
 from npuvp.compiler.runtime import generate_and_run
 from npuvp.model.checkpoint import RandomCheckpoint, load_model
+from npuvp.model.spec import Moe
 from npuvp.plan import GenerationPlan
 from npuvp.replay import time_generation
 
@@ -127,6 +128,15 @@ def test_lengths_of_a_prefix_cache_follow_from_some_of_them(platform, most):
     assert sum(call.times for call in replayed.calls) == 32
 
 
+def test_a_prefix_cache_without_refine_passes():
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=16, block_length=4, steps=4, cache="prefix")
+    replayed = time_generation("llada-tiny", machine, plan, prompt_length=8)
+    whole = time_generation("llada-tiny", machine, plan, prompt_length=8, replay=False)
+    assert [(call.kind.kind, call.times) for call in replayed.calls] == [("full", 4)]
+    assert replayed.cycles == pytest.approx(whole.cycles, rel=0.01)
+
+
 def test_kinds_of_calls_count_every_call():
     plan = GenerationPlan(gen_length=64, block_length=16, steps=32, cache="dual")
     kinds = call_kinds(plan, 10)
@@ -207,6 +217,8 @@ def test_kinds_of_calls_of_dream(changes, expected):
         ("paper", {"cache": "dual"}),
         ("edge", {"cache": "prefix"}),
         ("v80", {"cache": "none", "algorithm": "entropy", "temperature": 0.3, "alg_temp": 0.2}),
+        ("quad", {"cache": "dual"}),
+        ("edge", {"cache": "none", "temperature": 0.4, "top_k": 5}),
     ],
 )
 def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, changes):
@@ -219,6 +231,69 @@ def test_replay_of_dream_is_within_a_percent_of_a_functional_run(platform, chang
     assert run is not None
     replayed = time_generation("dream-tiny", machine, plan, prompt_length=8, batch=2)
     assert sum(call.times for call in replayed.calls) == len(result.calls)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "calls", "expected"),
+    [
+        # Two passes, the second with the head that writes the first token; then 7 masks, 8 less.
+        (16, {}, None, [("prefill", 0, 1), ("prefill", 1, 1), ("block", 4, 14), ("commit", 1, 2)]),
+        (18, {}, None, [("prefill", 0, 2), ("block", 4, 13), ("commit", 1, 2)]),
+        # As published, a prompt of one block is not seen.
+        (8, {}, None, [("block", 4, 15), ("commit", 1, 2)]),
+        (5, {"threshold": 0.9}, 3, [("block", 4, 4), ("commit", 1, 2)]),
+        (
+            18,
+            {"sub_block_cache": True, "threshold": 0.9},
+            "worst",
+            [("prefill", 0, 2), ("block", 4, 4), ("sub_block", 4, 9), ("commit", 1, 2)],
+        ),
+    ],
+)
+def test_kinds_of_calls_of_block_diffusion(prompt, changes, calls, expected):
+    plan = GenerationPlan(
+        gen_length=16,
+        block_length=8,
+        sub_block=4,
+        cache="block",
+        revision="fast-dllm-v2",
+        **changes,
+    )
+    kinds = call_kinds(plan, prompt, calls_per_block=calls)
+    assert [(k.kind, k.span, n) for k, n in kinds.items()] == expected
+
+
+@pytest.mark.parametrize(("platform", "prompt"), [("paper", 8), ("edge", 20), ("v80", 32)])
+def test_replay_of_block_diffusion_is_within_a_percent_of_a_functional_run(platform, prompt):
+    machine = vp.Platform.load(f"platform/{platform}.yaml")
+    plan = GenerationPlan(
+        gen_length=16, block_length=16, sub_block=4, cache="block", revision="fast-dllm-v2"
+    )
+    tokens = np.arange(1, prompt + 1, dtype=np.int32)[None]
+    result, run = generate_and_run("fast-dllm-v2-tiny", tokens, plan, machine)
+    assert run is not None
+    replayed = time_generation("fast-dllm-v2-tiny", machine, plan, prompt_length=prompt)
+    # The passes over the prompt are one call of the record.
+    passes = prompt // 16 if prompt > 16 else 0
+    assert sum(call.times for call in replayed.calls) == len(result.calls) + max(0, passes - 1)
+    assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
+
+
+@pytest.mark.parametrize(("rows", "used"), [(1, 2), (2, 4), (8, 7), (64, 8)])
+def test_experts_that_rows_use(rows, used):
+    assert used_experts(Moe(8, 2, 64), rows) == used
+
+
+def test_replay_of_experts_is_within_a_percent_of_a_functional_run():
+    spec = replace(load_model("llada-moe-tiny").spec, moe=Moe(4, 4, 64))
+    model = RandomCheckpoint(spec, "all experts are used")
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=8, steps=4, cache="dual")
+    tokens = np.arange(1, 17, dtype=np.int32)[None]
+    _, run = generate_and_run(model, tokens, plan, machine)
+    assert run is not None
+    replayed = time_generation(model, machine, plan, prompt_length=16)
     assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 

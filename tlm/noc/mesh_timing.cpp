@@ -26,8 +26,10 @@ MeshTiming::MeshTiming(const MeshShape& shape, std::vector<Node> endpoints)
     demand(shape.buffer_flits, "buffer_flits");
     demand(shape.request_slots, "request_slots");
     // A slot is free again when its flit has crossed the next link and the credit is back.
-    const Cycle loop = Cycle{shape.link_cycles} + shape.router_cycles + 1;
-    flit_cycles_ = std::max<Cycle>(1, (loop + shape.buffer_flits - 1) / shape.buffer_flits);
+    const Cycle loop = Cycle{shape.router_cycles} + 1;
+    in_gap_ = loop - std::min<Cycle>(loop, shape.buffer_flits);
+    wire_gap_ = loop + shape.link_cycles;
+    wire_gap_ -= std::min<Cycle>(wire_gap_, shape.buffer_flits);
 
     const std::uint32_t routers = shape.columns * shape.rows;
     wires_.assign(routers, {kNoLink, kNoLink, kNoLink, kNoLink});
@@ -93,7 +95,8 @@ std::uint32_t MeshTiming::hops(std::uint32_t from, std::uint32_t to) const {
 Cycle MeshTiming::zero_load_latency(std::uint32_t from, std::uint32_t to,
                                     std::uint32_t flits) const {
     const Cycle h = hops(from, to);
-    return (h + 1) * shape_.router_cycles + h * shape_.link_cycles + (flits - 1) * flit_cycles_;
+    return (h + 1) * shape_.router_cycles + h * shape_.link_cycles +
+           spread(flits - 1, h > 0 ? wire_gap_ : in_gap_);
 }
 
 /// XY: along the row first, then along the column, then out.
@@ -197,7 +200,8 @@ void MeshTiming::request(std::uint32_t link, WormId id, std::uint32_t port) {
     if (!alone && ch.arbitration != kNeverCycle) {
         if (links_[link].kind != Kind::in) expect(id, ch.arbitration);
     } else if (may_grant(link, network)) {
-        if (alone) {
+        // Other heads that come in this cycle have the same right to it.
+        if (alone && ch.coming == 0) {
             ch.requests.pop_back();
             grant(link, id, port);
         } else {
@@ -215,8 +219,30 @@ std::size_t MeshTiming::queued(std::uint32_t endpoint, Network network) const {
     return links_[in_links_[endpoint]].channel[static_cast<std::size_t>(network)].requests.size();
 }
 
+/// How long the credits of the buffer behind a link are away beyond its slots.
+Cycle MeshTiming::gap_of(const Worm& worm, std::uint32_t hop) const {
+    // What comes behind the last buffer keeps the distances with which flits leave that one.
+    const std::size_t buffers = worm.route.size() - 1;
+    if (worm.copy) return buffers > 0 ? wire_gap_ : 0;
+    return hop == 0 || buffers == 1 ? in_gap_ : wire_gap_;
+}
+
 /// When flit `flit` crosses the worm's link `hop`, which is granted; never if that is not known.
 Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const {
+    Cycle latest = let_through(worm, hop, flit);
+    if (wire_gap_ == 0) return latest;
+    // Where credits come back too late, flits may also be held on their way here.
+    Cycle way = 0;
+    for (std::uint32_t from = hop; latest != kNeverCycle && from-- > 0;) {
+        way += head_latency(links_[worm.route[from].link]);
+        const Cycle left = let_through(worm, from, flit);
+        latest = left == kNeverCycle ? kNeverCycle : std::max(latest, left + way);
+    }
+    return latest;
+}
+
+/// The same, as far as the buffers from that link on decide it.
+Cycle MeshTiming::let_through(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const {
     const std::uint64_t depth = shape_.buffer_flits;
     Cycle latest = 0;
     Cycle back = 0;  // credits travel one link per cycle
@@ -224,21 +250,35 @@ Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t fl
     while (true) {
         if (hop >= w->granted) return kNeverCycle;
         const Hop& at = w->route[hop];
-        const Cycle rest = (w->flits - 1 - flit) * flit_cycles_;
+        const Cycle gap = gap_of(*w, hop);
+        const Cycle rest = spread(w->flits - 1 - flit, gap);
         if (hop < w->closed) {
             // No flit crosses later than its distance to the tail allows.
             if (at.tail - std::min(at.tail, rest) + back <= latest) return latest;
             if (rest == 0) return at.tail + back;
         }
-        latest = std::max({latest, at.first + flit * flit_cycles_ + back,
-                           at.end - std::min(at.end, rest) + back});
+        // What delays the tail is taken to delay every flit.
+        const Cycle late = at.end - at.first - spread(w->flits - 1, gap);
+        latest = std::max(latest, at.first + late + spread(flit, gap) + back);
         if (hop + 1 == w->route.size() || at.order + flit < depth) return latest;
+        if (gap > 0) {
+            // Those of its first flits that waited for a slot delay every one behind them.
+            const Channel& ch = channel(*w, hop);
+            for (std::uint32_t early = 0; early < depth && early <= flit; ++early) {
+                const Left* left =
+                    at.order + early < depth ? nullptr : left_of(ch, at.order + early - depth);
+                if (left)
+                    latest = std::max(latest, left->time + 1 + spread(flit - early, gap) + back);
+            }
+        }
         const std::uint64_t slot = at.order + flit - depth;
         if (slot >= at.order) {
             flit = static_cast<std::uint32_t>(slot - at.order);
             ++hop;
         } else {
             const Channel& ch = channel(*w, hop);
+            if (const Left* left = left_of(ch, slot))
+                return std::max(latest, left->time + back + 1);
             const Occupant* owner = nullptr;
             for (std::size_t i = ch.front; i < ch.buffer.size() && ch.buffer[i].order <= slot; ++i)
                 owner = &ch.buffer[i];
@@ -253,6 +293,7 @@ Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t fl
 
 /// When the flit of that number left the buffer of `ch`; 0 if it is long gone.
 Cycle MeshTiming::slot_left(const Channel& ch, std::uint64_t order) const {
+    if (const Left* left = left_of(ch, order)) return left->time;
     const Occupant* owner = nullptr;
     for (std::size_t i = ch.front; i < ch.buffer.size() && ch.buffer[i].order <= order; ++i)
         owner = &ch.buffer[i];
@@ -264,6 +305,7 @@ Cycle MeshTiming::slot_left(const Channel& ch, std::uint64_t order) const {
 /// The head has passed the router's pipeline and asks for its output.
 void MeshTiming::head_ready(WormId id) {
     Worm& worm = worms_[id];
+    --channel(worm, worm.granted).coming;
     Channel& behind = channel(worm, worm.granted - 1);
     // Worms leave a buffer in the order in which they came.
     std::size_t mine = behind.front;
@@ -280,13 +322,14 @@ void MeshTiming::head_ready(WormId id) {
             head_at(id, left + 1);
             return;
         }
-        behind.front = mine;
+        if (behind.holder == kNone) behind.front = mine;
     }
     request(worm.route[worm.granted].link, id, links_[worm.route[worm.granted - 1].link].port);
 }
 
 void MeshTiming::head_at(WormId id, Cycle time) {
-    events_.push(time, {id, true});
+    ++channel(worms_[id], worms_[id].granted).coming;
+    events_.push(2 * time, {id, true});
     expect(id, time);
 }
 
@@ -295,9 +338,9 @@ void MeshTiming::arbitrate_at(std::uint32_t link, Network network, Cycle time) {
     time = std::max(time, now_);
     if (ch.arbitration <= time) return;
     ch.arbitration = time;
-    events_.push(
-        time,
-        {static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network)), false});
+    const auto index =
+        static_cast<std::uint32_t>(link * kNetworks + static_cast<std::size_t>(network));
+    events_.push(2 * time + 1, {index, false});
     const std::size_t candidates = links_[link].kind == Kind::in ? 1 : ch.requests.size();
     for (std::size_t i = 0; i < candidates; ++i) expect(ch.requests[i].worm, time);
 }
@@ -351,11 +394,13 @@ void MeshTiming::grant(std::uint32_t index, WormId id, std::uint32_t port) {
 
     const std::uint32_t i = worm.granted++;
     Hop& hop = worm.route[i];
-    const Cycle length = worm.flits * flit_cycles_;
-    // What is left of a worm of the other virtual network takes turns with this one.
+    const Cycle length = worm.flits;
+    const Cycle alone = spread(worm.flits - 1, gap_of(worm, i)) + 1;
+    // What is left of a worm of the other virtual network takes turns with this one, as far as this
+    // one's own gaps do not hold it.
     const Cycle share = std::min(length, link.wire_free - std::min(link.wire_free, now_));
     hop.first = now_;
-    hop.end = now_ + length - flit_cycles_ + share;
+    hop.end = now_ - 1 + std::max(alone, length + share);
     const Cycle upstream =
         i == 0 ? worm.upstream_end
                : worm.route[i - 1].end + head_latency(links_[worm.route[i - 1].link]);
@@ -372,8 +417,7 @@ void MeshTiming::grant(std::uint32_t index, WormId id, std::uint32_t port) {
     if (link.kind != Kind::replicate) {
         link.use.packets[static_cast<std::size_t>(worm.network)] += 1;
         link.use.flits[static_cast<std::size_t>(worm.network)] += worm.flits;
-        if (observer_)
-            observer_->passed(index, worm.network, now_, hop.end + flit_cycles_, worm.flits);
+        if (observer_) observer_->passed(index, worm.network, now_, hop.end + 1, worm.flits);
     }
     if (i == 0 && worm.notify) {
         --to_notify_;
@@ -443,10 +487,11 @@ void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
     const Network network = worms_[id].network;
     Channel& ch = channel(worms_[id], hop);
     ch.holder = kNone;
-    ch.free_at = tail + flit_cycles_;
+    ch.free_at = tail + 1;
     if (!ch.requests.empty()) arbitrate_at(link, network, ch.free_at);
     if (hop == 0) return;
     Channel& behind = channel(worms_[id], hop - 1);
+    if (wire_gap_ > 0) note_left(worms_[id], hop);
     for (std::size_t i = behind.front; i + 1 < behind.buffer.size(); ++i)
         if (behind.buffer[i].worm == id) {
             const WormId next = behind.buffer[i + 1].worm;
@@ -459,13 +504,46 @@ void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
     refresh(worms_[id].route[hop - 1].link, network);
 }
 
+/// The worm that crosses link `hop` after this one may have waited for this one's slots.
+bool MeshTiming::held_up(const Worm& worm, std::uint32_t hop) const {
+    const Occupant& next = channel(worm, hop).buffer.back();
+    // Flits of this one leave no later than their distance to its tail allows.
+    const std::uint64_t last = worm.route[hop].order + worm.flits - 1;
+    const Cycle begin = worms_[next.worm].route[next.hop].first;
+    return worm.route[hop + 1].tail + 1 + next.order > begin + shape_.buffer_flits + last;
+}
+
+/// The tail of the worm's link `hop` is known: notes when its last flits leave the buffer before
+/// it.
+void MeshTiming::note_left(const Worm& worm, std::uint32_t hop) {
+    Channel& ch = channel(worm, hop - 1);
+    const std::uint64_t order = worm.route[hop - 1].order;
+    const std::uint32_t depth = shape_.buffer_flits;
+    if (ch.left.empty()) ch.left.assign(depth, {});
+    std::vector<Left> last;  // the times are still found from what left before
+    for (std::uint32_t flit = worm.flits - std::min(worm.flits, depth); flit < worm.flits; ++flit)
+        last.push_back({order + flit + 1, crossing(worm, hop, flit)});
+    for (const Left& left : last) ch.left[(left.number - 1) % depth] = left;
+}
+
+const MeshTiming::Left* MeshTiming::left_of(const Channel& ch, std::uint64_t order) const {
+    if (ch.left.empty()) return nullptr;
+    const Left& left = ch.left[order % shape_.buffer_flits];
+    return left.number == order + 1 ? &left : nullptr;
+}
+
 /// Something about the buffer behind `link` has changed.
 void MeshTiming::refresh(std::uint32_t link, Network network) {
     const Channel& ch = links_[link].channel[static_cast<std::size_t>(network)];
-    if (ch.holder != kNone)
-        settle(ch.holder);
-    else if (!ch.requests.empty())
-        arbitrate_at(link, network, ch.free_at);
+    const WormId holder = ch.holder;
+    if (holder == kNone) {
+        if (!ch.requests.empty()) arbitrate_at(link, network, ch.free_at);
+        return;
+    }
+    settle(holder);
+    // Its tail may be stuck, and some of its flits leave the buffer behind all the same.
+    const Worm& worm = worms_[holder];
+    if (ch.holder == holder && worm.closed > 0) refresh(worm.route[worm.closed - 1].link, network);
 }
 
 /// The worm goes on at `progress` at the earliest: notes when it can arrive.
@@ -495,7 +573,7 @@ void MeshTiming::renew(const Due& due) {
 
 Cycle MeshTiming::next_event() const {
     if (!departures_.empty()) return now_;
-    Cycle inside = events_.next();
+    Cycle inside = events_.empty() ? kNeverCycle : events_.next() / 2;
     if (inside != kNeverCycle && to_notify_ == 0 && !due_.empty())
         inside = std::max(inside, due_.next());
     return std::min(arrivals_.next(), inside);
@@ -504,16 +582,17 @@ Cycle MeshTiming::next_event() const {
 void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
     if (until < now_ || until == kNeverCycle)
         throw std::invalid_argument("mesh: time runs backwards, or to its end");
-    while (events_.next() <= until) {
-        now_ = events_.next();
+    while (!events_.empty() && events_.next() / 2 <= until) {
+        now_ = events_.next() / 2;
         const Event event = events_.pop();
+        const std::uint32_t index = event.index;
         if (event.head) {
-            head_ready(event.index);
+            head_ready(index);
             continue;
         }
-        const auto network = static_cast<Network>(event.index % kNetworks);
-        const std::uint32_t link = event.index / kNetworks;
-        Channel& ch = links_[link].channel[event.index % kNetworks];
+        const auto network = static_cast<Network>(index % kNetworks);
+        const std::uint32_t link = index / kNetworks;
+        Channel& ch = links_[link].channel[index % kNetworks];
         if (ch.arbitration != now_) continue;  // an earlier one took its place
         ch.arbitration = kNeverCycle;
         arbitrate(link, network);
@@ -526,7 +605,7 @@ void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
         arrive(arrivals_.pop(), time, deliveries);
     }
     while (due_.next() <= until) renew(due_.pop());
-    events_.turn(until);
+    events_.turn(2 * until);
     arrivals_.turn(until);
     due_.turn(until);
 }
@@ -540,6 +619,7 @@ void MeshTiming::arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries
     // Its flits, and those before them, have left every buffer on the way.
     for (std::uint32_t i = 0; i + 1 < worm.route.size(); ++i) {
         Channel& ch = channel(worm, i);
+        if (wire_gap_ == 0 && ch.holder != kNone && held_up(worm, i)) note_left(worm, i + 1);
         while (ch.front < ch.buffer.size() && ch.buffer[ch.front].order <= worm.route[i].order)
             ++ch.front;
         if (ch.front == ch.buffer.size() || ch.front >= 32) {

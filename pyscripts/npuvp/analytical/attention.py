@@ -7,7 +7,7 @@ instructions around them take to issue, whichever is more.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.smoothing import folds
@@ -35,7 +35,8 @@ class _Sizes:
         rows: Of a group of queries, and how many groups there are for a head.
         outputs, scores: Tiles of the array that a unit's products fill.
         visits: Times that keys and values are loaded; units of each.
-        masks: Whether a mask of keys is applied.
+        hidden: For every block of the lanes of a tile, whether a mask of keys is applied.
+        masks: How often one is loaded.
     """
 
     tiles: KeyTiles
@@ -45,7 +46,13 @@ class _Sizes:
     scores: int
     visits: int
     units: int
-    masks: bool
+    hidden: tuple[bool, ...]
+    masks: int
+
+    @property
+    def masks_differ(self) -> bool:
+        """Whether units look whether theirs is another mask."""
+        return self.masks > 1
 
 
 def attention(phases: "Phases") -> Work:
@@ -65,7 +72,7 @@ def attention(phases: "Phases") -> Work:
         tiles.key_rows // g.blen,
         visits,
         items * per_item // visits,
-        any(tiles.has_hidden),
+        *_masks(phases, visits),
     )
     total = Work()
     # Slots and words, and the divisions of the rows.
@@ -74,12 +81,10 @@ def attention(phases: "Phases") -> Work:
     total.add(body(h, repeat("int im", 88) + " ctl ctl ctl ctl ctl"))
     total.add(body(h, "br int int br", divided))
     number = visits * sizes.units
-    row = body(h, _row(sizes, g.group * g.width))
-    during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
+    key = ("attention", tiles, rows, sizes.outputs, sizes.scores, sizes.hidden, sizes.masks_differ)
+    issued: _Issued = h.parts.get(key) or h.parts.keep(key, _issued(phases, sizes))
+    row, during, after, made = issued
     transfers, loads = _transfers(phases, sizes)
-    made = Work()
-    made.add(phases._tile_products(tiles.parts, "", 1, sizes.outputs, g.mlen))
-    made.add(phases._tile_products(1, "", 1, sizes.scores))
     folded = Work()
     if phases.layout.smoothed_cache and not call.warm:
         per_group = items * spec.group * groups
@@ -167,7 +172,7 @@ class _Rounds:
         self.ask_next = issue("im br" + (f" {_STAGE} im im im br br" if tiles.buffers == 1 else ""))
         self.load_group = issue(f"im im im im {table} dma")
         self.rest = issue("int br freci vmul2.")
-        mask = f"{_STAGE} im im im br br" if several and sizes.masks else ""
+        mask = f"{_STAGE} im im im br br" if sizes.masks_differ else ""
         self.mask = issue(mask) if mask else 0.0
         self.finish = issue(f"{_STAGE} im br im int br")
         self.store_group = issue(f"im im im {table} dma")
@@ -317,6 +322,41 @@ class _Rounds:
         return now + end + loads["store"]
 
 
+class _Issued(NamedTuple):
+    """What does not depend on the memory.
+
+    Attributes:
+        row: Of the softmax.
+        during, after: Instructions of a round up to the end of a unit, and behind it.
+        made: Products of a unit.
+    """
+
+    row: Work
+    during: Work
+    after: Work
+    made: Work
+
+
+def _issued(phases: "Phases", sizes: _Sizes) -> _Issued:
+    g, h, tiles = phases.geometry, phases.hardware, sizes.tiles
+    row = body(h, _row(sizes, g.group * g.width))
+    during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
+    made = Work()
+    made.add(phases._tile_products(tiles.parts, "", 1, sizes.outputs, g.mlen))
+    made.add(phases._tile_products(1, "", 1, sizes.scores))
+    return _Issued(row, during, after, made)
+
+
+def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
+    """Where a mask of keys is applied, and how often one is loaded."""
+    tiles = phases.layout.key_tiles
+    if not phases.layout.shape.block:
+        hidden = tuple(tiles.has_hidden)
+        return hidden, (1 if tiles.count == 1 else visits) * any(hidden)
+    # Calls see different keys; there is room for two masks.
+    return (True,) * tiles.blocks, 2 if tiles.count == 1 else visits
+
+
 def _row(sizes: _Sizes, pitch: int) -> str:
     """The loop over rows of stages 0 and 3."""
     tiles = sizes.tiles
@@ -331,7 +371,7 @@ def _row(sizes: _Sizes, pitch: int) -> str:
     maxima = []
     for block in range(tiles.blocks):
         address = repeat("int", addition(block * pitch)) if block else ""
-        hidden = tiles.has_hidden[block]
+        hidden = sizes.hidden[block]
         select = f"{'int' if tiles.blocks > 1 or several else ''} vsel4." if hidden else ""
         first = ("fm" if several else "fp") if block == 0 else ""
         maxima.append(f"{address} {select} {first} vmax1.")
@@ -374,7 +414,7 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     rest = "im br int br freci vmul2."
     if tiles.buffers == 1:
         rest += f" {_STAGE} im im im br br"
-    if several and sizes.masks:
+    if sizes.masks_differ:
         rest += f" {_STAGE} im im im br br"
     finish = f"{_STAGE} im br im int int br"
     after = "im int int int im"
@@ -418,8 +458,7 @@ def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]
     loads["written"] = store.written / h.memory.bytes_per_cycle
     loads["mask"] = 0.0
     if sizes.masks:
-        width = BF16_BYTES * phases.geometry.width
-        mask = phases._load(tiles.blocks, width)
+        mask = phases._load(tiles.blocks, BF16_BYTES * phases.geometry.width)
         loads["mask"] = mask.cycles - latency
-        work.add(mask, 1 if tiles.count == 1 else sizes.visits)
+        work.add(mask, sizes.masks)
     return work, loads

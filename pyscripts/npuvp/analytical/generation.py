@@ -16,8 +16,8 @@ from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.heads import filled_heads
-from npuvp.compiler.sampler import Sampler
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -27,11 +27,10 @@ __all__ = [
     "PhaseEstimate",
     "estimate",
     "phases_of",
-    "without_closed_form",
 ]
 
 #: Phases of a forward call that occur once per layer.
-LAYERED = ("qkv", "attention", "o", "gate_up", "down")
+LAYERED = ("qkv", "attention", "o", "gate_up", "down", "experts")
 
 
 class PhaseEstimate(NamedTuple):
@@ -152,30 +151,52 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
-def without_closed_form(spec: ModelSpec, plan: GenerationPlan, formats: Formats) -> list[str]:
-    """What the compiler supports and the closed forms do not."""
-    return [
-        f"{what}: no closed form"
-        for what, present in (
-            (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
-            ("top_p or top_k", Sampler.of(plan, spec).restricted),
-        )
-        if present
-    ]
+@lru_cache(maxsize=1024, typed=True)
+def _frame(
+    spec: ModelSpec,
+    plan: GenerationPlan,
+    geometry: Geometry,
+    formats: Formats,
+    prompt_length: int,
+    batch: int,
+    wrong: tuple[str, ...],
+) -> Frame:
+    """The frame of a generation, the same one for machines alike.
+
+    Raises:
+        CompileError: What is `wrong` already, what is not supported, or what does not fit where.
+    """
+    faults = frame_faults(spec, plan, formats, prompt_length, batch)
+    faults += wrong
+    if faults:
+        raise CompileError(faults)
+    _supported(spec)
+    # It also says what does not fit.
+    return Frame.of(spec, plan, geometry, formats, prompt_length=prompt_length, batch=batch)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _kinds(
+    plan: GenerationPlan, prompt_length: int, earlier: int
+) -> tuple[tuple[CallKind, int], ...]:
+    return tuple(call_kinds(plan, prompt_length, earlier).items())
 
 
 def phases_of(phases: ForwardCall) -> dict[str, Work]:
     """The phases of one forward call behind `begin`; those of a layer for one layer."""
-    return {
+    found = {
         "embed": phases.embed(),
         "qkv": phases.qkv(),
         "attention": phases.attention(),
         "o": phases.attention_output(),
-        "gate_up": phases.gate_up(),
-        "down": phases.down(),
-        "head": phases.head(),
-        "sampling": phases.sampling(),
     }
+    if phases.spec.moe is None:
+        found |= {"gate_up": phases.gate_up(), "down": phases.down()}
+    else:
+        found["experts"] = phases.experts()
+    if phases.call.span:
+        found |= {"head": phases.head(), "sampling": phases.sampling()}
+    return found
 
 
 def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
@@ -217,7 +238,7 @@ def estimate(
             data: so many in every block, or ``"worst"``, the most that there can be.
 
     Raises:
-        CompileError: What the compiler does not support, what has no closed form, or what does not fit where.
+        CompileError: What the compiler does not support, or what does not fit where.
     """
     hardware = platform if isinstance(platform, Hardware) else hardware_of(platform)
     geometry = hardware.geometry
@@ -225,21 +246,20 @@ def estimate(
         raise geometry
     spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
-    faults = frame_faults(spec, plan, numbers, prompt_length, batch)
-    faults += one_core(hardware.cores, cores)
-    faults += without_closed_form(spec, plan, numbers)
-    if faults:
-        raise CompileError(faults)
-    _supported(spec)
-    # It also says what does not fit.
-    frame = Frame.of(spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch)
+    wrong = tuple(one_core(hardware.cores, cores))
+    frame = _frame(spec, plan, geometry, numbers, prompt_length, batch, wrong)
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
     calls = []
     cycles = dynamic = matrix = vector = moved = 0.0
     alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int], PhaseEstimate] = {}
-    for kind, times in call_kinds(plan, prompt_length, earlier, calls_per_block).items():
+    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
+    kinds = (
+        _kinds(plan, prompt_length, earlier)
+        if calls_per_block is None
+        else call_kinds(plan, prompt_length, earlier, calls_per_block).items()
+    )
+    for kind, times in kinds:
         call = Call(
             batch=shape.batch,
             samples=shape.samples,
@@ -252,19 +272,17 @@ def estimate(
             block=shape.span,
             warm=kind.kind == "full",
         )
+        phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)
         if behind is None:
-            works = phases_of(
-                ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            )
+            works = phases_of(phases)
             behind = alike[kind.alike] = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
                 for name, work in works.items()
             }
-        searched = (call.pieces, call.earlier)
+        searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
-            begin = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
-            begins[searched] = _phase(begin.begin(), 1, hardware)
+            begins[searched] = _phase(phases.begin(kind.kind), 1, hardware)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles

@@ -1,13 +1,14 @@
 """Closed forms of what follows the layers: the head, sampling, and the beginning of a call."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from npuvp.analytical.logits import through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
-from npuvp.analytical.selection import chosen, left, prepared
+from npuvp.analytical.selection import begun_block, chosen, left, prepared
 from npuvp.analytical.statistics import row_of_logits, score_of_position
 from npuvp.compiler.sampler import Sampler
+from npuvp.generation.calls import Kind
 from npuvp.plan import GenerationPlan
 
 __all__ = ["ForwardCall"]
@@ -30,17 +31,20 @@ class ForwardCall(Phases):
 
     def head(self) -> Work:
         """Maximum, token and sum of exponentials over the vocabulary."""
-        call = self.call
-        sizes = call.span, call.batch, call.samples, call.length, self.layout.whole_positions
-        key = ("head", *sizes, self.sampler, int(self.debt))
-        done = self.seen.get(key)
-        if done is None:
-            done = self.seen.keep(key, (self._head(), 0.0))
+        call, blocks = self.call, -(-self.spec.hidden // self.geometry.width)
+        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
+        # With guidance, and where logits are stored, all rows of a position are in one tile.
+        if self.sampler.guidance or self.layout.stores_logits:
+            most = self.layout.whole_positions
+        # How many positions the call computes does not matter here.
+        debt = int(self.debt)
+        key = ("head", most, call.batch, call.samples, call.span, self.sampler, debt)
+        done = self.seen.get(key) or self.seen.keep(key, (self._head(most), 0.0))
         return done[0]
 
-    def _head(self) -> Work:
+    def _head(self, most: int) -> Work:
+        """Likewise, in tiles of so many rows."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        blocks = -(-spec.hidden // g.width)
         rows_in_all = call.span * call.batch
         total = self._beside_others(self._load(1, BF16_BYTES * g.width))
         words = " ".join(["fm"] * len(self.sampler.words))
@@ -53,11 +57,7 @@ class ForwardCall(Phases):
             total.add(self._load(1, first))
             total.add(self._store(1, first))
             total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
-        most = self._tile_rows("head", blocks + 1, blocks + self.layout.head_rows)
-        guided = self.sampler.guidance != 0
         stored = self.layout.stores_logits
-        if guided or stored:  # all rows of a position are in one tile
-            most = self.layout.whole_positions
         pitch = most * g.width
         done = 0
         for rows, times in self._tiles(most, rows_in_all):
@@ -71,10 +71,15 @@ class ForwardCall(Phases):
                 table = self.layout.stored["logits"]
                 each_row = Work()
                 each_row.add(results.work, 1 / rows)
+                if self.sampler.top_p < 1:
+                    # Half of the chunks are behind the last token at the level that remains.
+                    behind = Work()
+                    behind.add(each_row, 0.5)
+                    behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
+                    each_row = behind
                 store = self._chunk(rows, self._chunk_columns(spec.vocab), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
-                product, _ = self._product(rows, weights, spec.vocab, "head", pitch, kept)
-                tile.add(product)
+                tile.add(self.finished_product(rows, weights, spec.vocab, "head", pitch, kept))
                 tile.add(through_logits(self, rows, before, each_row))
             else:
                 divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
@@ -88,32 +93,33 @@ class ForwardCall(Phases):
         )
         return total
 
-    def _statistics(self, rows: int) -> Results:
-        """What is done with a chunk of logits of so many rows."""
+    def each_row(self, text: str, rows: float) -> Work:
+        """A loop over rows of logits that goes from position to position."""
+        work = self._rows_loop(text, 0, rows)
+        if self.call.batch > 1:  # behind the last row of the batch comes the next position
+            work.add(body(self.hardware, "int int int int", rows / self.call.batch))
+        return work
+
+    def _statistics(self, rows: int, at_level: bool = True) -> Results:
+        """What is done with a chunk of logits of so many rows (`row_of_logits`)."""
         spec, g, call, sampler = self.spec, self.geometry, self.call, self.sampler
         following = " int br" if call.batch > 1 else ""
         # Lanes behind a vocabulary of less than a row are masked.
         masked = "int int vsel4. " if spec.vocab < g.width else ""
-        text = masked + row_of_logits(sampler, call.batch) + following
+        text = masked + row_of_logits(sampler, call.batch, at_level) + following
         if sampler.guidance:
             guide = "br vadd3. vmul2. vadd3. int "
             other = "br int int" + following
             results = self._results(guide + text + " " + other, 5, 48, rows // 2, Work())
-            return replace(results, row_cycles=results.row_cycles / 2, whole=True)
+            return results._replace(row_cycles=results.row_cycles / 2, whole=True)
         spare = sampler.score in ("margin", "entropy")
         results = self._results(text, 4 + spare, 24, rows, Work())
+        work = self.each_row(text, rows)
         if sampler.score == "margin":  # every lane is gone through for the largest
-            results.work.add(self._elements("vector_topk", g.width), rows)
-            results = replace(results, row_cycles=results.work.cycles / rows)
-        return results
-
-    def _elements(self, timing: str, elements: float) -> Work:
-        """An instruction that streams elements."""
-        h = self.hardware
-        interval, latency, per = h.classes.costs[timing]
-        cycles = max(interval, latency) + per * elements
-        spent = h.energy.instructions.of(timing, elements)
-        return Work(cycles, spent, cycles)
+            work.add(self._elements("vector_topk", g.width), rows)
+        if sampler.restricted and at_level:
+            work.add(self._elements("vector_count", 1), rows)
+        return results._replace(work=work, row_cycles=work.cycles / rows)
 
     def _tokens(self, count: float) -> Work:
         """Tokens of a row of the batch, which are waited for."""
@@ -123,6 +129,15 @@ class ForwardCall(Phases):
 
     def sampling(self) -> Work:
         """What is committed, per row of the batch, and the record of the call."""
+        call = self.call
+        # How many positions the call computes does not matter, and a warm pass is Dream's alone.
+        warm = call.warm and self.plan.revision == "dream"
+        sizes = (call.batch, call.samples, call.length, call.span, call.committed, call.block)
+        key = ("sampling", *sizes, warm, self.plan)
+        done = self.seen.get(key) or self.seen.keep(key, (self._sampling(), 0.0))
+        return done[0]
+
+    def _sampling(self) -> Work:
         call, h = self.call, self.hardware
         pieces = 1 if call.batch == 1 else call.span
         row = self._tokens(call.span)
@@ -148,9 +163,11 @@ class ForwardCall(Phases):
         total.add(self._store(1, 4 * call.batch * call.length))
         return self._fence(total)
 
-    def begin(self) -> Work:
-        """What the call computes; the search for masks before the block."""
+    def begin(self, kind: Kind) -> Work:
+        """What the call computes; the search for masks before the block, or within it."""
         call, h = self.call, self.hardware
+        if self.layout.shape.block:
+            return begun_block(self, kind)
         total = body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4))
         if call.pieces:
             count = call.earlier * call.samples

@@ -4,15 +4,20 @@ other formats than BF16, a chunk of the vocabulary is loaded and gone through ro
 from typing import TYPE_CHECKING
 
 from npuvp.analytical import blocking
-from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.analytical.schedule import Work, body
+from npuvp.analytical.statistics import levels
 
 if TYPE_CHECKING:
     from npuvp.analytical.head import ForwardCall
 
 __all__ = ["through_logits"]
 
-#: Word and row of the batch of the first row, constants of rows, the chunk's place.
-_CHUNK = "im int int int im int int " + repeat("int", 7) + " im im im int im int im"
+#: The chunk's place, and the way to the next one.
+_CHUNK = "im int int int int im int im int im"
+
+
+#: Bits of a level, which are found one after the other.
+_BITS = 16
 
 
 def through_logits(call: "ForwardCall", rows: int, before: float, each_row: Work) -> Work:
@@ -24,6 +29,37 @@ def through_logits(call: "ForwardCall", rows: int, before: float, each_row: Work
         before: Rows before the tile.
         each_row: What is done with a row of a chunk, on average.
     """
+    h = call.hardware
+    work = body(h, "im int br int int br int br im im int im sync")
+    work.add(_vocabulary(call, rows, before, each_row))
+    sampler = call.sampler
+    if not sampler.restricted:
+        return work
+    chunks, once = levels(sampler, call.call.batch)
+    if "total" in chunks:
+        work.add(_vocabulary(call, rows, before, call.each_row(chunks["total"], 1)))
+    work.add(_vocabulary(call, rows, before, call.each_row(chunks["above"], 1)), _BITS)
+    around = _first_row(call, before)
+    for name, text in once.items():
+        each = call.each_row(text, rows)
+        each.add(around)
+        work.add(each, _BITS if name in ("begin", "end") else 1)
+    work.add(body(h, "im int int im br", _BITS))
+    return work
+
+
+def _first_row(call: "ForwardCall", before: float) -> Work:
+    """Word and row of the batch of the first row, by subtraction, and constants of rows."""
+    batch = call.call.batch
+    if batch == 1:
+        return body(call.hardware, "im int int int im im int im")
+    work = body(call.hardware, "im int int br im int int int im im int im")
+    work.add(body(call.hardware, "br int int br", before / batch))
+    return work
+
+
+def _vocabulary(call: "ForwardCall", rows: int, before: float, each_row: Work) -> Work:
+    """Work on every row of every chunk of columns."""
     spec, g, h = call.spec, call.geometry, call.hardware
     table = call.layout.stored["logits"]
     chunks = -(-spec.vocab // g.width)
@@ -31,13 +67,15 @@ def through_logits(call: "ForwardCall", rows: int, before: float, each_row: Work
     load = call._load(rows, columns * table.bits / 8, table.pitch)
     if table.scaled:
         scales = call._load(rows, columns / table.block, table.columns // table.block)
-        load.cycles += scales.cycles - h.memory.start - h.memory.latency
-        load.beside(scales)
+        scales.cycles -= h.memory.start + h.memory.latency
+        load.add(scales)
     chunk = body(h, f"{_CHUNK} {blocking.table_text(table)} dma ctl")
     chunk.add(load)
     chunk.add(each_row, rows)
-    if call.call.batch > 1:  # by subtraction
-        chunk.add(body(h, "br int int br", before / call.call.batch))
-    work = body(h, "im int br int int br int br im im int im sync")
+    begun = _first_row(call, before)
+    chunk.add(begun)
+    if not h.classes.blocking:  # while the chunk is on its way
+        chunk.cycles -= min(begun.cycles, load.cycles)
+    work = Work()
     work.add(chunk, chunks)
     return work

@@ -275,16 +275,21 @@ class Hardware:
     cores: int = 1
     rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
     parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
+    _core: object = field(init=False, repr=False)
+    _seen: Kept[tuple[Any, ...], Kept[tuple[Any, ...], Any]] = field(
+        default_factory=lambda: Kept(16), init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         instructions = self.energy.instructions
         object.__setattr__(self, "rounds", _rounds(self.classes, instructions))
-        object.__setattr__(self, "parts", _parts(*self._core()))
+        object.__setattr__(self, "_core", self._of_core())
+        object.__setattr__(self, "parts", _parts(self._core))
 
-    def _core(self) -> tuple[Any, ...]:
-        """All that closed forms see of the machine but its memory."""
+    def _of_core(self) -> object:
+        """Stands for all that closed forms see of the machine but its memory."""
         energy = self.energy
-        return (
+        return _core(
             self.geometry,
             self.vlen,
             self.mlen,
@@ -303,7 +308,10 @@ class Hardware:
 
     def seen(self, *model: Any) -> Kept[tuple[Any, ...], Any]:
         """What closed forms keep between estimates of a model on equal cores and memories."""
-        return _seen(*self._core(), self.memory, *model)
+        found = self._seen.get(model)
+        if found is None:
+            found = self._seen.keep(model, _seen(self._core, self.memory, *model))
+        return found
 
     @property
     def multipliers(self) -> int:
@@ -332,12 +340,17 @@ def _rounds(
 
 
 @lru_cache(maxsize=256)
-def _parts(*core: Any) -> Kept[tuple[Any, ...], Any]:
+def _core(*figures: Any) -> object:
+    return object()
+
+
+@lru_cache(maxsize=256)
+def _parts(core: object) -> Kept[tuple[Any, ...], Any]:
     return Kept(8192)
 
 
 @lru_cache(maxsize=64)
-def _seen(*figures: Any) -> Kept[tuple[Any, ...], Any]:
+def _seen(core: object, memory: MemoryFigures, *model: Any) -> Kept[tuple[Any, ...], Any]:
     return Kept(8192)
 
 

@@ -7,12 +7,13 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
+from npuvp.analytical.experts import experts
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.products import Product, RowCosts, Stream
 from npuvp.analytical.projections import projection
@@ -104,8 +105,7 @@ def _output_tile(h: Hardware, products: int, extra: str, tile: int) -> tuple[Wor
     return one, early
 
 
-@dataclass(frozen=True)
-class Results:
+class Results(NamedTuple):
     """What becomes of a chunk of results.
 
     Attributes:
@@ -130,6 +130,26 @@ class Results:
     stored: int = 1
     whole: bool = False
     untouched: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        """All of it that the product looks at, but the cycles of the transfers."""
+        moved = (*self.loads.rest(), *self.stores.rest())
+        about = (self.row_cycles, self.entry, self.about, self.whole, self.untouched)
+        return *self.work.rest(), *moved, *about, self.table, self.stored
+
+
+class _Made(NamedTuple):
+    """A product but for the memory.
+
+    Attributes:
+        rest: Of its `Work`.
+        clear: Cycles that make room for the last chunk, where it is no whole row.
+        costs: Of the work on results.
+    """
+
+    rest: tuple[float, ...]
+    clear: float
+    costs: RowCosts
 
 
 @lru_cache(maxsize=65536)
@@ -217,7 +237,8 @@ class Phases:
         if self.hardware.classes.blocking:
             self.debt = 0.0
             return 0.0
-        self.debt = min(max(0.0, behind - exposed), memory.posted / memory.bytes_per_cycle)
+        debt = min(max(0.0, behind - exposed), memory.posted / memory.bytes_per_cycle)
+        self.debt = float(int(debt))  # what is kept of a tile is kept by it
         return exposed
 
     def _load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> Work:
@@ -295,40 +316,77 @@ class Phases:
             before: Transfers that this is.
         """
         g, h = self.geometry, self.hardware
-        inputs = weights.columns
-        panel = _panels(g, name, inputs, outputs, 0, ways)
-        full, rest = divmod(outputs, g.width)
-        number = -(-outputs // panel.rows)
-        groups = -(-rows // g.group)
-        tiles = panel.rows // g.blen
-        made = self._tile_products(panel.blocks * ways, self._tile_text(panel, pitch), 1, tiles)
+        panel = _panels(g, name, weights.columns, outputs, 0, ways)
+        key = (name, weights, outputs, rows, pitch, ways, *results.key())
+        made: _Made = h.parts.get(key) or h.parts.keep(
+            key, self._made(panel, rows, weights, outputs, pitch, results)
+        )
         stream = Stream.of(h, panel, weights, outputs)
         loads, stores = results.loads, results.stores
+        total = Work(0.0, *made.rest)
+        if h.classes.blocking:
+            memory = stream.memory
+            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, memory)
+            total.cycles += made.clear
+            return total, 0.0
+        loading = 0.0
+        if loads.read and results.table is not None:  # other transfers are under way
+            pieces_of_rows = ((float(rows), loads.read / rows, results.table.pitch),)
+            loading = h.memory.streamed(pieces_of_rows, self._groups(rows), before=True)
+        storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
+        drain = self._drain()
+        product = Product(
+            h, panel, pitch, rows, outputs, stream, made.costs, loading, storing, made.clear, drain
+        )
+        total.cycles, behind = product.cycles(arriving, before)
+        return total, behind
+
+    def finished_product(
+        self,
+        rows: int,
+        weights: Stored,
+        outputs: int,
+        name: str,
+        pitch: int,
+        results: "Results",
+        ways: int = 1,
+        arriving: float = 0.0,
+    ) -> Work:
+        """A product behind which nothing goes on until its results are in memory."""
+        product, _ = self._product(rows, weights, outputs, name, pitch, results, ways, arriving)
+        product.cycles += self._last_group(results, rows)
+        return product
+
+    def _made(
+        self,
+        panel: Panels,
+        rows: int,
+        weights: Stored,
+        outputs: int,
+        pitch: int,
+        results: Results,
+    ) -> "_Made":
+        """What of a product does not depend on the memory."""
+        g, h, ways = self.geometry, self.hardware, panel.ways
+        full, rest = divmod(outputs, g.width)
+        number, tiles = -(-outputs // panel.rows), panel.rows // g.blen
+        made = self._tile_products(panel.blocks * ways, self._tile_text(panel, pitch), 1, tiles)
         total = Work()
-        chunks = [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest)
-        for columns, times in chunks:
+        cleared = 0.0
+        for columns, times in [(g.width, full)] * bool(full) + [(rest, 1)] * bool(rest):
             total.beside(results.work, times)
             total.beside(results.loads, times)
             total.beside(results.stores, times)
             if columns == rest:  # lanes that will not all be written
                 clear = self._rows_loop("vshft1.", 1, rows)
                 total.beside(clear, ways)
-        total.beside(made, number * groups)
+                cleared = ways * clear.cycles
+        total.beside(made, number * self._groups(rows))
         weight_bytes = ways * (
             weights.row_bytes * outputs + weights.scale_bytes(outputs) * weights.scaled
         )
         total.read += weight_bytes
         total.femtojoules += h.energy.dma_byte * weight_bytes
-        if h.classes.blocking:
-            streaming = stream.memory
-            total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
-            if rest:
-                total.cycles += ways * clear.cycles
-            return total, 0.0
-        loading = 0.0
-        if loads.read and results.table is not None:  # other transfers are under way
-            pieces_of_rows = ((float(rows), loads.read / rows, results.table.pitch),)
-            loading = h.memory.streamed(pieces_of_rows, groups, before=True)
         costs = RowCosts(
             results.row_cycles,
             body(h, results.entry).cycles if results.row_cycles else 0.0,
@@ -337,21 +395,7 @@ class Phases:
             results.whole,
             results.untouched,
         )
-        product = Product(
-            h,
-            panel,
-            pitch,
-            rows,
-            outputs,
-            stream,
-            costs,
-            loading,
-            max(stores.cycles, stores.written / h.memory.bytes_per_cycle),
-            ways * clear.cycles if rest else 0.0,
-            self._drain(),
-        )
-        total.cycles, behind = product.cycles(arriving, before)
-        return total, behind
+        return _Made(total.rest(), cleared, costs)
 
     def _blocking(
         self,
@@ -400,6 +444,20 @@ class Phases:
         of a product, whose text advances them."""
         back = "int int br" if pointers else "int br"  # counted down, or up to 0
         return body(self.hardware, f"{text} {repeat('int', pointers)} {back}", rows)
+
+    def _elements(self, timing: str, elements: float) -> Work:
+        """An instruction that streams elements."""
+        h = self.hardware
+        interval, latency, per = h.classes.costs[timing]
+        cycles = max(interval, latency) + per * elements
+        spent = h.energy.instructions.of(timing, elements)
+        return Work(cycles, spent, cycles)
+
+    def _column_maxima(self, rows: int) -> Work:
+        """The maximum of every lane over rows."""
+        work = self._elements("vector_colmax", rows)
+        work.femtojoules += (rows + 1) * self.hardware.energy.instructions.vector_row
+        return work
 
     def _norm(self, rows: float, blocks: int) -> Work:
         """RMSNorm of the rows of a tile."""
@@ -491,7 +549,9 @@ class Phases:
         def one(rows: int, most: int) -> Work:
             return self._qkv_tile(rows, most, alike)
 
-        total.add(self._tiled(f"qkv, {alike} alike", most, one))
+        # With BAOS every row of the batch has factors of its own.
+        factors = f", {self.call.batch} factors" if self.layout.smoothed_cache else ""
+        total.add(self._tiled(f"qkv, {alike} alike{factors}", most, one))
         total = self._fence(total)
         if self.layout.smoothed_cache:
             total.add(calibration(self))
@@ -521,9 +581,9 @@ class Phases:
             results = self._results(made.text, made.registers, 11, rows, store, own)
             # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
             counted = self.call.warm and not turned and not spec.qkv_bias
-            results = replace(results, stored=tables_stored, untouched=counted)
+            results = results._replace(stored=tables_stored, untouched=counted)
             if turned and alike > 1:  # the next position's angles
-                results = replace(results, row_cycles=results.row_cycles + 3 / alike)
+                results = results._replace(row_cycles=results.row_cycles + 3 / alike)
             product, arriving = self._product(
                 rows, weights, outputs, name, pitch, results, arriving=arriving
             )
@@ -642,7 +702,8 @@ class Phases:
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
         call = self.call
-        key = ("attention", call.count, call.batch, call.length, call.warm, int(self.debt))
+        sizes = call.count, call.batch, call.length, call.warm, self.layout.shape.block
+        key = ("attention", *sizes, self.layout.key_tiles, int(self.debt))
         done = self.seen.get(key)
         if done is None:
             done = self.seen.keep(key, (attention(self), 0.0))
@@ -721,6 +782,10 @@ class Phases:
         blocks = -(-self.spec.hidden // self.geometry.width)
         most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
         return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
+
+    def experts(self) -> Work:
+        """A mixture of experts in place of the MLP."""
+        return experts(self)
 
     def _gate_up_tile(self, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from npuvp.analytical.generation import GenerationEstimate
-from npuvp.call_kinds import call_kinds
+from npuvp.call_kinds import call_kinds, used_experts
 from npuvp.model.spec import ModelSpec
 from npuvp.plan import GenerationPlan
 
@@ -137,16 +137,28 @@ def device_time(
     """
     length = prompt_length + plan.gen_length
     q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-    weights = spec.hidden * (2 * q + 2 * kv + 3 * spec.mlp)
+    attended = spec.hidden * (2 * q + 2 * kv)
     transformer = head = sampling = 0.0
     for call, times in call_kinds(plan, prompt_length).items():
         rows = batch * call.count
-        linear = max(2.0 * rows * weights / device.flops, 2.0 * weights / device.bandwidth)
+        each = read = spec.hidden * 3 * spec.mlp
+        if spec.moe is not None:
+            # What a row is multiplied with, and the experts that some row chose.
+            moe, expert = spec.moe, spec.hidden * 3 * spec.moe.mlp
+            router = spec.hidden * moe.experts
+            each = moe.top_k * expert + router
+            read = used_experts(moe, rows) * expert + router
+        linear = max(
+            2.0 * rows * (attended + each) / device.flops,
+            2.0 * (attended + read) / device.bandwidth,
+        )
         scores = 4.0 * rows * length * q
         cache = 2.0 * 2 * batch * length * kv
         attention = max(scores / device.flops, cache / device.bandwidth)
         transformer += times * spec.layers * (linear + attention)
-        sampled = batch * plan.block_length
+        if not call.span:
+            continue
+        sampled = batch * call.span
         product = max(
             2.0 * sampled * spec.hidden * spec.vocab / device.flops,
             2.0 * spec.hidden * spec.vocab / device.bandwidth,

@@ -32,6 +32,7 @@ class _Run:
         vector: When the vector unit is free.
         memory: When the last load is there.
         port: When the ports are free.
+        mesh: When the mesh is, where there is one.
         pending: When transfers end.
         waited: Cycles for which the core has waited for loads.
     """
@@ -42,6 +43,7 @@ class _Run:
     vector: float = 0.0
     memory: float = 0.0
     port: float = 0.0
+    mesh: float = 0.0
     pending: list[float] = field(default_factory=list)
     waited: float = 0.0
 
@@ -86,6 +88,10 @@ class _Run:
         answer = self.now + latency + burst / memory.bytes_per_cycle
         self.port = max(answer, max(self.port, self.now) + burst / memory.port_bytes)
         self.port += (bytes_ - burst) / memory.port_bytes
+        if memory.flit_bytes:  # behind the memory a packet per burst, with a header
+            self.mesh = max(self.mesh, self.now + latency)
+            self.mesh += bytes_ / memory.flit_bytes + bursts
+            self.port = max(self.port, self.mesh)
         self.memory = max(max(self.memory, self.now + latency) + keeps, self.port)
         self.pending.append(self.memory)
         self._issued(self.memory)
@@ -146,6 +152,7 @@ class _Run:
         self.vector += cycles
         self.memory += cycles
         self.port += cycles
+        self.mesh += cycles
         self.pending = [end + cycles for end in self.pending[-self.h.memory.queue :]]
 
 

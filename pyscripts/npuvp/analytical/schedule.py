@@ -35,6 +35,8 @@ _NAMES = {
     "vmax": ("vector_max", 1),
     "vmaxi": ("vector_max_idx", 1),
     "vtopk": ("vector_topk", 1),
+    "vget": ("vector_get", 1),
+    "vcount": ("vector_count", 1),
     "vrand": ("vector_rand", 1),
     "vsum": ("vector_sum", 1),
     "vsel": ("vector_select", 1),
@@ -62,6 +64,10 @@ class Work:
     macs: float = 0.0
     read: float = 0.0
     written: float = 0.0
+
+    def rest(self) -> tuple[float, ...]:
+        """Everything but the cycles."""
+        return self.femtojoules, self.vector, self.matrix, self.macs, self.read, self.written
 
     def add(self, other: "Work", times: float = 1.0) -> None:
         """Adds another piece, cycles included."""

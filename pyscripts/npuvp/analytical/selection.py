@@ -4,11 +4,13 @@
 from typing import TYPE_CHECKING
 
 from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.call_kinds import known_of_block
+from npuvp.generation.calls import Kind
 
 if TYPE_CHECKING:
     from npuvp.analytical.head import ForwardCall
 
-__all__ = ["chosen", "left", "prepared"]
+__all__ = ["begun_block", "chosen", "left", "prepared"]
 
 #: A number of a table of float32, without its round trip.
 _NUMBER = repeat("int", 6) + repeat(" int ctl", 3) + " dma sync fm"
@@ -35,6 +37,23 @@ def _above(call: "ForwardCall") -> Work:
 def _number(call: "ForwardCall") -> Work:
     work = call._load(1, 4)
     work.add(body(call.hardware, _NUMBER))
+    return work
+
+
+def begun_block(call: "ForwardCall", kind: Kind) -> Work:
+    """Fast-dLLM v2: what the call computes, from the tokens of the block."""
+    h = call.hardware
+    work = body(h, repeat("int im", 10) + " br")
+    if kind == "prefill":
+        return work
+    size = call.plan.block_length
+    work.add(call._tokens(size))
+    known = known_of_block(call.plan, kind)
+    # The end token among what is known, the first mask, its sub-block.
+    work.add(body(h, "br im br br int br", known))
+    work.add(body(h, "br im br int br", known))
+    work.add(body(h, "int br int br", known // call.plan.sub_block))
+    work.add(body(h, repeat("int", 24) + repeat(" im", 14) + repeat(" br", 4)))
     return work
 
 
@@ -73,7 +92,8 @@ def chosen(call: "ForwardCall") -> Work:
             best.add(_above(call))
             best.add(body(h, repeat("int", 8) + " im im br"))
         return best
-    if plan.threshold is not None and (not dream or not sizes.warm):
+    blocks = plan.revision == "fast-dllm-v2"
+    if blocks or (plan.threshold is not None and (not dream or not sizes.warm)):
         best.add(_above(call))
     if plan.factor is not None:
         best.add(_count(call, sizes.span))
@@ -89,6 +109,8 @@ def chosen(call: "ForwardCall") -> Work:
 def left(call: "ForwardCall") -> Work:
     """How many masks are left."""
     plan, sizes = call.plan, call.call
+    if plan.revision == "fast-dllm-v2":
+        return Work()
     if plan.revision == "dream" and plan.cache == "none" and plan.threshold is not None:
         return Work()
     work = call._elements("vector_compare", sizes.block)

@@ -47,7 +47,7 @@ def calibration(phases: "Phases") -> Work:
             load = phases._load(count, BF16_BYTES * columns, fresh.pitch * call.batch)
             # A second time for the rows that were overwritten by other tiles.
             total.add(load, 2 if len(tiles) > 1 else 1)
-            total.add(_column_maxima(phases, count))
+            total.add(phases._column_maxima(count))
             total.add(body(h, f"{repeat('int', 4)} {_ROWS} dma int"))
             if index:
                 total.add(body(h, "int vmax3."))
@@ -78,15 +78,6 @@ def calibration(phases: "Phases") -> Work:
     whole.add(total, call.batch * spec.kv_heads // heads)
     whole.add(body(h, "im br " + repeat("int", 14) + " vshft1. vadd2. sync"))
     return whole
-
-
-def _column_maxima(phases: "Phases", rows: int) -> Work:
-    h = phases.hardware
-    interval, latency, per = h.classes.costs["vector_colmax"]
-    energy = h.energy.instructions
-    cycles = max(interval, latency) + per * rows
-    spent = energy.of("vector_colmax", rows) + (rows + 1) * energy.vector_row
-    return Work(cycles, spent, cycles)
 
 
 def folds(phases: "Phases", rows: int, columns: int) -> tuple[Work, Work]:

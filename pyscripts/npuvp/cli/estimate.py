@@ -74,7 +74,8 @@ def _print(closed: GenerationEstimate, model: str) -> None:
             continue
         seen.add(kind)
         times = sum(other.times for other in closed.calls if other.kind.alike == kind)
-        print(f"{kind[0]}, {kind[1]} positions, {times} times: {call.cycles:,.0f} cycles")
+        head = "" if kind[2] else ", without a head"
+        print(f"{kind[0]}, {kind[1]} positions{head}, {times} times: {call.cycles:,.0f} cycles")
         for name, phase in call.phases.items():
             print(
                 f"  {name:<14}{phase.cycles:>16,.0f}{phase.cycles / call.cycles:>9.1%}"
@@ -175,7 +176,8 @@ def add_commands(commands: Subparsers) -> None:
         "--calls-per-block",
         type=_calls_per_block,
         metavar="N",
-        help="with --threshold, where the data decide: forward calls of every block, or 'worst'",
+        help="with --threshold or --factor, where the data decide: forward calls of every block, or "
+        "'worst'",
     )
     parser.add_argument(
         "--check", action="store_true", help="simulate as well, and print the error per phase"

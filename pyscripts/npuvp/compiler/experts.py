@@ -37,7 +37,12 @@ class Experts(Phases):
 
     FP SRAM holds of every row of the tile the largest router logit, one over the sum of
     exponentials, and the weight of the expert in work.
+
+    Attributes:
+        rows_of_tile: Rows of a tile, once the phase is emitted.
     """
+
+    rows_of_tile = 0
 
     def experts(self) -> None:
         """x <- x + sum over the chosen experts of weight * expert(normalised x)."""
@@ -107,6 +112,7 @@ class Experts(Phases):
             asm.load(A, State.EXPERT)
             asm.li(B, used)
             asm(f"V_GET f1, {B}, {A}", f"S_CMP_FP {A}, f1, f0, gt")
+            asm.label("decide_expert")
             asm(f"C_BEQ {A}, gp0, {next_expert}")
             self._expert(x, gated, total, (y, other, logits, chosen), moe)
             asm.label(next_expert)

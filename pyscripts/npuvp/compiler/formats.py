@@ -1,5 +1,6 @@
 """Number formats of what lies in memory, per class of tensors."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -14,7 +15,7 @@ from npuvp.compiler.errors import CompileError
 from npuvp.golden.dma import FORMATS
 from npuvp.golden.mx import mx_scale_bytes, mx_traits
 
-__all__ = ["ELEMENTS", "Formats", "Stored", "stored"]
+__all__ = ["ALIGN", "ELEMENTS", "Formats", "Stored", "stored"]
 
 #: Names of element formats, and what the DMA engine calls them.
 ELEMENTS = {
@@ -28,6 +29,8 @@ ELEMENTS = {
     "mxint4": "mxint4",
 }
 _BLOCKS = (8, 16, 32)
+#: Multiple of bytes at which everything in HBM begins.
+ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,12 @@ class Formats:
                 raise CompileError([f"{place}{fault}"]) from fault
         if not isinstance(source, Mapping):
             raise CompileError([f"{place}formats: {source!r}, allowed: a mapping of classes"])
+        if all(type(value) in (int, str) for value in source.values()):
+            return _formats(tuple(source.items()), place)
+        return cls._of_classes(source, place)
+
+    @classmethod
+    def _of_classes(cls, source: Mapping[str, Any], place: str) -> "Formats":
         known = [field.name for field in fields(cls)]
         unknown = [key for key in source if key not in known]
         if unknown:
@@ -103,6 +112,11 @@ class Formats:
         format = CacheFormat.parse(kv_format)
         own = getattr(self, role)
         return format if own is None else replace(format, element=ELEMENTS[own])
+
+
+@lru_cache(maxsize=256)
+def _formats(source: tuple[tuple[str, Any], ...], place: str) -> Formats:
+    return Formats._of_classes(dict(source), place)
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,11 @@ class Stored:
         """Whether there are scales."""
         return mx_traits(self.element).scaled
 
+    @cached_property
+    def align(self) -> int:
+        """Multiple of bytes at which it begins where offsets of its scales are to be whole."""
+        return math.lcm(ALIGN, self.ratio)
+
     @property
     def ratio(self) -> int:
         """Bytes of elements that share a scale byte; 1 without scales."""
@@ -154,7 +173,7 @@ class Stored:
         """Bytes from a piece of so many columns to the next one of the same row."""
         return self.rows * self.pitch if self.piece else self.bytes_of(columns)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of a whole row, scales not counted."""
         return self.bytes_of(self.columns)

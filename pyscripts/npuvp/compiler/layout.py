@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from npuvp.baos import CacheFormat, kv_block
 from npuvp.compiler.errors import CompileError
-from npuvp.compiler.formats import ELEMENTS, Formats, Stored, stored
+from npuvp.compiler.formats import ALIGN, ELEMENTS, Formats, Stored, stored
 from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.key_tiles import KeyTiles
 from npuvp.firmware import DataSegment
@@ -22,7 +23,6 @@ from npuvp.model.spec import ModelSpec
 __all__ = ["Allocator", "Geometry", "Layout", "Region", "Shape"]
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
-_ALIGN = 64
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ class Shape:
         return self.length // self.block if self.block else self.batch
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A part of a memory."""
 
     name: str
@@ -155,7 +154,7 @@ class Layout:
     def __post_init__(self) -> None:
         spec, shape, width, formats = self.spec, self.shape, self.geometry.width, self.formats
         tokens = shape.batch * shape.length
-        memory = Allocator("HBM", self.geometry.hbm_bytes, _ALIGN, "bytes")
+        memory = Allocator("HBM", self.geometry.hbm_bytes, ALIGN, "bytes")
         sizes = {
             "tokens": 4 * tokens,
             "canvas_log": 4 * tokens * shape.calls,
@@ -187,12 +186,12 @@ class Layout:
         if spec.tied_head:
             self.addresses["head"] = self.addresses["embedding"]
             self.stored["head"] = self.stored["embedding"]
-        layer = Allocator("a layer (32-bit offsets)", 1 << 32, _ALIGN, "bytes")
+        layer = Allocator("a layer (32-bit offsets)", 1 << 32, ALIGN, "bytes")
         for table, rows in self._tables_of_a_layer():
             self._place(table, rows, layer, faults, layered=True)
         if faults:
             raise CompileError(faults)
-        self.layer_stride = -(-layer.used // _ALIGN) * _ALIGN
+        self.layer_stride = -(-layer.used // ALIGN) * ALIGN
         self.layer_base = memory.take("layers", spec.layers * self.layer_stride)
         self.regions = memory.regions
 
@@ -316,8 +315,7 @@ class Layout:
         if fault := table.fault():
             faults.append(fault)
             return
-        align = math.lcm(_ALIGN, table.ratio) if layered else _ALIGN
-        at = memory.take(table.name, rows * table.row_bytes, align)
+        at = memory.take(table.name, rows * table.row_bytes, table.align if layered else ALIGN)
         scales = at
         if table.scaled:
             scales = memory.take(f"{table.name}.scales", table.scale_bytes(rows))

@@ -152,6 +152,7 @@ class Restriction(HeadRows):
             self._get("f6", "count")
             self._float("f5", self.sampler.top_k)
             asm(f"S_CMP_FP {A}, f6, f5, lt", f"S_AND_INT {SAMPLES}, {SAMPLES}, {A}")
+        asm.label("decide_bit")
         if "mass" in self.search:
             with asm.skip_if("C_BEQ", SAMPLES, "gp0"):
                 self._put("f7", "above")
@@ -197,6 +198,7 @@ class Restriction(HeadRows):
                 "S_ADD_FP f7, f7, f3",
                 f"S_CMP_FP {A}, f7, f2, le",
             )
+            asm.label("decide_ties")
             with asm.skip_if("C_BEQ", A, "gp0"):
                 asm(f"MV {INDEX}, {SPARE}")
             asm.li(A, 1)
@@ -216,6 +218,7 @@ class Restriction(HeadRows):
         asm(f"V_CMP_VF {SPARE}, {X_GROUP}, f5, gt", f"S_LD_INT {INDEX}, {WORD}, {self.bounds}")
         with asm.skip_if("C_BEQ", INDEX, "gp0"):
             asm(f"V_CMP_VF {SAMPLES}, {X_GROUP}, f5, eq", f"V_COUNT {A}, {SAMPLES}, gp0")
+            asm.label(asm.new_label("decide_remaining"))
             with asm.skip_if("C_BGEU", INDEX, A):
                 # The first ones of them only.
                 asm.li(B, self.ones)

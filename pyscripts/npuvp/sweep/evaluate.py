@@ -18,6 +18,11 @@ def _model(name: str) -> Checkpoint:
     return load_model(name)
 
 
+@lru_cache(maxsize=1024)
+def _plan(fields: tuple[tuple[str, type, Any], ...]) -> GenerationPlan:
+    return GenerationPlan(**{name: value for name, _, value in fields})
+
+
 def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     """Evaluates a point.
 
@@ -31,7 +36,7 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     """
     settings = [f"{key}={value}" for key, value in job["set"].items()]
     platform = Platform.load(job["platform"], set=settings)
-    plan = GenerationPlan(**job["plan"])
+    plan = _plan(tuple((name, type(value), value) for name, value in job["plan"].items()))
     checkpoint = _model(job["model"])
     sizes = {
         name: job[name]
