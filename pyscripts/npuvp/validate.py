@@ -159,8 +159,7 @@ QUICK = (
     Case("edge", None, (1, 2, 20_000), form="edge"),
     Case("edge", _MINI, _plan(16, 8, 8), batch=2),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2),
-    # Phases of some hundred cycles meet a refresh or none; those of CASES are longer.
-    Case("v80", _MINI, _plan(16, 8, 8, "prefix"), overrides={"hbm": {"refresh": "none"}}),
+    Case("v80", _MINI, _plan(16, 8, 8, "prefix")),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
