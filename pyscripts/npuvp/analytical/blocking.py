@@ -78,8 +78,8 @@ def _moved(stored: Stored | None, transfers: int) -> str:
     """Transfers of a group's rows of a chunk."""
     if stored is None:
         return ""
-    text = f"im int im int int int int int int im int int im {table_text(stored)} dma"
-    return repeat(text, transfers)
+    text = f"im int im int int int int int int im {_converted(stored)} int int im"
+    return repeat(f"{text} {table_text(stored)} dma", transfers)
 
 
 def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
@@ -122,10 +122,12 @@ def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
         blocks += f"{table} {'ctl' if full > 1 else ''} {repeat(block, full)}"
     if rest:
         blocks += f" {table} dma"
-    ways = " ".join(
-        f"im {repeat('int', 2) if way else ''} im {repeat('int', way > 0)} {blocks}"
-        for way in range(panel.ways)
-    )
+    # Another way's matrix and its place are further on; how its rows stand is known, but for where
+    # its scales are, and but behind a loop.
+    apart = repeat("int", addition(weights.rows * weights.row_bytes))
+    place = repeat("int", addition(panel.rows * g.mlen))
+    known = blocks if several else blocks.replace(table, "int ctl" if weights.scaled else "")
+    ways = f"im im {blocks}" + repeat(f" im {apart} im {place} {known}", panel.ways - 1)
     return f"im br int br int int im {ways} {ADVANCE} {ADVANCE}"
 
 
