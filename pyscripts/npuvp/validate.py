@@ -167,8 +167,8 @@ QUICK = (
     Case("edge", None, (1, 2, 20_000), form="edge"),
     Case("edge", _MINI, _plan(16, 8, 8), batch=2),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2),
+    Case("v80", _MINI, _plan(16, 8, 8, "prefix")),
     # Phases of some hundred cycles meet a refresh or none; those of CASES are longer.
-    Case("v80", _MINI, _plan(16, 8, 8, "prefix"), overrides=_NO_REFRESH),
     Case("quad", _MINI, _plan(16, 8, 8), batch=2, overrides=_NO_REFRESH, cores=None),
     Case("manycore", None, (2, 8, 126_464), form="split"),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),

@@ -22,6 +22,8 @@ BF16_BYTES = 2
 _STAGE = "im int int int"
 #: Rounds from a unit's first stage to its outputs.
 _OUTPUTS = 4
+#: Heads of a group that are looked at one by one.
+_HEADS = 8
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def attention(phases: "Phases", items: int) -> Work:
     number = visits * sizes.units
     key = ("attention", tiles, rows, sizes.outputs, sizes.scores, sizes.hidden, sizes.masks_differ)
     issued: _Issued = h.parts.get(key) or h.parts.keep(key, _issued(phases, sizes))
-    row, during, after, made, round_ = issued
+    row, during, after, made = issued
     transfers, loads = _transfers(phases, sizes)
     folded = Work()
     if phases.layout.smoothed_cache and not call.warm:
@@ -99,43 +101,226 @@ def attention(phases: "Phases", items: int) -> Work:
         total.add(transfers)
         total.add(folded)
         return phases._fence(total)
-    # Values wait for the last products with the ones before, and for what is queued before them;
-    # with one buffer keys wait for the last scores.
-    latency = h.memory.start + h.memory.latency
-    lead = (_OUTPUTS - 1 - sizes.units + tiles.together) % sizes.units
-    queued = max(0.0, loads["ahead"] - lead * round_)
-    stall = max(0.0, latency + loads["values"] - round_)
-    behind = max(0.0, latency + queued + loads["values"] - round_)
-    # Several groups' queries and keys are loaded before the first values.
-    ahead = min(visits, (_OUTPUTS - 1) // sizes.units + 2)
-    if tiles.buffers == 1:
-        stall += max(0.0, latency + loads["keys"] - round_ * (1 - sizes.scores / products))
-        behind = stall
-        ahead = 1
-    visit = sizes.units * round_ + stall
-    # The first units have no softmax beside them, the last one nothing beside its outputs.
-    alone = body(h, "vmul3. int int int int br", rows).cycles if tiles.together > 1 else 0.0
-    stream = h.blen + h.matrix[0]
-    # Few units leave stages empty, and then nothing enters.
-    filled = min(1.0, (number + 2) / (2 * _OUTPUTS))
-    entered = (_OUTPUTS - 1) * (during.cycles * filled + alone)
-    entered += min(_OUTPUTS - 1, number - 1) * after.cycles
-    first = latency + loads["queries"] + loads["keys"] + after.cycles + rows * row.cycles
-    first += max(entered, stream * sizes.scores + _settled(phases))
-    moved = latency + ahead * loads["ahead"] + loads["values"]
-    total.cycles += max(first, moved)
-    total.cycles += (visits - ahead) * max(
-        sizes.units * round_ + behind, loads["ahead"] + loads["values"]
-    )
-    total.cycles += (ahead - 1) * visit + (sizes.units - 1) * round_
-    if tiles.together == 1:  # nothing enters behind the last ones
-        total.cycles -= min(number - 1, _OUTPUTS) * (after.cycles - 34)
-    total.cycles += stream * sizes.outputs * tiles.parts + _settled(phases) + loads["store"]
+    total.cycles += _Rounds(phases, sizes, row.cycles, loads).cycles()
+    phases.debt = 0.0
     for part, times in ((during, number), (after, number), (row, number * rows), (made, number)):
         total.beside(part, times)
     total.beside(transfers)
     total.add(folded)
     return phases._fence(total)
+
+
+class _Rounds:
+    """The rounds of a call, one after the other: what they issue, and what they wait for.
+
+    In a round a unit enters, another one's scores are made, another one is in softmax and another
+    one's outputs are made (see `npuvp.compiler.attention`). Units with other keys and values come
+    again and again: when two such visits in a row take the same time, so do all others.
+    """
+
+    def __init__(
+        self, phases: "Phases", sizes: _Sizes, row: float, loads: dict[str, float]
+    ) -> None:
+        h, tiles = phases.hardware, sizes.tiles
+        self.sizes, self.loads = sizes, loads
+        self.latency = h.memory.start + h.memory.latency
+        self.queue = h.memory.queue
+        self.memory_free = phases.debt + self.latency
+        self.pending: list[float] = []
+
+        def issue(text: str) -> float:
+            return body(h, text).cycles
+
+        several = tiles.count > 1
+        stream = float(h.matrix[0] if h.matrix_table else h.blen + h.matrix[0])
+        skew = 0.0 if h.matrix_table else 2.0 * (h.blen - 1) + h.matrix[1]
+        sets = 2 if h.overlapping_tiles and not h.matrix_table else 1
+        port = max(float(h.writeout[0]), 0.0 if h.matrix_table else float(h.tile_rows))
+
+        def array(parts: int) -> tuple[float, float]:
+            """Of a tile of that many products: from it to the next one, and behind the last one."""
+            streams = parts * stream
+            if sets > 1:
+                return max(streams, (streams + skew) / 2, port), streams
+            return max(streams + skew, port), streams + skew
+
+        #: From a product to the next one: the array, behind the last one, and instructions.
+        part = "im br int br"
+        step = repeat("int", addition(h.mlen * h.mlen) + 1)
+        more = repeat(f"int {step}", tiles.parts - 1)
+        back = repeat("int", 4 if tiles.parts > 1 else 1)  # to the next panel of channels
+        self.output = (*array(tiles.parts), issue(f"int {more} {part} int {back} int ctl"))
+        panel = f"int {part} int {repeat('int', addition(h.blen * h.mlen))} int ctl"
+        self.score = (*array(1), issue(panel + (" int int br" if tiles.blocks > 1 else "")))
+        #: From the end of the array's work to rows in Vector SRAM.
+        self.settled = phases._drain()
+        self.row = row
+        products = sizes.outputs + sizes.scores
+        self.part = -(-sizes.rows // products)
+        together = tiles.together > 1
+        self.alone = body(h, "vmul3. int int int int br", sizes.rows).cycles if together else 0.0
+        merged = body(h, "fm vmul2. vadd3. int int int int int br").cycles * sizes.rows
+        self.merged = merged if several else 0.0
+        table = repeat("int ctl", 4)
+        begin = f"{_STAGE} im im int int im int int"
+        begin += " im im int int int br int int" if several else ""
+        begin += " im im im im im br" if together else ""
+        self.begin = issue(begin)
+        self.before_outputs = issue(f"{_STAGE} im br im im im ctl")
+        self.ask_values = issue(f"{_STAGE} im im im br br")
+        self.load_rows = issue(f"im im int int {table} dma")
+        self.before_scores = issue(f"{_STAGE} im br im im im ctl")
+        self.ask_next = issue("im br" + (f" {_STAGE} im im im br br" if tiles.buffers == 1 else ""))
+        self.load_group = issue(f"im im im im {table} dma")
+        self.rest = issue("int br freci vmul2.")
+        mask = f"{_STAGE} im im im br br" if sizes.masks_differ else ""
+        self.mask = issue(mask) if mask else 0.0
+        self.finish = issue(f"{_STAGE} im br im int br")
+        self.store_group = issue(f"im im im {table} dma")
+        after = "im int int int im im br"
+        after += " im br int int im br im int im im int im im int im im br" if together else ""
+        self.after = issue(after)
+        self.unit = issue(repeat("im", 17) + " int im im int int br im")
+        self.enter = issue(
+            repeat("im", 25) + repeat(" im int", 9) + repeat(" int", 8) + " br br br"
+        )
+        self.visit = issue(" ".join(["im int im"] * 4) + " int im br")
+
+    def _load(self, now: float, keeps: float) -> tuple[float, float]:
+        """A load that is issued now: when the queue has taken it, and when it is there."""
+        if len(self.pending) >= self.queue:
+            now = max(now, self.pending[-self.queue])
+        there = max(self.memory_free, now + self.latency) + keeps
+        self.memory_free = there
+        self.pending.append(there)
+        return now, there
+
+    def _products(
+        self, now: float, number: int, left: int, figures: tuple[float, float, float]
+    ) -> tuple[float, float, int]:
+        """Products with a part of the softmax behind each: when they are issued, when the array is
+        free again, and rows that are left."""
+        array, last, issued = figures
+        begun = free = now
+        for _ in range(number):
+            begun = max(now, free)
+            free = begun + array
+            rows = min(self.part, left)
+            left -= rows
+            now = begun + issued + rows * self.row
+        return now, begun + last, left
+
+    def cycles(self) -> float:
+        """From the first round to the last stores."""
+        sizes, loads = self.sizes, self.loads
+        tiles = sizes.tiles
+        # Heads in the midst of a group and groups in the midst of a visit are all alike: of many,
+        # some stand for those that are left out.
+        together = min(tiles.together, _HEADS)
+        groups = sizes.units // tiles.together
+        simulated_groups = min(groups, max(4, 3 - -8 // together))
+        visits, units = sizes.visits, simulated_groups * together
+        group_ends = 0.0
+        keys: dict[int, float] = {}
+        queries: dict[int, float] = {}
+        values: dict[int, float] = {}
+        made: dict[int, float] = {}
+        begins: list[float] = []
+        simulated = visits
+        now = array = 0.0
+        round_ = 0
+        number = visits * units
+        end = 0.0
+        while round_ <= number + _OUTPUTS:
+            began = now
+            first, scored, softmax, output = round_ - 1, round_ - 2, round_ - 4, round_ - 5
+            enters = 0 <= first < number
+            has_scores, has_softmax = 0 <= scored < number, 0 <= softmax < number
+            has_outputs = 0 <= output < number
+            new_group = enters and first % together == 0
+            if new_group:
+                now += self.enter
+                if first % units == 0:
+                    now += self.visit
+                    begins.append(now)
+                    count = len(begins)
+                    if round_ > 2 * _OUTPUTS + units and 2 < count < visits - 2:
+                        period, before = begins[-1] - begins[-2], begins[-2] - begins[-3]
+                        if abs(period - before) < 0.01 * period or count > 5:
+                            # All others but the last ones take as long.
+                            end += (simulated - count - 2) * (begins[-1] - begins[-3]) / 2
+                            number -= (simulated - count - 2) * units
+                            simulated = visits = count + 2
+            if enters:
+                now += self.unit
+            now += self.begin
+            group = first // together
+            left = sizes.rows if has_softmax else 0
+            if together > 1 and enters:
+                now = max(now, queries[group])
+                if not has_softmax:
+                    now += self.alone
+            if has_softmax:  # its scores have left the array
+                now = max(now, made.get(softmax, 0.0))
+            now += self.before_outputs
+            out_at = 0.0
+            if has_outputs:
+                now = max(now, array, values[output // units])
+                now, array, left = self._products(now, sizes.outputs, left, self.output)
+                out_at = array + self.settled
+            now += self.mask
+            if self.mask and has_softmax:
+                now, _ = self._load(now, loads["mask"])
+            now += self.ask_values
+            if has_softmax and softmax % units == 0:
+                now, values[softmax // units] = self._load(now + self.load_rows, loads["values"])
+            now += self.before_scores
+            if has_scores:
+                now = max(now, array, keys[scored // units], queries[scored // together])
+                now, array, left = self._products(now, sizes.scores, left, self.score)
+                made[scored] = array + self.settled
+            now += self.ask_next
+            # The next group, and its keys.
+            following = group + 1 if enters else 0
+            if (new_group or round_ == 0) and following * together < number:
+                now, queries[following] = self._load(now + self.load_group, loads["queries"])
+                visit, behind = divmod(following * together, units)
+                if behind == 0 and tiles.buffers > 1:
+                    now, keys[visit] = self._load(now + self.load_rows, loads["keys"])
+            if tiles.buffers == 1 and enters and first % units == 0:
+                now, keys[first // units] = self._load(now + self.load_rows, loads["keys"])
+            now += left * self.row + self.rest + self.finish
+            if has_outputs:
+                if self.merged and output % tiles.count:
+                    now = max(now, out_at) + self.merged
+                last = (output + 1) % (together if tiles.count == 1 else tiles.count) == 0
+                if last:
+                    now = max(now + self.store_group, out_at)
+                    if len(self.pending) >= self.queue:
+                        now = max(now, self.pending[-self.queue])
+                    self.memory_free = max(self.memory_free, now + self.latency) + loads["written"]
+                    self.pending.append(max(now, self.memory_free - self.latency))
+            now += self.after
+            round_ += 1
+            if not enters:
+                continue
+            left_out = 0.0
+            if first % together == _HEADS - 3:
+                left_out = (tiles.together - together) * (now - began)
+            elif (first + 1) % together == 0:
+                if first % units // together == simulated_groups - 2:
+                    left_out = (groups - simulated_groups) * (now - group_ends)
+                    self.memory_free += left_out
+                    self.pending = [time + left_out for time in self.pending[-self.queue :]]
+                    for times in (keys, queries, values):
+                        for index in times:
+                            times[index] += left_out
+                group_ends = now
+            if left_out:
+                now += left_out
+                array += left_out
+                made = {u: time + left_out for u, time in made.items() if u > first - _OUTPUTS}
+        return now + end + loads["store"]
 
 
 class _Issued(NamedTuple):
@@ -145,14 +330,12 @@ class _Issued(NamedTuple):
         row: Of the softmax.
         during, after: Instructions of a round up to the end of a unit, and behind it.
         made: Products of a unit.
-        round: Cycles of a round in which all stages have a unit, on a core with a scoreboard.
     """
 
     row: Work
     during: Work
     after: Work
     made: Work
-    round: float
 
 
 def _issued(phases: "Phases", sizes: _Sizes) -> _Issued:
@@ -160,16 +343,9 @@ def _issued(phases: "Phases", sizes: _Sizes) -> _Issued:
     row = body(h, _row(sizes, g.group * g.width))
     during, after = (body(h, text) for text in _overhead(sizes, g.blen * g.mlen))
     made = Work()
-    made.add(
-        phases._tile_products(
-            tiles.parts, repeat("int", 4) + " im br int br ctl", 1, sizes.outputs, g.mlen
-        )
-    )
-    made.add(phases._tile_products(1, repeat("int", 2) + " im br int br ctl", 1, sizes.scores))
-    round_ = 0.0
-    if not h.classes.blocking:
-        round_ = _round(phases, sizes, row.cycles, during.cycles, after.cycles)
-    return _Issued(row, during, after, made, round_)
+    made.add(phases._tile_products(tiles.parts, "", 1, sizes.outputs, g.mlen))
+    made.add(phases._tile_products(1, "", 1, sizes.scores))
+    return _Issued(row, during, after, made)
 
 
 def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
@@ -180,15 +356,6 @@ def _masks(phases: "Phases", visits: int) -> tuple[tuple[bool, ...], int]:
         return hidden, (1 if tiles.count == 1 else visits) * any(hidden)
     # Calls see different keys; there is room for two masks.
     return (True,) * tiles.blocks, 2 if tiles.count == 1 else visits
-
-
-def _settled(phases: "Phases") -> float:
-    """Cycles from the end of a product's operands to its rows in Vector SRAM."""
-    h = phases.hardware
-    if h.matrix_table:
-        return 0.0
-    skew = 2 * (h.blen - 1) + h.matrix[1]
-    return phases._drain() + (0 if h.overlapping_tiles else skew)
 
 
 def _row(sizes: _Sizes, pitch: int) -> str:
@@ -237,10 +404,11 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     if tiles.together > 1:
         begin += " im im im im im br"
     outputs = f"{_STAGE} im br im im im ctl"
-    outputs += repeat(" im br int br int int int ctl", sizes.outputs)
+    back = "int int int int" if tiles.parts > 1 else "int"
+    outputs += repeat(f" im br int br {back} int ctl", sizes.outputs)
     values = f"{_STAGE} im im im br br"
     scores = f"{_STAGE} im br im im im ctl"
-    panel = " im br int br ctl int" + repeat(" int", addition(step))
+    panel = " im br int br int ctl " + repeat("int", addition(step))
     if tiles.blocks > 1:
         panel += " int int br"
     scores += repeat(panel, sizes.scores)
@@ -261,46 +429,6 @@ def _overhead(sizes: _Sizes, step: int) -> tuple[str, str]:
     return during, " ".join([after, enter, begin])
 
 
-def _round(phases: "Phases", sizes: _Sizes, row: float, during: float, after: float) -> float:
-    """Cycles of a round in which all stages have a unit.
-
-    Args:
-        phases, sizes: Of what.
-        row: Cycles of a row of the softmax.
-        during, after: Of the instructions up to the end of a unit and behind it.
-    """
-    h, tiles, rows = phases.hardware, sizes.tiles, sizes.rows
-    products = sizes.outputs + sizes.scores
-    settled = _settled(phases)
-    stream = float(h.matrix[0] if h.matrix_table else h.blen + h.matrix[0])
-    skew = 0.0 if h.matrix_table else 2.0 * (h.blen - 1) + h.matrix[1]
-    sets = 2 if h.overlapping_tiles else 1
-    part = -(-rows // products)
-    left = rows
-    cycles = begun = ended = 0.0
-    for product in range(products):
-        count = min(part, left)
-        left -= count
-        output = product < sizes.outputs
-        streams = stream * (tiles.parts if output else 1)
-        # Sums stay in a set of accumulators until their write-out.
-        array = max(streams, (streams + skew) / sets, float(h.writeout[0]))
-        if not h.matrix_table:
-            array = max(array, float(h.tile_rows))
-        begun = cycles
-        if output:
-            ended = cycles + streams + settled
-        behind = after if product + 1 == products else 0.0
-        cycles += max(array, count * row + during / products + behind)
-    # Scores are there two rounds later; outputs before they are stored or added up.
-    cycles = max(cycles, (begun + stream + settled) / 2)
-    if tiles.count > 1:
-        merged = body(h, "fm vmul2. vadd3. int int int int int br").cycles * rows
-        return max(cycles, ended + after) + merged * (1 - 1 / tiles.count)
-    group = body(h, repeat("im int int im br ctl", 26)).cycles if tiles.together > 1 else 0.0
-    return cycles + (max(0.0, ended + after - cycles) + group) / tiles.together
-
-
 def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]:
     """All transfers, and cycles for which those of a visit keep the memory."""
     spec, call, h = phases.spec, phases.call, phases.hardware
@@ -310,26 +438,28 @@ def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]
     latency = h.memory.start + h.memory.latency
     work = Work()
     loads = {}
+    memory = h.memory
     for role in ("keys", "values"):
         fresh = phases.layout.quantised_cache and call.warm
         table = phases.layout.stored[f"fresh_{role}" if fresh else role]
-        part = phases._head_rows(table, tiles.keys, columns)
-        loads[role] = part.cycles - latency
-        # A window of requests that is smaller than a transfer is filled again by the next one.
-        if loads[role] > 1.5 * part.read / h.memory.bytes_per_cycle:
-            loads[role] += latency
-        work.add(part, sizes.visits)
-    queries = phases._load(sizes.rows, BF16_BYTES * columns, pitch)
-    store = phases._store(sizes.rows, BF16_BYTES * columns, pitch)
-    loads["queries"], loads["store"] = queries.cycles - latency, store.cycles
-    if loads["queries"] > 1.5 * queries.read / h.memory.bytes_per_cycle:
-        loads["queries"] += latency
+        work.add(phases._head_rows(table, tiles.keys, columns), sizes.visits)
+        rows = [(float(tiles.keys), float(table.bytes_of(columns)), table.pitch * call.batch)]
+        if table.scaled:
+            scales = call.batch * table.columns // table.block
+            rows.append((float(tiles.keys), columns / table.block, scales))
+        loads[role] = memory.streamed(tuple(rows), 1, before=True)
+    width = BF16_BYTES * columns
+    queries = phases._load(sizes.rows, width, pitch)
+    store = phases._store(sizes.rows, width, pitch)
+    loads["queries"] = memory.streamed(((float(sizes.rows), float(width), pitch),), 1, before=True)
+    loads["store"] = store.cycles
     per_visit = sizes.units / tiles.together
     work.add(queries, sizes.visits * per_visit)
     work.add(store, sizes.visits * per_visit / tiles.count)
+    loads["written"] = store.written / h.memory.bytes_per_cycle
+    loads["mask"] = 0.0
     if sizes.masks:
-        width = BF16_BYTES * phases.geometry.width
-        work.add(phases._load(tiles.blocks, width), sizes.masks)
-    loads["ahead"] = loads["keys"]
-    loads["ahead"] += per_visit * (loads["queries"] + loads["store"] / tiles.count)
+        mask = phases._load(tiles.blocks, BF16_BYTES * phases.geometry.width)
+        loads["mask"] = mask.cycles - latency
+        work.add(mask, sizes.masks)
     return work, loads

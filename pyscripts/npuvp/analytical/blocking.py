@@ -13,11 +13,32 @@ from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry
 from npuvp.compiler.products import Panels, rows_at_once
 
-__all__ = ["Chunks", "arrivals", "product", "stage_text", "table_text"]
+__all__ = [
+    "ADVANCE",
+    "AGAIN",
+    "FINISH_ALL",
+    "GROUP",
+    "PIECE_DUE",
+    "Chunks",
+    "arrival_text",
+    "arrivals",
+    "finish_text",
+    "piece_text",
+    "product",
+    "stage_text",
+    "table_text",
+]
 
 #: Of a word that counts down to 0, with the way back.
-_AGAIN = "im int im br"
-_ADVANCE = "im int im"
+AGAIN = "im int int im br"
+#: Of a word to which something is added.
+ADVANCE = "im int im"
+#: The next group of results.
+GROUP = "im im int int br int im im"
+#: Around a group that is finished at one go.
+FINISH_ALL = "im int br im im br"
+#: A piece of weights is due, and the next one later.
+PIECE_DUE = "im int int int im"
 
 
 @dataclass(frozen=True)
@@ -48,12 +69,17 @@ def table_text(stored: Stored) -> str:
     return repeat("int ctl", 6 if stored.scaled else 4)
 
 
+def _converted(stored: Stored) -> str:
+    """From bytes of elements in BF16 to those of elements as they are stored."""
+    return repeat("int", 4) if stored.bits != 16 else ""
+
+
 def _moved(stored: Stored | None, transfers: int) -> str:
     """Transfers of a group's rows of a chunk."""
     if stored is None:
         return ""
-    text = f"im int im int int int int int int im int int im {table_text(stored)} dma"
-    return repeat(text, transfers)
+    text = f"im int im int int int int int int im {_converted(stored)} int int im"
+    return repeat(f"{text} {table_text(stored)} dma", transfers)
 
 
 def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
@@ -74,6 +100,35 @@ def stage_text(panel: Panels, g: Geometry, pitch: int, whole: bool) -> str:
     tick = "im int im br" + ("" if whole else " im br")
     last = f"{tick} int int int int im" + (" ctl" if panel.rows > g.blen else "")
     return " ".join([*[f"{products} {other}"] * (panel.ways - 1), f"{products} {last}"])
+
+
+def finish_text(table: Stored | None, stored: int) -> str:
+    """Instructions behind the last row of a group of results, which go to `stored` tables."""
+    text = f"{_moved(table, stored)} im int int im im int int im im im int im im br"
+    return f"{text} {GROUP}"
+
+
+def piece_text(panel: Panels, g: Geometry, weights: Stored) -> str:
+    """Instructions that load a piece of a panel."""
+    several = panel.blocks > 1
+    full, rest = divmod(weights.columns, g.mlen)
+    step = repeat(
+        "int", addition(panel.ways * panel.rows * g.mlen) + addition(weights.step(g.mlen))
+    )
+    table = table_text(weights)
+    blocks = ""
+    if full:
+        block = f"dma {step if several else ''} {'ctl' if full > 1 else ''}"
+        blocks += f"{table} {'ctl' if full > 1 else ''} {repeat(block, full)}"
+    if rest:
+        blocks += f" {table} dma"
+    # Another way's matrix and its place are further on; how its rows stand is known, but for where
+    # its scales are, and but behind a loop.
+    apart = repeat("int", addition(weights.rows * weights.row_bytes))
+    place = repeat("int", addition(panel.rows * g.mlen))
+    known = blocks if several else blocks.replace(table, "int ctl" if weights.scaled else "")
+    ways = f"im im {blocks}" + repeat(f" im {apart} im {place} {known}", panel.ways - 1)
+    return f"im br int br int int im {ways} {ADVANCE} {ADVANCE}"
 
 
 def _pieces(panel: Panels, g: Geometry, outputs: int) -> tuple[int, int]:
@@ -121,17 +176,9 @@ def product(
 
     # Weights.
     ahead, behind = _pieces(panel, g, outputs)
-    column_blocks = panel.blocks
-    loop = column_blocks > 1
-    step = repeat("int", addition(panel.ways * panel.rows * g.mlen) + addition(g.mlen))
-    one = f"im im {table_text(weights) if loop else ''} {'ctl' if loop else ''}"
-    one += " " + " ".join([f"dma {step if loop else ''} {'ctl' if loop else ''}"] * column_blocks)
-    apart = repeat("int", 3)  # where another way's matrix and its place are
-    piece = f"int br int int im {one}" + f" {one} {apart}" * (panel.ways - 1)
-    piece += ("" if loop else f" {table_text(weights)}") + " im int im im int im"
-    cycles = issue(f"im br {piece}", ahead + behind)
-    cycles += issue("im int int int im", behind)  # when the next piece is due
-    transfers = (ahead + behind) * column_blocks * panel.ways * (2 if weights.scaled else 1)
+    cycles = issue(piece_text(panel, g, weights), ahead + behind)
+    cycles += issue(PIECE_DUE, behind)
+    transfers = (ahead + behind) * panel.blocks * panel.ways
     cycles += transfers * latency + streaming * outputs / panel.rows
     cycles += issue("int im im int im int im int im int im")
     for columns, count in ((g.width, full), (rest, 1 if rest else 0)):
@@ -143,13 +190,13 @@ def product(
         stages = number * groups * count
         cycles += stages * stage
         last = "" if number == 1 else "im int br"
-        cycles += issue(f"im im im int {last} {_ADVANCE} {_ADVANCE} {_AGAIN}", stages)
+        cycles += issue(f"im im im int {last} {ADVANCE} {ADVANCE} {AGAIN}", stages)
         cycles += stages * (0.0 if chunks.whole or number == 1 else issue("im int br"))
-        cycles += issue(f"int im int im {_ADVANCE}" + (f" {_AGAIN}" if count > 1 else ""), count)
+        cycles += issue(f"int im int im {ADVANCE}" + (f" {AGAIN}" if count > 1 else ""), count)
         around = f"im im int int im int im {repeat('im', 3 + 2)} int"
-        cycles += issue(around + (f" {_ADVANCE} {_AGAIN}" if number > 1 else ""), number * count)
+        cycles += issue(around + (f" {ADVANCE} {AGAIN}" if number > 1 else ""), number * count)
         if chunks.loaded:
-            text = f"im im int int br im {_moved(table, chunks.loaded)} {_ADVANCE}"
+            text = f"im im int int br im {_moved(table, chunks.loaded)} {ADVANCE}"
             cycles += count * (chunks.loads + groups * chunks.loaded * latency)
             cycles += issue(text, groups * count)
         turns = 1.0
@@ -163,14 +210,19 @@ def product(
             # The last group is worked on at one go.
             cycles += issue(chunks.entry, turns * done - (turns - 1) * (count == full or not full))
             cycles += count * rows * chunks.row_cycles
-        finish = f"{_moved(table, chunks.stored)} {_ADVANCE} {_ADVANCE} im im int im im br"
-        finish += " im im int int br im im"
-        cycles += issue(finish, groups * count)
+        cycles += issue(finish_text(table, chunks.stored), groups * count)
         cycles += issue("im im int im im int im br int int im im", count)
         cycles += count * (
             chunks.stores + groups * chunks.stored * (table is not None) * h.memory.start
         )
     return cycles
+
+
+def arrival_text(blocks: int) -> str:
+    """Instructions that ask for a group's rows of a tile, a block of columns at a time."""
+    loop = "ctl" if blocks > 1 else ""
+    turns = repeat(f"dma int int {loop}", blocks)
+    return f"int br int int {repeat('int ctl', 4)} {loop} {turns} int int int br"
 
 
 def arrivals(h: Hardware, rows: int, blocks: int) -> float:
@@ -179,10 +231,5 @@ def arrivals(h: Hardware, rows: int, blocks: int) -> float:
     g = h.geometry
     assert isinstance(g, Geometry)
     groups = -(-rows // g.group)
-    loop = "ctl" if blocks > 1 else ""
-    turn = f"dma int int {loop}"
-    text = (
-        f"int br int int {repeat('int ctl', 4)} {loop} {' '.join([turn] * blocks)} int int int br"
-    )
     waits = (groups * blocks - 1) * (h.memory.start + h.memory.latency)
-    return waits + body(h, text, groups).cycles
+    return waits + body(h, arrival_text(blocks), groups).cycles

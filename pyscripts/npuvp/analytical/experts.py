@@ -20,6 +20,9 @@ _FLOAT = "int int fp"
 #: An expert that is looked at: whether some row chose it; where its weights are.
 _LOOK = "im int vget fp. br im int im im int im int br"
 
+#: A tile is asked for.
+_ASKED = "im im int int int int im int " + repeat("int ctl", 4) + " dma"
+
 
 def experts(phases: "Phases") -> Work:
     """x <- x + sum over the chosen experts of weight * expert(normalised x)."""
@@ -61,7 +64,7 @@ def _tile(phases: "Phases", rows: int, most: int) -> Work:
     # The router, the experts of every row, and what their weights need.
     nothing = phases._results("", 0, 0, rows, Work())
     router = stored["weights.router"]
-    tile.add(phases._product(rows, router, moe.experts, "router", pitch, nothing))
+    tile.add(phases.finished_product(rows, router, moe.experts, "router", pitch, nothing))
     largest = f"{_FLOAT} int vmax1. vadd2. vexp2. fp vsum1. freci. fm fm. int"
     tile.add(phases._rows_loop(f"int int vsel4. int int int vtopk3. {largest}", 2, rows))
     tile.add(phases._elements("vector_topk", moe.experts), rows)
@@ -87,12 +90,23 @@ def _expert(phases: "Phases", rows: int, pitch: int) -> Work:
     store = phases._chunk(rows, phases._chunk_columns(moe.mlp), stored["gated"], True)
     gated = phases._results("vsilu2. vmul3. int int", 2, 12, rows, store, stored["gated"])
     gate, down = stored["weights.expert_gate"], stored["weights.expert_down"]
-    work = phases._product(rows, gate, moe.mlp, "gate and up", pitch, gated, ways=2)
-    work.add(phases._move(rows, moe.mlp))
-    work.add(phases._quantised(rows, moe.mlp))
-    weigh = "vget vget fm fp. fexp. fm fp. fp. fm. int"
-    work.add(phases._rows_loop(weigh, 2, rows))
+    work = phases.finished_product(rows, gate, moe.mlp, "gate and up", pitch, gated, ways=2)
+    move, quantised = phases._move(rows, moe.mlp), phases._quantised(rows, moe.mlp)
+    weighed = phases._rows_loop("vget vget fm fp. fexp. fm fp. fp. fm. int", 2, rows)
+    arriving = 0.0
+    if h.classes.blocking or quantised.cycles:
+        work.add(move)
+        work.add(quantised)
+    else:  # which arrives while rows are weighed
+        work.beside(move)
+        work.add(body(h, _ASKED))
+        arriving = max(0.0, move.cycles - weighed.cycles)
+    work.add(weighed)
     added = phases._results("fm vmul2. vadd3. int int int", 3, 0, rows, Work())
-    work.add(phases._product(rows, down, spec.hidden, "expert_down", pitch, added))
+    work.add(
+        phases.finished_product(
+            rows, down, spec.hidden, "expert_down", pitch, added, arriving=arriving
+        )
+    )
     work.add(body(h, f"sync sync {repeat('int', 12)}"))
     return work

@@ -38,8 +38,10 @@ class ForwardCall(Phases):
         if self.sampler.guidance or self.layout.stores_logits:
             most = self.layout.whole_positions
         # How many positions the call computes does not matter here.
-        key = ("head", most, call.batch, call.samples, call.span, self.sampler)
-        return self.seen.get(key) or self.seen.keep(key, self._head(most))
+        debt = int(self.debt)
+        key = ("head", most, call.batch, call.samples, call.span, self.sampler, debt)
+        done = self.seen.get(key) or self.seen.keep(key, (self._head(most), 0.0))
+        return done[0]
 
     def _head(self, most: int) -> Work:
         """Likewise, in tiles of so many rows."""
@@ -54,12 +56,12 @@ class ForwardCall(Phases):
             if stored:
                 total.add(self._stored_tile(rows, before, most), times)
                 continue
-            tile = self._normalised(rows, spec.hidden)
+            tile, _ = self._normalised(rows, spec.hidden)
             results = self._statistics(rows)
             divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
             results.work.add(divide)
             weights = self.layout.stored["head"]
-            product = self._product(rows, weights, spec.vocab, "head", most * g.width, results)
+            product, _ = self._product(rows, weights, spec.vocab, "head", most * g.width, results)
             product.cycles += divide.cycles * -(-spec.vocab // g.width)
             tile.add(product)
             total.add(tile, times)
@@ -73,8 +75,8 @@ class ForwardCall(Phases):
     def _head_begins(self) -> Work:
         """What the head needs before its first tile, on all cores."""
         spec, call, h = self.spec, self.call, self.hardware
-        each = self._load_alike(1, BF16_BYTES * spec.hidden)
-        each.add(self._load(1, BF16_BYTES * self.geometry.width))
+        # Weights of the norm come with the first tile, behind a row of ones.
+        each = self._beside_others(self._load_alike(1, BF16_BYTES * self.geometry.width))
         words = " ".join(["fm"] * len(self.sampler.words))
         each.add(body(h, f"{words} im int int br", call.span * call.samples))
         each.add(body(h, repeat("int", 40)))
@@ -97,12 +99,13 @@ class ForwardCall(Phases):
         pitch = most * self.geometry.width
 
         def made(tokens: int) -> Work:
-            tile = self._normalised(rows, spec.hidden)
+            tile, _ = self._normalised(rows, spec.hidden)
             if tokens:
                 store = self._chunk(rows, self._chunk_columns(tokens), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
-                product = self._product(rows, weights, tokens, "head", pitch, kept, of=spec.vocab)
-                tile.add(product)
+                tile.add(
+                    self.finished_product(rows, weights, tokens, "head", pitch, kept, of=spec.vocab)
+                )
             return tile
 
         results = self._statistics(rows)
@@ -167,7 +170,8 @@ class ForwardCall(Phases):
         warm = call.warm and self.plan.revision == "dream"
         sizes = (call.batch, call.samples, call.length, call.span, call.committed, call.block)
         key = ("sampling", *sizes, warm, self.plan)
-        return self.seen.get(key) or self.seen.keep(key, self._sampling())
+        done = self.seen.get(key) or self.seen.keep(key, (self._sampling(), 0.0))
+        return done[0]
 
     def _sampling(self) -> Work:
         call, h = self.call, self.hardware

@@ -109,6 +109,16 @@ def _passage(nodes: float, cores: int) -> float:
     return 1.0 if cores == 1 else 1.0 + each - math.sqrt(1.0 + each * each)
 
 
+def _row_sizes(banks: Banks) -> tuple[int, int]:
+    """Bytes that lie before the second column of the first row, and columns of a row."""
+    before = banks.access_bytes
+    for name, size in banks.slices:
+        if name == "column":
+            return before, size
+        before *= size
+    return before, 1
+
+
 @dataclass(frozen=True)
 class MemoryFigures:
     """A memory and the DMA engine in front of it.
@@ -130,6 +140,10 @@ class MemoryFigures:
         nodes: Of the memory on the mesh.
         flit_fj: Femtojoules of a flit on its way, of every core.
         sharers: Cores that stream at the same time.
+        posted: Bytes that wait in its queues of writes.
+        rows: Of a memory of banks: cycles to first data in a closed row and in an open one, refresh
+            left aside; bytes from which on rows are open that are read one after the other, and
+            after which others are opened. None: every access takes `latency`.
     """
 
     bytes_per_cycle: float
@@ -148,6 +162,8 @@ class MemoryFigures:
     flit_fj: tuple[float, ...] = (0.0,)
     hit: float = 0.0
     sharers: int = 1
+    posted: float = float("inf")
+    rows: tuple[float, float, int, int] | None = None
 
     def shared(self, cores: int) -> "MemoryFigures":
         """As one of the first cores sees it while all of them stream: the farthest one."""
@@ -160,6 +176,7 @@ class MemoryFigures:
         row_bytes: float,
         write: bool = False,
         pitch: int = 0,
+        transfers: int = 1,
         met: float = 0.0,
     ) -> float:
         """Cycles for which a transfer keeps the memory, once its first data are there.
@@ -169,18 +186,43 @@ class MemoryFigures:
             row_bytes: Bytes of one.
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
+            transfers: That share the rows.
             met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
         """
-        bytes_per_cycle = self.bytes_per_cycle / self.sharers
-        if pitch <= row_bytes:
-            rows, row_bytes = 1, rows * row_bytes
-        elif self.banks is not None:
-            # The columns of other cores stand beside these.
-            together = min(pitch, int(row_bytes) * self.sharers)
-            bytes_per_cycle *= _share(self.banks, together, pitch)
-        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-        burst_bytes = rows * row_bytes / bursts
-        cycles = rows * row_bytes / bytes_per_cycle
+        return self.streamed(((rows, row_bytes, pitch),), transfers, write, met=met)
+
+    def streamed(
+        self,
+        parts: tuple[tuple[float, float, int], ...],
+        transfers: int,
+        write: bool = False,
+        before: bool = False,
+        met: float = 0.0,
+    ) -> float:
+        """Cycles for which several transfers alike keep the memory.
+
+        Args:
+            parts: What is moved, in pieces of memory: how many, bytes of one, and bytes from one to
+                the next; pieces that follow each other are one as far as a transfer goes.
+            transfers: That share it.
+            write: Whether they write.
+            before: Whether others are under way when they begin.
+            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
+        """
+        cycles = bytes_ = bursts = 0.0
+        for rows, row_bytes, pitch in parts:
+            bytes_per_cycle = self.bytes_per_cycle / self.sharers
+            if pitch <= row_bytes:
+                rows, row_bytes = transfers, rows * row_bytes / transfers
+            elif self.banks is not None:
+                # The columns of other cores stand beside these.
+                together = min(pitch, int(row_bytes) * self.sharers)
+                bytes_per_cycle *= _share(self.banks, together, pitch)
+            cycles += rows * row_bytes / bytes_per_cycle
+            bytes_ += rows * row_bytes
+            bursts += rows * max(1.0, row_bytes / self.burst_bytes)
+        burst_bytes = bytes_ / bursts
+        bytes_per_cycle = bytes_ / cycles
         # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
         behind = burst_bytes / self.port_bytes
         if self.flit_bytes:
@@ -190,12 +232,32 @@ class MemoryFigures:
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
         if self.sharers > 1 and met:
-            cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind, met))
+            cycles = max(cycles, bytes_ / self._shared_rate(burst_bytes / behind, met))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
-            cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
+            cycles = max(cycles, trip * (bursts - (0 if before else self.reads)) / self.reads)
+        if transfers > self.queue and not write and not before:
+            # Likewise of transfers in the queue.
+            trip = self.latency + cycles / transfers
+            cycles = max(cycles, trip * (transfers - self.queue) / self.queue)
         return cycles
+
+    def abreast(self, rows: float, pitch: int, cores: int) -> float:
+        """How many times as long rows take of which so many cores each move their own columns: all are
+        at the same rows at the same time, and as far as a core may be ahead of its answers these
+        stand in few nodes of the memory.
+
+        Args:
+            rows: Of a transfer.
+            pitch: Bytes from one to the next.
+            cores: That have some columns.
+        """
+        if not self.flit_bytes or cores == 1:
+            return 1.0
+        nodes = min(self.nodes, -(-int(min(rows, self.reads) * pitch) // INTERLEAVE))
+        # One node serves them in turns.
+        return 1.0 / _passage(nodes, cores) if nodes > 1 else float(cores)
 
     def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and
@@ -219,15 +281,22 @@ class MemoryFigures:
         own = self.bytes_per_cycle / self.sharers * met / self.nodes
         return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
 
-    def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+    def load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
         """Cycles from the issue of a load to its end."""
-        return self.start + self.latency + self.streaming(rows, row_bytes, pitch=pitch)
+        streaming = self.streaming(rows, row_bytes, pitch=pitch, transfers=transfers)
+        bytes_ = rows * row_bytes
+        if streaming <= bytes_ / self.port_bytes:  # the ports stream the first burst meanwhile
+            burst = min(bytes_, self.burst_bytes) / self.port_bytes
+            streaming = max(bytes_ / self.bytes_per_cycle, streaming - min(self.latency, burst))
+        return self.start + self.latency + streaming
 
-    def load_alike(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+    def load_alike(
+        self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1
+    ) -> float:
         """Cycles from the issue of a load to its end, where all cores load the same rows: they stand in
         few nodes of the memory. A core's turn for a burst comes half way on average, so that of several
         bursts the last one is served late."""
-        cycles = self.streaming(rows, row_bytes, pitch=pitch)
+        cycles = self.load(rows, row_bytes, pitch, transfers)
         if self.sharers > 1 and self.flit_bytes:
             if pitch <= row_bytes:
                 rows, row_bytes = 1, rows * row_bytes
@@ -237,12 +306,17 @@ class MemoryFigures:
             flits = bursts * (1.0 - -(bytes_ / bursts) // self.flit_bytes)
             data = bytes_ * self.nodes / self.peak_bytes_per_cycle
             late = 1 - 0.5 / bursts
-            cycles = max(cycles, self.sharers / nodes * max(flits, data) * late)
-        return self.start + self.latency + cycles
+            streaming = self.sharers / nodes * max(flits, data) * late
+            cycles = max(cycles, self.start + self.latency + streaming)
+        return cycles
 
-    def store(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
-        """Cycles from the issue of a store to its end: writes are posted."""
-        return self.start + self.streaming(rows, row_bytes, write=True, pitch=pitch)
+    def store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
+        """Cycles from the issue of a store to its end: writes are posted, so that what the memory's
+        queues take waits for the ports alone."""
+        cycles = self.streaming(rows, row_bytes, True, pitch, transfers)
+        bytes_ = rows * row_bytes
+        queued = cycles * min(1.0, self.posted / self.sharers / bytes_)
+        return self.start + max(cycles - queued, bytes_ / self.port_bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -501,6 +575,8 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     bandwidth = float(p["bandwidth"])
     refresh = (0.0, 1.0)
     banks = None
+    posted = float("inf")
+    rows = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
         banks = Banks(
@@ -510,10 +586,14 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
             burst=timing["burst"],
             same_group=timing["ccd_l"],
         )
+        posted = float(p["queue"] * banks.channels * banks.access_bytes)
         # A closed row: activate, read, burst, and a tick in the queue.
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
         hit = timing["rcd_rd"] * _tick(config) * clock
+        before, columns = _row_sizes(banks)
+        opened = (ticks - timing["rcd_rd"]) * _tick(config) * clock + ways[0]
+        rows = (latency_s * clock + ways[0], opened, before, before * columns)
         if p["refresh"] != "none":
             tick = _tick(config) * clock
             refresh = (timing["rfc"] * tick, timing["refi"] * tick)
@@ -536,6 +616,8 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         nodes=len(memory["nodes"]),
         flit_fj=tuple(flit_fj),
         hit=hit,
+        posted=posted,
+        rows=rows,
     )
 
 

@@ -60,7 +60,7 @@ def projection(phases: "Phases", role: str, columns: int, alike: int) -> Project
         loads.append(phases._load(1, BF16_BYTES * phases.geometry.width))
         begun.add(body(h, "int ctl " + repeat("int int fp", 2)))
     if turned:
-        words.append("vshft2. vmul3 vmul3. vadd3. int br" + ("" if alike > 1 else " int"))
+        words.append("vshft2. vmul3 vmul3. vadd3. int " + ("br" if alike > 1 else "int"))
     if smoothed:
         words.append(normalised_row(phases))
         registers += 3

@@ -5,6 +5,7 @@ from typing import Any
 
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.sampling_pieces import loaded, row_of_batch
+from npuvp.analytical.sampling_steps import MAXIMUM, TOTAL, edge_cycles, performance_cycles
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.analytical.split_sampling import split_step
 from npuvp.errors import InputError
@@ -85,69 +86,39 @@ def estimate_sampling(
         form = "performance" if fits else "edge"
     if form == "performance" and rows > free:
         raise InputError(f"two positions' logits of {rows} rows do not fit in Vector SRAM")
-    blocking = hardware.classes.blocking
-    maximum = "vmaxi1. int int"
-    total_of = "vadd2. vexp2. vsum1. int"
     overhead = body(hardware, "int int int int int br fp fp int int int int freci. fm im int ctl")
-    compute = Work()
-    position = Work()
+    compute, load = Work(), Work()
+    sizes = (hardware, batch, positions, vocabulary, logit_bytes)
     if form == "performance":
-        compute.add(body(hardware, maximum, rows))
-        compute.add(body(hardware, total_of, rows))
-        compute.add(overhead)
+        compute.add(body(hardware, MAXIMUM, rows))
+        compute.add(body(hardware, TOTAL, rows))
         groups = (rows - 1) // hardware.prefetch_rows
         compute.add(body(hardware, "int ctl int dma int"))
         compute.add(body(hardware, "dma int int", groups))
-        load = Work()
         load.add(loaded(hardware, hardware.prefetch_rows * vlen * logit_bytes), groups)
         rest = vocabulary - groups * hardware.prefetch_rows * vlen
         load.add(loaded(hardware, rest * logit_bytes))
-        if not blocking:  # they follow each other without a pause
+        if not hardware.classes.blocking:  # they follow each other without a pause
             load.cycles -= groups * (hardware.memory.latency + hardware.memory.start)
-        position.add(compute)
-        position.beside(load)
-        if blocking:
-            position.cycles += load.cycles
-            exposed = 0.0
-        else:
-            position.cycles = max(position.cycles, load.cycles)
-            exposed = load.cycles
+        cycles = performance_cycles(*sizes)
     else:
         step = max(1, 32 // vlen)
         chunk_rows = max(step, min(free, -(-rows // step) * step) // step * step)
         chunks = -(-rows // chunk_rows)
         last = vocabulary - (chunks - 1) * chunk_rows * vlen
-        load = Work()
-        for text in (maximum, total_of):
-            work = body(hardware, f"{text} ctl", chunk_rows)
-            final = body(hardware, f"{text} ctl", -(-last // vlen))
+        for text in (MAXIMUM, TOTAL):
+            load.add(loaded(hardware, chunk_rows * vlen * logit_bytes), chunks - 1)
+            load.add(loaded(hardware, last * logit_bytes))
+            compute.add(body(hardware, f"{text} ctl", chunk_rows), chunks - 1)
+            compute.add(body(hardware, f"{text} ctl", -(-last // vlen)))
             around = body(hardware, repeat("int", 9) + " ctl br br int ctl dma int")
-            whole = loaded(hardware, chunk_rows * vlen * logit_bytes)
-            final_load = loaded(hardware, last * logit_bytes)
-            load.add(whole, chunks - 1)
-            load.add(final_load)
-            compute.add(work, chunks - 1)
-            compute.add(final)
             compute.add(around, chunks)
-            if blocking:
-                continue
-            # The first chunk is waited for; then work and load of the next one go together.
-            position.cycles += whole.cycles if chunks > 1 else final_load.cycles
-            position.cycles += max(0, chunks - 2) * max(work.cycles + around.cycles, whole.cycles)
-            if chunks > 1:
-                position.cycles += max(work.cycles + around.cycles, final_load.cycles)
-            position.cycles += final.cycles + around.cycles
-        if blocking:
-            position.cycles = compute.cycles + load.cycles
-        position.cycles += overhead.cycles
-        position.beside(compute)
-        position.beside(overhead)
-        position.beside(load)
-        exposed = 0.0
-    total = Work()
-    total.add(position, batch * positions)
-    total.add(row_of_batch(hardware, positions), batch)
-    total.cycles += exposed + hardware.memory.load(1, 4.0 * batch)
+        cycles = edge_cycles(*sizes, chunk_rows)
+    compute.add(overhead)
+    total = Work(cycles)
+    total.beside(compute, batch * positions)
+    total.beside(load, batch * positions)
+    total.beside(row_of_batch(hardware, positions), batch)
     return _estimated(hardware, form, total, compute.cycles, load.cycles)
 
 
