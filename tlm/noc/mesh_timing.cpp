@@ -322,7 +322,7 @@ void MeshTiming::head_ready(WormId id) {
             head_at(id, left + 1);
             return;
         }
-        if (behind.holder == kNone) behind.front = mine;
+        if (behind.holder == kNone || !held_up(other, before.hop)) behind.front = mine;
     }
     request(worm.route[worm.granted].link, id, links_[worm.route[worm.granted - 1].link].port);
 }

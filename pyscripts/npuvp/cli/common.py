@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,32 @@ def joules(value: float) -> str:
     return f"{value / 1e-12:.2f} pJ"
 
 
+_ENERGY_ROWS = 40
+
+
+def energy_rows(components: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Components that cost energy, the greatest first.
+
+    Of more than fits a screen, the same unit of all cores makes one row ("vector of 64 cores").
+    """
+    rows = {name: part for name, part in components.items() if part > 0}
+    if len(rows) > _ENERGY_ROWS:
+        cores = {name.removesuffix(".vector") for name in components if name.endswith(".vector")}
+        units: dict[str, list[str]] = {}
+        for name in rows:
+            part, _, unit = name.partition(".")
+            # What a core spends outside its units is called as in the power trace.
+            kind = (unit or "control") if part in cores else name
+            units.setdefault(kind, []).append(name)
+        rows = {
+            names[0] if len(names) == 1 else f"{unit} of {len(names)} cores": sum(
+                rows[name] for name in names
+            )
+            for unit, names in units.items()
+        }
+    return sorted(rows.items(), key=lambda item: -item[1])
+
+
 def print_result(result: Result, files: list[Path]) -> None:
     """Cycles by class, energy by component and where the files are."""
     print(
@@ -249,10 +275,10 @@ def print_result(result: Result, files: list[Path]) -> None:
         print(f"  {name:<14}{n:>14,}  {100 * n / total:5.1f} %")
     watts = result.energy.total / result.time if result.time_ps else 0.0
     print(f"energy (estimate) {joules(result.energy.total)}, on average {watts:.3f} W")
-    parts = sorted(result.energy.by_component.items(), key=lambda item: -item[1])
+    parts = energy_rows(result.energy.by_component)
+    width = max([14, *(len(name) + 1 for name, _ in parts)])
     for name, part in parts:
-        if part > 0:
-            share = 100 * part / result.energy.total
-            print(f"  {name:<14}{joules(part):>14}  {share:5.1f} %")
+        share = 100 * part / result.energy.total
+        print(f"  {name:<{width}}{joules(part):>14}  {share:5.1f} %")
     for path in files:
         print(f"written: {path}")

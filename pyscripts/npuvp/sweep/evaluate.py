@@ -40,15 +40,9 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
     checkpoint = _model(job["model"])
     sizes = {
         name: job[name]
-        for name in (
-            "prompt_length",
-            "batch",
-            "cores",
-            "formats",
-            "calls_per_block",
-            "experts_per_tile",
-        )
+        for name in ("prompt_length", "batch", "cores", "formats", "calls_per_block")
     }
+    sizes["experts_per_tile"] = job.get("experts_per_tile")
     hardware = hardware_of(platform.description())
     if job["mode"] == "timing":
         from npuvp.replay import time_generation
