@@ -16,10 +16,10 @@ __all__ = [
     "CallKind",
     "CallsPerBlock",
     "call_kinds",
+    "experts_faults",
     "known_of_block",
     "least_calls",
     "most_calls",
-    "one_core",
     "used_experts",
 ]
 
@@ -41,6 +41,7 @@ class CallKind:
         block: Of the first such call; later ones stand for it where only addresses differ.
         step: Within the block, likewise.
         start: First position of the block, likewise.
+        experts: Of a mixture, how many the rows of a tile use; None: see `used_experts`.
     """
 
     kind: Kind
@@ -51,19 +52,12 @@ class CallKind:
     block: int = field(compare=False)
     step: int = field(compare=False)
     start: int = field(compare=False)
+    experts: int | None = field(default=None, compare=False)
 
     @property
     def alike(self) -> tuple[Kind, int, int]:
         """Calls of which this is the same differ in what `begin` searches only."""
         return self.kind, self.count, self.span
-
-
-def one_core(present: int, cores: int | None) -> list[str]:
-    """Why a generation that several cores share is not served here, if it is one."""
-    if cores == 1 or (cores is None and present == 1):
-        return []
-    wanted = present if cores is None else cores
-    return [f"cores: {wanted}, allowed: 1 (closed form and replay are of one core)"]
 
 
 def most_calls(plan: GenerationPlan) -> int:
@@ -148,6 +142,7 @@ def call_kinds(
     prompt_length: int,
     earlier_positions: int = 1 << 30,
     calls_per_block: CallsPerBlock | None = None,
+    experts: int | None = None,
 ) -> dict[CallKind, int]:
     """The kinds of forward calls of a generation, in order of their first occurrence, and how often
     each occurs: a plan with quotas makes every call; every call commits its whole quota.
@@ -157,6 +152,7 @@ def call_kinds(
         prompt_length: P.
         earlier_positions: Positions before a block that are searched for masks at once.
         calls_per_block: Of a plan with a threshold or factor, the calls of every block.
+        experts: Of every call.
 
     Raises:
         CompileError: A plan whose number of calls depends on data and is not stated, or stated
@@ -164,7 +160,7 @@ def call_kinds(
     """
     steps = _calls(plan, calls_per_block)
     if plan.revision == "fast-dllm-v2":
-        return _calls_of_blocks(plan, prompt_length, steps)
+        return _calls_of_blocks(plan, prompt_length, steps, experts)
     length = prompt_length + plan.gen_length
     # Of every kind the first call's place, and how often it occurs.
     found: dict[tuple[Kind, int, int, int, int], tuple[tuple[int, int, int], int]] = {}
@@ -191,12 +187,25 @@ def call_kinds(
             call = (kind, count, span, 1 if first else committed, pieces)
             place, before = found.get(call) or ((block, step, start), 0)
             found[call] = place, before + times
-    return {CallKind(*call, *place): times for call, (place, times) in found.items()}
+    return {CallKind(*call, *place, experts): times for call, (place, times) in found.items()}
 
 
-def used_experts(moe: Moe, rows: int) -> int:
-    """How many experts some of so many rows choose, on average and rounded, if every row chooses its
-    own independently of the others and all experts alike."""
+def experts_faults(moe: Moe | None, stated: int | None) -> list[str]:
+    """What is wrong with a number of experts that is stated."""
+    if stated is None:
+        return []
+    if moe is None:
+        return [f"experts_per_tile: {stated}, allowed: only with a mixture of experts"]
+    if isinstance(stated, int) and moe.top_k <= stated <= moe.experts:
+        return []
+    return [f"experts_per_tile: {stated!r}, allowed: {moe.top_k}..{moe.experts}"]
+
+
+def used_experts(moe: Moe, rows: int, stated: int | None = None) -> int:
+    """How many experts some of so many rows choose: what is stated, or on average and rounded if every
+    row chooses its own independently of the others and all experts alike."""
+    if stated is not None:
+        return stated
     missed = (1 - moe.top_k / moe.experts) ** rows
     return round(moe.experts * (1 - missed))
 
@@ -210,7 +219,9 @@ def known_of_block(plan: GenerationPlan, kind: Kind) -> int:
     return half if kind == "block" else half // plan.sub_block * plan.sub_block + 1
 
 
-def _calls_of_blocks(plan: GenerationPlan, prompt: int, calls: int) -> dict[CallKind, int]:
+def _calls_of_blocks(
+    plan: GenerationPlan, prompt: int, calls: int, experts: int | None
+) -> dict[CallKind, int]:
     """Those of Fast-dLLM v2, if no end token ends it: passes over complete blocks of the prompt, then
     of every block calls that denoise it and one over the finished block. A block has no more than
     its masks, and none less than sub-blocks; with a cache of sub-blocks the first call of each sees
@@ -220,7 +231,8 @@ def _calls_of_blocks(plan: GenerationPlan, prompt: int, calls: int) -> dict[Call
 
     def add(kind: Kind, count: int, span: int, committed: int, block: int, start: int) -> None:
         # The firmware asks whether a call is the block's first one.
-        call = CallKind(kind, count, span, committed, 0, block, int(kind == "sub_block"), start)
+        step = int(kind == "sub_block")
+        call = CallKind(kind, count, span, committed, 0, block, step, start, experts)
         found[call] = found.get(call, 0) + 1
 
     complete = prompt // size * size if prompt > size else 0

@@ -10,6 +10,7 @@ __all__ = ["Kept", "KeptFiles"]
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
+_Versioned = tuple[str, tuple[int, ...] | None]
 
 
 class Kept(dict[_Key, _Value]):
@@ -32,24 +33,13 @@ class Kept(dict[_Key, _Value]):
         return value
 
 
-def _version(file: str) -> tuple[int, ...]:
-    """Another one whenever the file is written or replaced.
-
-    Raises:
-        OSError: There is no such file.
-    """
-    found = os.stat(file)  # noqa: PTH116 (several times per design point)
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-
-
-def _unchanged(versions: list[tuple[str, tuple[int, ...]]]) -> bool:
+def _version(file: str) -> tuple[int, ...] | None:
+    """Another one whenever the file is written or replaced; None where it cannot be read."""
     try:
-        for file, version in versions:
-            if _version(file) != version:
-                return False
-    except OSError:  # reading it again says what is missing
-        return False
-    return True
+        found = os.stat(file)  # noqa: PTH116 (several times per design point)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 class KeptFiles(Generic[_Key, _Value]):
@@ -60,7 +50,7 @@ class KeptFiles(Generic[_Key, _Value]):
     """
 
     def __init__(self, most: int = 64):
-        self._found: Kept[_Key, tuple[_Value, list[tuple[str, tuple[int, ...]]]]] = Kept(most)
+        self._found: Kept[_Key, tuple[_Value, list[_Versioned]]] = Kept(most)
 
     def get(
         self, key: _Key, files: Callable[[], Iterable[Path]], read: Callable[[], _Value]
@@ -69,12 +59,17 @@ class KeptFiles(Generic[_Key, _Value]):
 
         Args:
             key: Of the result.
-            files: Names all files that it is read of.
+            files: Names all files that it is read of, and those that would count if they were there.
             read: Reads it; what this raises is not kept.
         """
         found = self._found.get(key)
-        if found is not None and _unchanged(found[1]):
-            return found[0]
+        if found is not None:
+            value, versions = found
+            for file, version in versions:
+                if _version(file) != version:
+                    break
+            else:
+                return value
         # Versions first: what is written meanwhile makes the result old, not the file unseen.
         versions = [(file, _version(file)) for file in map(str, files())]
         return self._found.keep(key, (read(), versions))[0]

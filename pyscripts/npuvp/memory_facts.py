@@ -3,7 +3,11 @@
 import importlib
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npuvp.memory_presets import Preset
 
 __all__ = ["PresetFacts", "energy_generation", "node_config", "preset_facts", "resolve_memory"]
 
@@ -36,7 +40,11 @@ def preset_facts(name: str) -> PresetFacts:
         MemoryConfigError: there is no such preset, or it is not valid.
     """
     presets = importlib.import_module("npuvp.memory_presets")
-    preset = presets.load_preset(name)
+    return _facts(presets.load_preset(name))
+
+
+@lru_cache(maxsize=64)
+def _facts(preset: "Preset") -> PresetFacts:
     controller = preset.values["controller"]
     return PresetFacts(
         stacks=preset.stacks,

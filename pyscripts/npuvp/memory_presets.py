@@ -147,9 +147,9 @@ _ORDERED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Preset:
-    """One kind of memory, checked.
+    """One kind of memory, checked; the same object until its file changes.
 
     Attributes:
         name: of the file.
@@ -390,6 +390,8 @@ def _chain(path: Path) -> list[Path]:
         files.append(path)
         base = read(path, "memory preset").get("extends")
         beside = path.parent / f"{None if base is None else base.value}.yaml"
+        if base is not None and not beside.is_file():
+            files.append(beside)  # should there be one, it counts
         path = beside if beside.is_file() else presets_dir().resolve() / beside.name
     return files
 

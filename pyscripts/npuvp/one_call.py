@@ -121,11 +121,13 @@ def canvas_of(
     return canvas
 
 
-def _chosen_experts(moe: Moe, at: int, rows: int, tile: int) -> list[tuple[int, int]]:
+def _chosen_experts(
+    moe: Moe, at: int, rows: int, tile: int, stated: int | None
+) -> list[tuple[int, int]]:
     """Which experts are used by the tiles of a layer: the first ones."""
     taken = []
     for first in range(0, rows, tile):
-        used = used_experts(moe, min(tile, rows - first))
+        used = used_experts(moe, min(tile, rows - first), stated)
         taken += [(at, 1)] * used + [(at, 0)] * (moe.experts - used)
     return taken
 
@@ -178,7 +180,8 @@ def decisions_of(
         taken += [(at["decide_earlier"], 0)] * call.pieces
     if spec.moe is not None:
         rows = call.count * shape.batch
-        layer = _chosen_experts(spec.moe, at["decide_expert"], rows, phases.rows_of_tile)
+        place, tile = at["decide_expert"], phases.rows_of_tile
+        layer = _chosen_experts(spec.moe, place, rows, tile, call.experts)
         taken += layer * spec.layers
     if phases.sampler.restricted and call.span:
         taken += _levels(at, phases, shape, call)

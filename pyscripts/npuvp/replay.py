@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from npuvp.analytical.generation import CallEstimate, estimate
+from npuvp.analytical.generation import CallEstimate, estimate, of_one_core
 from npuvp.analytical.machine import hardware_of
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, experts_faults
 from npuvp.compiler.assembly import Assembly
 from npuvp.compiler.compile import compile_generation
 from npuvp.compiler.errors import CompileError
@@ -517,6 +517,7 @@ def time_generation(
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
     calls_per_block: CallsPerBlock | None = None,
+    experts_per_tile: int | None = None,
     replay: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> GenerationTiming:
@@ -532,6 +533,8 @@ def time_generation(
         cores: How many of the platform's cores share the work; None: all.
         calls_per_block: With a threshold or factor, which leaves the number of forward calls to the
             data: so many in every block, or ``"worst"``, the most that there can be. With replay only.
+        experts_per_tile: Of a mixture of experts, how many the rows of a tile use; None: as many as
+            independent choices give on average. With replay only.
         replay: Simulate each kind of call once, with two layers; else everything.
         progress: Is told what is simulated next.
 
@@ -546,7 +549,7 @@ def time_generation(
     numbers = Formats.of(formats)
     faults = frame_faults(spec, plan, numbers, prompt_length, batch)
     cores, wrong = sharing_cores(len(description["cores"]), cores)
-    faults += wrong
+    faults += wrong + experts_faults(spec.moe, experts_per_tile)
     if faults:
         raise CompileError(faults)
     if not replay:
@@ -557,13 +560,15 @@ def time_generation(
         spec, plan, geometry, numbers, prompt_length=prompt_length, batch=batch, cores=cores
     )
     earlier = frame.memory.earlier_positions
-    kinds = call_kinds(plan, prompt_length, earlier, calls_per_block)
+    kinds = call_kinds(plan, prompt_length, earlier, calls_per_block, experts_per_tile)
     closed: dict[CallKind, CallEstimate] = {}
-    closable = cores == 1
+    hardware = hardware_of(description)
+    closable = not (of_one_core(spec, plan, cores) or hardware.differing(cores))
     if plan.cache == "prefix" and plan.blocks > 3 and closable:
         found = estimate(
-            spec, hardware_of(description), plan, formats=numbers, cores=cores,
-            calls_per_block=calls_per_block, prompt_length=prompt_length, batch=batch,
+            spec, hardware, plan, formats=numbers, cores=cores,
+            calls_per_block=calls_per_block, experts_per_tile=experts_per_tile,
+            prompt_length=prompt_length, batch=batch,
         )  # fmt: skip
         closed = {call.kind: call for call in found.calls}
     calls, quota = _time_calls(

@@ -51,6 +51,7 @@ class Case:
         prompt, batch: P and B.
         form: Of a sampling step.
         formats: Number formats by class of tensors.
+        cores: How many share a generation; None: all.
         calls_per_block: With a threshold or factor.
     """
 
@@ -63,6 +64,7 @@ class Case:
     form: str | None = None
     formats: dict[str, str] | None = None
     calls_per_block: int | None = None
+    cores: int | None = 1
 
     def load(self) -> Platform:
         """The platform."""
@@ -95,6 +97,8 @@ class Case:
         flags = ("logits_eos_inf", "confidence_eos_eot_inf", "sub_block_cache")
         formats += "".join(f" {name}" for name in flags if getattr(plan, name))
         how = "".join(f" {key}={value}" for key, value in chosen.items() if value is not None)
+        if self.cores != 1:
+            where += " all cores" if self.cores is None else f" {self.cores} cores"
         return (
             f"{model} {where} B={self.batch} P={self.prompt} "
             f"G={plan.gen_length}/{plan.block_length} {plan.cache}{how}{formats}"
@@ -153,6 +157,10 @@ _NARROW = {"core": {"vlen": 512, "mlen": 512}}
 _QUIET = {"hbm": {"refresh": "none"}}
 _MINI = "models/llada-mini"
 
+_NO_REFRESH = {"hbm": {"refresh": "none"}}
+#: As large as four tiles of Matrix SRAM on each core allow.
+_SMALL = "llada-tiny:layers=2,hidden=512,heads=16,mlp=1024,vocab=4096"
+
 QUICK = (
     Case("paper", None, (2, 4, 126_464)),
     Case("paper", None, (2, 4, 126_464), overrides=_BLOCKING),
@@ -160,7 +168,9 @@ QUICK = (
     Case("edge", _MINI, _plan(16, 8, 8), batch=2),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2),
     # Phases of some hundred cycles meet a refresh or none; those of CASES are longer.
-    Case("v80", _MINI, _plan(16, 8, 8, "prefix"), overrides={"hbm": {"refresh": "none"}}),
+    Case("v80", _MINI, _plan(16, 8, 8, "prefix"), overrides=_NO_REFRESH),
+    Case("quad", _MINI, _plan(16, 8, 8), batch=2, overrides=_NO_REFRESH, cores=None),
+    Case("manycore", None, (2, 8, 126_464), form="split"),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
@@ -179,6 +189,19 @@ QUICK = (
 )
 CASES = (
     *QUICK,
+    Case("quad", None, (2, 4, 126_464), form="split"),
+    Case("quad", None, (2, 4, 126_464), form="split", overrides=_BLOCKING),
+    Case(
+        "quad",
+        "llada-8b:layers=2,vocab=16384",
+        _plan(32, 32, 16),
+        prompt=64,
+        batch=2,
+        overrides={"core": {"matrix_sram_bytes": "4MiB"}},
+        cores=None,
+    ),
+    Case("manycore", _SMALL, _plan(16, 8, 4), batch=2, cores=8),
+    Case("manycore", _MINI, _plan(8, 8, 4), batch=2, cores=None),
     Case("v80", None, (2, 4, 126_464)),
     Case("paper", None, (2, 4, 126_464), overrides={"core": {"vlen": 512}}),
     Case("plena", None, (1, 2, 20_000)),
@@ -311,7 +334,7 @@ def check_case(case: Case) -> Iterator[Row]:
         "prompt_length": case.prompt,
         "batch": case.batch,
         "formats": case.formats,
-        "cores": 1,
+        "cores": case.cores,
         "calls_per_block": case.calls_per_block,
     }
     timing = time_generation(checkpoint, platform, case.plan, **sizes)

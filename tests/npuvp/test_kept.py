@@ -52,6 +52,11 @@ def test_a_preset_follows_the_file_that_it_extends(tmp_path):
     assert changed != base
     (tmp_path / "HBM2_2400.yaml").write_text(changed)
     assert load_preset(path).values["timing"]["rp"] == 15
+    # Without one beside it, it is the one that ships; until there is one again.
+    (tmp_path / "HBM2_2400.yaml").unlink()
+    assert load_preset(path).values["timing"]["rp"] == 17
+    (tmp_path / "HBM2_2400.yaml").write_text(changed)
+    assert load_preset(path).values["timing"]["rp"] == 15
 
 
 def test_a_table_of_energy_follows_its_file(tmp_path):

@@ -297,6 +297,18 @@ def test_replay_of_experts_is_within_a_percent_of_a_functional_run():
     assert replayed.cycles == pytest.approx(run.cycles, rel=0.01)
 
 
+def test_replay_takes_the_experts_that_are_stated():
+    machine = vp.Platform.load("platform/edge.yaml")
+    plan = GenerationPlan(gen_length=8, block_length=8, steps=1, cache="none")
+    few, all_ = (
+        time_generation("llada-moe-tiny", machine, plan, prompt_length=8, experts_per_tile=stated)
+        for stated in (2, 8)
+    )
+    each = 2 * (3 * 2 * 128 * 64 + 2 * 2 * 16 * 64)
+    assert all_.calls[0].hbm_bytes - few.calls[0].hbm_bytes == 6 * each
+    assert few.cycles < 0.7 * all_.cycles
+
+
 def test_steps_without_a_quota_make_no_calls():
     machine = vp.Platform.load("platform/edge.yaml")
     plan = GenerationPlan(gen_length=8, block_length=4, steps=12, cache="dual")

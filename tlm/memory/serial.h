@@ -69,12 +69,12 @@ class Reader {
     void finish() const {
         if (at_ != bytes_.size()) mismatch();
     }
-
-  private:
     [[noreturn]] static void mismatch() {
         throw std::runtime_error(
             "memory checkpoint does not fit: it was saved with another configuration or version");
     }
+
+  private:
     void take(void* data, std::size_t size) {
         if (size > bytes_.size() - at_) mismatch();
         if (size > 0) std::memcpy(data, bytes_.data() + at_, size);

@@ -53,13 +53,14 @@ class _Sizes:
         return self.masks > 1
 
 
-def attention(phases: "Phases") -> Work:
-    """Softmax(q k^T) v of every row of the batch and head."""
+def attention(phases: "Phases", items: int) -> Work:
+    """Softmax(q k^T) v of so many rows of the batch and groups of heads that are moved together."""
+    if items == 0:
+        return phases._fence(Work())
     spec, g, call, h = phases.spec, phases.geometry, phases.call, phases.hardware
     tiles = phases.layout.key_tiles
     groups = -(-call.count // g.group)
     rows = -(-call.count // groups)
-    items = call.batch * spec.kv_heads // tiles.together
     per_item = spec.group * groups * tiles.together * tiles.count
     visits = items if tiles.count == 1 else items * per_item
     sizes = _Sizes(
@@ -115,7 +116,10 @@ def attention(phases: "Phases") -> Work:
     # The first units have no softmax beside them, the last one nothing beside its outputs.
     alone = body(h, "vmul3. int int int int br", rows).cycles if tiles.together > 1 else 0.0
     stream = h.blen + h.matrix[0]
-    entered = (_OUTPUTS - 1) * (during.cycles + after.cycles + alone)
+    # Few units leave stages empty, and then nothing enters.
+    filled = min(1.0, (number + 2) / (2 * _OUTPUTS))
+    entered = (_OUTPUTS - 1) * (during.cycles * filled + alone)
+    entered += min(_OUTPUTS - 1, number - 1) * after.cycles
     first = latency + loads["queries"] + loads["keys"] + after.cycles + rows * row.cycles
     first += max(entered, stream * sizes.scores + _settled(phases))
     moved = latency + ahead * loads["ahead"] + loads["values"]

@@ -37,7 +37,9 @@ def experts(phases: "Phases") -> Work:
         raise CompileError(
             [f"phase experts: 3 words of FP SRAM for {g.group} tokens, it has {g.fp_words}"]
         )
-    total = phases._tiled("experts", most, lambda rows, most: _tile(phases, rows, most))
+    total = phases._tiled(
+        f"experts, {phases.call.experts}", most, lambda rows, most: _tile(phases, rows, most)
+    )
     # Rows of ones, of no logits, and of the lanes of experts.
     total.add(phases._load(1, BF16_BYTES * spec.hidden))
     total.add(
@@ -66,7 +68,7 @@ def _tile(phases: "Phases", rows: int, most: int) -> Work:
     tile.add(phases._column_maxima(rows))
     tile.add(phases._rows_loop("vshft1.", 1, rows), blocks)
     tile.add(body(h, _LOOK, moe.experts))
-    tile.add(_expert(phases, rows, pitch), used_experts(moe, rows))
+    tile.add(_expert(phases, rows, pitch), used_experts(moe, rows, phases.call.experts))
     # What was there before, a chunk of columns after the other.
     columns = phases._chunk_columns(spec.hidden)
     chunk = phases._load(rows, BF16_BYTES * columns, stored["x"].pitch)

@@ -11,11 +11,11 @@ from npuvp.analytical.machine import Hardware, hardware_of
 from npuvp.analytical.phases import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
-from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, one_core
+from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, experts_faults
 from npuvp.compiler.build import build
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
-from npuvp.compiler.frame import Frame, frame_faults
+from npuvp.compiler.frame import Frame, frame_faults, sharing_cores
 from npuvp.compiler.geometry import Geometry
 from npuvp.compiler.heads import filled_heads
 from npuvp.model.spec import ModelSpec
@@ -26,6 +26,7 @@ __all__ = [
     "GenerationEstimate",
     "PhaseEstimate",
     "estimate",
+    "of_one_core",
     "phases_of",
 ]
 
@@ -41,7 +42,7 @@ class PhaseEstimate(NamedTuple):
         energy: Dynamic joules (an estimate).
         macs: Multiply-accumulates.
         hbm_bytes: Read and written.
-        matrix, vector: Share of the cycles in which the unit is taken.
+        matrix, vector: Share of the cycles in which the unit is taken, over all cores.
     """
 
     cycles: float
@@ -77,9 +78,11 @@ class GenerationEstimate:
         area: Of the platform.
         calls: By kind.
         tokens: That are generated, all rows of the batch.
-        matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken.
+        matrix_utilisation, vector_utilisation: Share of the time in which the unit is taken, over
+            all cores that share the work.
         bandwidth: Bytes per second of memory, on average.
         hardware: What it was estimated for.
+        cores: How many of its cores share the work.
     """
 
     cycles: float
@@ -92,6 +95,12 @@ class GenerationEstimate:
     vector_utilisation: float
     bandwidth: float
     hardware: Hardware
+    cores: int = 1
+
+    @property
+    def peak_flops(self) -> float:
+        """Of the cores that share the work, operations per second."""
+        return self.cores * self.hardware.peak_flops
 
     @property
     def phases(self) -> dict[str, float]:
@@ -117,6 +126,7 @@ class GenerationEstimate:
             "tokens": self.tokens,
             "tokens_per_s": self.tokens / self.time,
             "tokens_per_j": self.tokens / self.energy,
+            "cores": self.cores,
             "area_mm2": self.area.summary(),
             "matrix_utilisation": self.matrix_utilisation,
             "vector_utilisation": self.vector_utilisation,
@@ -151,6 +161,20 @@ def _supported(spec: ModelSpec) -> None:
     build(spec)
 
 
+def of_one_core(spec: ModelSpec, plan: GenerationPlan, cores: int) -> list[str]:
+    """What has a closed form on one core alone."""
+    if cores == 1:
+        return []
+    return [
+        f"{what} on {cores} cores: no closed form, allowed: cores 1"
+        for what, present in (
+            ("a mixture of experts", spec.moe is not None),
+            (f"revision {plan.revision!r}", plan.revision == "fast-dllm-v2"),
+        )
+        if present
+    ]
+
+
 @lru_cache(maxsize=1024, typed=True)
 def _frame(
     spec: ModelSpec,
@@ -159,6 +183,7 @@ def _frame(
     formats: Formats,
     prompt_length: int,
     batch: int,
+    cores: int,
     wrong: tuple[str, ...],
 ) -> Frame:
     """The frame of a generation, the same one for machines alike.
@@ -172,7 +197,9 @@ def _frame(
         raise CompileError(faults)
     _supported(spec)
     # It also says what does not fit.
-    return Frame.of(spec, plan, geometry, formats, prompt_length=prompt_length, batch=batch)
+    return Frame.of(
+        spec, plan, geometry, formats, prompt_length=prompt_length, batch=batch, cores=cores
+    )
 
 
 @lru_cache(maxsize=1024, typed=True)
@@ -195,21 +222,22 @@ def phases_of(phases: ForwardCall) -> dict[str, Work]:
     else:
         found["experts"] = phases.experts()
     if phases.call.span:
-        found |= {"head": phases.head(), "sampling": phases.sampling()}
+        found |= {"head": phases.head(), "sampling": phases.shared_by(1).sampling()}
     return found
 
 
-def _phase(work: Work, times: int, hardware: Hardware) -> PhaseEstimate:
+def _phase(work: Work, times: int, hardware: Hardware, cores: int) -> PhaseEstimate:
     energy = hardware.energy
     spent = work.femtojoules + work.read * energy.read_byte + work.written * energy.write_byte
     cycles = work.cycles * times
+    core_cycles = cores * work.cycles
     return PhaseEstimate(
         cycles=cycles,
         energy=spent * times * 1e-15,
         macs=work.macs * times,
         hbm_bytes=(work.read + work.written) * times,
-        matrix=min(1.0, work.matrix / work.cycles) if work.cycles else 0.0,
-        vector=min(1.0, work.vector / work.cycles) if work.cycles else 0.0,
+        matrix=min(1.0, work.matrix / core_cycles) if core_cycles else 0.0,
+        vector=min(1.0, work.vector / core_cycles) if core_cycles else 0.0,
     )
 
 
@@ -223,8 +251,9 @@ def estimate(
     formats: Formats | Mapping[str, Any] | str | Path | None = None,
     cores: int | None = None,
     calls_per_block: CallsPerBlock | None = None,
+    experts_per_tile: int | None = None,
 ) -> GenerationEstimate:
-    """Estimates a generation on one core without simulating anything.
+    """Estimates a generation without simulating anything.
 
     Args:
         spec: The model.
@@ -233,9 +262,11 @@ def estimate(
         prompt_length: P.
         batch: B.
         formats: Number formats by class of tensors, as of `compile_generation`.
-        cores: How many share the work: 1, or None on a platform with one.
+        cores: How many of the platform's cores share the work; None: all.
         calls_per_block: With a threshold or factor, which leave the number of forward calls to the
             data: so many in every block, or ``"worst"``, the most that there can be.
+        experts_per_tile: Of a mixture of experts, how many the rows of a tile use; None: as many as
+            independent choices give on average.
 
     Raises:
         CompileError: What the compiler does not support, or what does not fit where.
@@ -246,8 +277,10 @@ def estimate(
         raise geometry
     spec = filled_heads(spec, geometry.mlen)
     numbers = Formats.of(formats)
-    wrong = tuple(one_core(hardware.cores, cores))
-    frame = _frame(spec, plan, geometry, numbers, prompt_length, batch, wrong)
+    cores, wrong = sharing_cores(hardware.cores, cores)
+    wrong += hardware.differing(cores) + of_one_core(spec, plan, cores)
+    wrong += experts_faults(spec.moe, experts_per_tile)
+    frame = _frame(spec, plan, geometry, numbers, prompt_length, batch, cores, tuple(wrong))
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
     calls = []
@@ -256,8 +289,8 @@ def estimate(
     begins: dict[tuple[int, int, str], PhaseEstimate] = {}
     kinds = (
         _kinds(plan, prompt_length, earlier)
-        if calls_per_block is None
-        else call_kinds(plan, prompt_length, earlier, calls_per_block).items()
+        if calls_per_block is None and experts_per_tile is None
+        else call_kinds(plan, prompt_length, earlier, calls_per_block, experts_per_tile).items()
     )
     for kind, times in kinds:
         call = Call(
@@ -271,18 +304,20 @@ def estimate(
             earlier=min(earlier, kind.start),
             block=shape.span,
             warm=kind.kind == "full",
+            experts=kind.experts,
         )
         phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)
         if behind is None:
             works = phases_of(phases)
             behind = alike[kind.alike] = {
-                name: _phase(work, spec.layers if name in LAYERED else 1, hardware)
+                name: _phase(work, spec.layers if name in LAYERED else 1, hardware, cores)
                 for name, work in works.items()
             }
         searched = (call.pieces, call.earlier, kind.kind)
         if searched not in begins:
-            begins[searched] = _phase(phases.begin(kind.kind), 1, hardware)
+            work = phases.shared_by(1).begin(kind.kind)
+            begins[searched] = _phase(work, 1, hardware, cores)
         found = {"begin": begins[searched]} | behind
         for phase in found.values():
             cycles += times * phase.cycles
@@ -303,4 +338,5 @@ def estimate(
         vector_utilisation=vector / cycles,
         bandwidth=moved / seconds,
         hardware=hardware,
+        cores=cores,
     )

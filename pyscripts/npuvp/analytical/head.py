@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from npuvp.analytical.logits import through_logits
+from npuvp.analytical.logits import gathered, through_logits
 from npuvp.analytical.phases import BF16_BYTES, Phases, Results
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.analytical.selection import begun_block, chosen, left, prepared
+from npuvp.analytical.shared import dealt, rows_dealt, together
 from npuvp.analytical.statistics import row_of_logits, score_of_position
 from npuvp.compiler.sampler import Sampler
 from npuvp.generation.calls import Kind
@@ -43,54 +44,87 @@ class ForwardCall(Phases):
     def _head(self, most: int) -> Work:
         """Likewise, in tiles of so many rows."""
         spec, g, call, h = self.spec, self.geometry, self.call, self.hardware
-        rows_in_all = call.span * call.batch
-        total = self._load(1, BF16_BYTES * spec.hidden)
-        total.add(self._load(1, BF16_BYTES * g.width))
-        words = " ".join(["fm"] * len(self.sampler.words))
-        total.add(body(h, f"{words} im int int br", call.span * call.samples))
-        total.add(body(h, repeat("int", 40)))
-        if h.memory.banks is not None:
-            total.cycles += _STILL_WRITING
-        if spec.logit_shift:
-            first = call.batch * self.layout.stored["x"].pitch
-            total.add(self._load(1, first))
-            total.add(self._store(1, first))
-            total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
+        total = self._head_begins()
         stored = self.layout.stores_logits
-        pitch = most * g.width
         done = 0
-        for rows, times in self._tiles(most, rows_in_all):
-            tile = self._normalised(rows, spec.hidden)
+        for rows, times in self._tiles(most, call.span * call.batch):
             # The tile's first row is divided by the batch, by subtraction, for every chunk.
             before = done + rows * (times - 1) / 2
             done += rows * times
-            results = self._statistics(rows)
-            weights = self.layout.stored["head"]
             if stored:
-                table = self.layout.stored["logits"]
-                each_row = Work()
-                each_row.add(results.work, 1 / rows)
-                if self.sampler.top_p < 1:
-                    # Half of the chunks are behind the last token at the level that remains.
-                    behind = Work()
-                    behind.add(each_row, 0.5)
-                    behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
-                    each_row = behind
-                store = self._chunk(rows, self._chunk_columns(spec.vocab), table, True)
-                kept = self._results("", 0, 0, rows, store, table)
-                tile.add(self._product(rows, weights, spec.vocab, "head", pitch, kept))
-                tile.add(through_logits(self, rows, before, each_row))
-            else:
-                divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
-                results.work.add(divide)
-                product = self._product(rows, weights, spec.vocab, "head", pitch, results)
-                product.cycles += divide.cycles * -(-spec.vocab // g.width)
-                tile.add(product)
+                total.add(self._stored_tile(rows, before, most), times)
+                continue
+            tile = self._normalised(rows, spec.hidden)
+            results = self._statistics(rows)
+            divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
+            results.work.add(divide)
+            weights = self.layout.stored["head"]
+            product = self._product(rows, weights, spec.vocab, "head", most * g.width, results)
+            product.cycles += divide.cycles * -(-spec.vocab // g.width)
+            tile.add(product)
             total.add(tile, times)
+        if self.layout.cores > 1:
+            total.add(gathered(self))
         total.add(
             body(h, f"{score_of_position(self.sampler)} int int br", call.span * call.samples)
         )
         return total
+
+    def _head_begins(self) -> Work:
+        """What the head needs before its first tile, on all cores."""
+        spec, call, h = self.spec, self.call, self.hardware
+        each = self._load_alike(1, BF16_BYTES * spec.hidden)
+        each.add(self._load(1, BF16_BYTES * self.geometry.width))
+        words = " ".join(["fm"] * len(self.sampler.words))
+        each.add(body(h, f"{words} im int int br", call.span * call.samples))
+        each.add(body(h, repeat("int", 40)))
+        total = together((((), self.layout.cores),), lambda: each)
+        if h.memory.banks is not None:
+            total.cycles += _STILL_WRITING
+        if spec.logit_shift:  # by one core
+            first = call.batch * self.layout.stored["x"].pitch
+            total.add(self._load(1, first))
+            total.add(self._store(1, first))
+            total.add(body(h, repeat("int", 6) + repeat(" int ctl", 3) + " dma sync"))
+            total.add(self._meet())
+        return total
+
+    def _stored_tile(self, rows: int, before: float, most: int) -> Work:
+        """A tile whose logits go through memory: every core makes some columns of them, and goes
+        through all columns of some positions."""
+        spec, cores, batch = self.spec, self.layout.cores, self.call.batch
+        weights, table = self.layout.stored["head"], self.layout.stored["logits"]
+        pitch = most * self.geometry.width
+
+        def made(tokens: int) -> Work:
+            tile = self._normalised(rows, spec.hidden)
+            if tokens:
+                store = self._chunk(rows, self._chunk_columns(tokens), table, True)
+                kept = self._results("", 0, 0, rows, store, table)
+                product = self._product(rows, weights, tokens, "head", pitch, kept, of=spec.vocab)
+                tile.add(product)
+            return tile
+
+        results = self._statistics(rows)
+        each_row = Work()
+        each_row.add(results.work, 1 / rows)
+        if self.sampler.top_p < 1:
+            # Half of the chunks are behind the last token at the level that remains.
+            behind = Work()
+            behind.add(each_row, 0.5)
+            behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
+            each_row = behind
+        shares = rows_dealt(cores, most, batch, rows)
+        busy = self.shared_by(sum(times for (count,), times in shares if count))
+
+        def gone_through(count: int) -> Work:
+            # The last core's first row is divided by the batch longest.
+            earlier = before + rows * (1 - 1 / cores)
+            return through_logits(busy, count, earlier, each_row) if count else Work()
+
+        tile = self._phase(dealt(cores, (spec.vocab, table.block)), made)
+        tile.add(self._phase(shares, gone_through))
+        return tile
 
     def each_row(self, text: str, rows: float) -> Work:
         """A loop over rows of logits that goes from position to position."""
@@ -127,7 +161,7 @@ class ForwardCall(Phases):
         return self._load(pieces, 4 * count / pieces, 4 * batch)
 
     def sampling(self) -> Work:
-        """What is committed, per row of the batch, and the record of the call."""
+        """What is committed, per row of the batch, and the record of the call, by one core."""
         call = self.call
         # How many positions the call computes does not matter, and a warm pass is Dream's alone.
         warm = call.warm and self.plan.revision == "dream"
@@ -159,7 +193,9 @@ class ForwardCall(Phases):
         total.add(body(h, repeat("im int", 16) + repeat(" int", 16)))
         total.add(self._load(1, 4 * call.batch * call.length))
         total.add(self._store(1, 4 * call.batch * call.length))
-        return self._fence(total)
+        total = self._fence(total)
+        total.add(self._meet())
+        return total
 
     def begin(self, kind: Kind) -> Work:
         """What the call computes; the search for masks before the block, or within it."""

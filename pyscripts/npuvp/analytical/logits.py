@@ -1,17 +1,21 @@
 """Closed form of logits that go through memory on their way to sampling (`npuvp.compiler.head`): in
-other formats than BF16, a chunk of the vocabulary is loaded and gone through row by row."""
+other formats than BF16, and where cores share the head, a chunk of the vocabulary is loaded and gone
+through row by row; then the first core gathers what the others found."""
 
 from typing import TYPE_CHECKING
 
 from npuvp.analytical import blocking
 from npuvp.analytical.schedule import Work, body
+from npuvp.analytical.shared import together
 from npuvp.analytical.statistics import levels
 
 if TYPE_CHECKING:
     from npuvp.analytical.head import ForwardCall
 
-__all__ = ["through_logits"]
+__all__ = ["gathered", "through_logits"]
 
+#: Bytes of a word of FP SRAM or INT SRAM.
+_WORD = 4
 #: The chunk's place, and the way to the next one.
 _CHUNK = "im int int int int im int im int im"
 
@@ -79,3 +83,29 @@ def _vocabulary(call: "ForwardCall", rows: int, before: float, each_row: Work) -
     work = Work()
     work.add(chunk, chunks)
     return work
+
+
+def gathered(call: "ForwardCall") -> Work:
+    """What all cores know of their positions, on the first one."""
+    cores, samples = call.layout.cores, call.call.samples
+    names, words = len(call.sampler.words), call.call.span * samples
+    stored = Work()
+    for _ in range(names + 1):
+        stored.add(call._store(1, _WORD * words))
+        stored.add(body(call.hardware, "int int int dma"))
+    stored = call._fence(stored)
+    total = together((((), cores),), lambda: stored)
+    total.add(call._meet())
+    leader = call.shared_by(1)
+    h = leader.hardware
+    array = leader._load(1, _WORD * words)
+    array.add(body(h, "im int int ctl int ctl ctl int int int dma ctl int"))
+    array.add(body(h, "fm fm. fp. fm. int int br", words))
+    row = leader._load(1, _WORD * call.call.span)
+    row.add(body(h, "int dma ctl im int int ctl"))
+    row.add(body(h, "im im int im int int int br", call.call.span))
+    other = body(h, "im int ctl int ctl ctl int int int ctl int ctl")
+    other.add(array, names)
+    other.add(row, samples)
+    total.add(other, cores - 1)
+    return total

@@ -1,7 +1,8 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
 from typing import Any, TypeVar, cast
 
@@ -12,12 +13,14 @@ from npuvp.energy import CoreEnergy, load_energy
 from npuvp.kept import Kept
 
 __all__ = [
+    "INTERLEAVE",
     "Classes",
     "EnergyFigures",
     "Hardware",
     "InstructionEnergy",
     "MemoryFigures",
     "hardware_of",
+    "nodes_met",
     "of_core",
 ]
 
@@ -65,6 +68,47 @@ def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
     return min(1.0, rows * units * banks.burst / banks.channels / longest)
 
 
+#: Bytes after which a memory's next node has its turn.
+INTERLEAVE = 4096
+#: How links and banks add up where several cores stream: an exponent (measured on quad.yaml with two
+#: and four cores, whose streams take from 440 to 570 B per cycle together as their addresses fall).
+_MEETING = 3.0
+
+
+@lru_cache(maxsize=4096)
+def nodes_met(nodes: int, cores: int, share: int, panel: int, blocks: tuple[int, ...]) -> float:
+    """Nodes of a memory in which all cores meet while they stream weights: pieces of 4 KiB go round
+    the nodes, and the bytes of one node that is asked for most are what all wait for.
+
+    Args:
+        nodes: Of the memory.
+        cores: That stream.
+        share: Bytes of a block of columns from one core's outputs to the next one's.
+        panel: Bytes of such a block that a core asks for at a time, twice.
+        blocks: Where blocks begin.
+    """
+    asked = [0] * nodes
+    for core in range(cores):
+        for block in blocks:
+            first = block + core * share
+            for piece in range(first // INTERLEAVE, -(-(first + 2 * panel) // INTERLEAVE)):
+                asked[piece % nodes] += 1
+    return sum(asked) / max(asked)
+
+
+@lru_cache(maxsize=4096)
+def _passage(nodes: float, cores: int) -> float:
+    """Share of its time for which a core's link is busy while all cores read from a memory of some
+    nodes: packets wait in a node's queue behind packets to other cores.
+
+    The heads of the queues that want one link are an M/D/1 queue with as many customers on average
+    as there are nodes to a core: load + load^2 / (2 (1 - load)) = nodes / cores (Karol, Hluchyj and
+    Morgan, IEEE Trans. Commun. 35(12), 1987, for as many of one as of the other: 0.586).
+    """
+    each = nodes / cores
+    return 1.0 if cores == 1 else 1.0 + each - math.sqrt(1.0 + each * each)
+
+
 @dataclass(frozen=True)
 class MemoryFigures:
     """A memory and the DMA engine in front of it.
@@ -76,11 +120,16 @@ class MemoryFigures:
         port_bytes: Bytes per cycle of all DMA ports.
         reads: Bursts that may be under way.
         burst_bytes: Greatest length of a burst.
+        hit: Cycles by which that is less in a row of a bank that is open.
         start: Cycles from issue to the first request.
         queue: Transfers that wait in the DMA engine.
         banks: Of a memory that is simulated command by command.
         flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
         refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
+        ways: Cycles that request and response spend on the mesh, of every core.
+        nodes: Of the memory on the mesh.
+        flit_fj: Femtojoules of a flit on its way, of every core.
+        sharers: Cores that stream at the same time.
     """
 
     bytes_per_cycle: float
@@ -94,9 +143,24 @@ class MemoryFigures:
     banks: Banks | None = None
     flit_bytes: int = 0
     refresh: tuple[float, float] = (0.0, 1.0)
+    ways: tuple[float, ...] = (0.0,)
+    nodes: int = 1
+    flit_fj: tuple[float, ...] = (0.0,)
+    hit: float = 0.0
+    sharers: int = 1
+
+    def shared(self, cores: int) -> "MemoryFigures":
+        """As one of the first cores sees it while all of them stream: the farthest one."""
+        further = max(self.ways[:cores]) - self.ways[0]
+        return replace(self, sharers=cores, latency=self.latency + further)
 
     def streaming(
-        self, rows: float, row_bytes: float, write: bool = False, pitch: int = 0
+        self,
+        rows: float,
+        row_bytes: float,
+        write: bool = False,
+        pitch: int = 0,
+        met: float = 0.0,
     ) -> float:
         """Cycles for which a transfer keeps the memory, once its first data are there.
 
@@ -105,12 +169,15 @@ class MemoryFigures:
             row_bytes: Bytes of one.
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
+            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
         """
-        bytes_per_cycle = self.bytes_per_cycle
+        bytes_per_cycle = self.bytes_per_cycle / self.sharers
         if pitch <= row_bytes:
             rows, row_bytes = 1, rows * row_bytes
         elif self.banks is not None:
-            bytes_per_cycle *= _share(self.banks, int(row_bytes), pitch)
+            # The columns of other cores stand beside these.
+            together = min(pitch, int(row_bytes) * self.sharers)
+            bytes_per_cycle *= _share(self.banks, together, pitch)
         bursts = rows * max(1.0, row_bytes / self.burst_bytes)
         burst_bytes = rows * row_bytes / bursts
         cycles = rows * row_bytes / bytes_per_cycle
@@ -122,15 +189,56 @@ class MemoryFigures:
         length, period = self.refresh
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
+        if self.sharers > 1 and met:
+            cycles = max(cycles, rows * row_bytes / self._shared_rate(burst_bytes / behind, met))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
             cycles = max(cycles, trip * (bursts - self.reads) / self.reads)
         return cycles
 
+    def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and
+        one that only asks or answers for every burst, each with a header flit."""
+        if not self.flit_bytes:
+            return 0.0
+        if pitch <= row_bytes:
+            rows, row_bytes = 1, rows * row_bytes
+        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+        flits = 2.0 - -(rows * row_bytes / bursts) // self.flit_bytes
+        return bursts * flits * sum(self.flit_fj[: self.sharers]) / self.sharers
+
+    def _shared_rate(self, link: float, met: float) -> float:
+        """Bytes per cycle that a core gets whose link gives so many to it alone, and which meets the
+        others in so many nodes."""
+        if self.flit_bytes:
+            link *= _passage(met, self.sharers)
+        if self.banks is None:
+            return link
+        # Where links leave the memory little to spare, streams meet in its banks.
+        own = self.bytes_per_cycle / self.sharers * met / self.nodes
+        return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
+
     def load(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Cycles from the issue of a load to its end."""
         return self.start + self.latency + self.streaming(rows, row_bytes, pitch=pitch)
+
+    def load_alike(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
+        """Cycles from the issue of a load to its end, where all cores load the same rows: they stand in
+        few nodes of the memory. A core's turn for a burst comes half way on average, so that of several
+        bursts the last one is served late."""
+        cycles = self.streaming(rows, row_bytes, pitch=pitch)
+        if self.sharers > 1 and self.flit_bytes:
+            if pitch <= row_bytes:
+                rows, row_bytes = 1, rows * row_bytes
+            bytes_ = rows * row_bytes
+            nodes = min(self.nodes, -(-int(bytes_) // INTERLEAVE))
+            bursts = rows * max(1.0, row_bytes / self.burst_bytes)
+            flits = bursts * (1.0 - -(bytes_ / bursts) // self.flit_bytes)
+            data = bytes_ * self.nodes / self.peak_bytes_per_cycle
+            late = 1 - 0.5 / bursts
+            cycles = max(cycles, self.sharers / nodes * max(flits, data) * late)
+        return self.start + self.latency + cycles
 
     def store(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Cycles from the issue of a store to its end: writes are posted."""
@@ -175,7 +283,7 @@ class Classes:
 
 @dataclass(frozen=True, eq=False)
 class Hardware:
-    """One core with its memory.
+    """A core, its memory, and how many such cores there are.
 
     Attributes:
         name: Of the platform.
@@ -191,10 +299,12 @@ class Hardware:
         fp_words, int_words, vector_rows: SRAMs of the sampling engine.
         prefetch_rows: Rows of a prefetch of the sampling step.
         cores: Number of cores.
+        unlike: In what others differ from the first, by their number.
         rounds: What rounds of loops take, by their text (`npuvp.analytical.schedule`); the same for
             all machines with the same classes and energies.
         parts: What `of_core` keeps; the same for all machines that differ in name, clock, number of
             cores, memory and area alone.
+        sharing: The same as so many cores see it that stream at once.
     """
 
     name: str
@@ -216,14 +326,17 @@ class Hardware:
     imem_words: int = 0
     prefetch_rows: int = 16
     cores: int = 1
+    unlike: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
     parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
+    sharing: dict[int, "Hardware"] = field(default_factory=dict, init=False, repr=False)
     _core: object = field(init=False, repr=False)
     _seen: Kept[tuple[Any, ...], Kept[tuple[Any, ...], Any]] = field(
         default_factory=lambda: Kept(16), init=False, repr=False
     )
 
     def __post_init__(self) -> None:
+        self.sharing[1] = self
         instructions = self.energy.instructions
         object.__setattr__(self, "rounds", _rounds(self.classes, instructions))
         object.__setattr__(self, "_core", self._of_core())
@@ -265,6 +378,18 @@ class Hardware:
     def peak_flops(self) -> float:
         """Floating-point operations per second of the matrix unit, a multiply-accumulate being two."""
         return 2.0 * self.multipliers * self.clock_hz
+
+    def shared(self, cores: int) -> "Hardware":
+        """As one of the first cores sees it while all of them work."""
+        if cores not in self.sharing:
+            own = replace(self, memory=self.sharing[1].memory.shared(cores))
+            object.__setattr__(own, "sharing", self.sharing)
+            self.sharing[cores] = own
+        return self.sharing[cores]
+
+    def differing(self, cores: int) -> list[str]:
+        """Why the first so many cores cannot share a generation."""
+        return [fault for core in range(1, cores) for fault in self.unlike.get(core, ())]
 
     @property
     def peak_bandwidth(self) -> float:
@@ -356,15 +481,23 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     p, config = memory["parameters"], memory["config"]
     port_bits = core["dma_port_bits"] // 8
     port_bytes = float(core["dma_ports"] * port_bits)
-    hops, flit_bytes = 0.0, 0
+    ways, flit_bytes = [0.0] * len(description["cores"]), 0
+    flit_fj = [0.0] * len(description["cores"])
     if description["noc"] is not None:
         # Request and response cross the mesh; a node's link carries a flit per cycle.
         p_noc = description["noc"]["parameters"]
-        (x, y), nodes = description["cores"][0]["nodes"][0], memory["nodes"]
-        distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
-        hops = 2 * (distance + 1) * (p_noc["router_cycles"] + p_noc["link_cycles"])
+        per_hop = p_noc["router_cycles"] + p_noc["link_cycles"]
+        from npuvp.machine import energy_coefficients
+
+        nodes = memory["nodes"]
+        hop_fj = energy_coefficients(description)[description["noc"]["name"]]["hop_fj"]
+        for index, other in enumerate(description["cores"]):
+            x, y = other["nodes"][0]
+            distance = sum(abs(x - at[0]) + abs(y - at[1]) for at in nodes) / len(nodes)
+            ways[index] = 2 * (distance + 1) * per_hop
+            flit_fj[index] = (distance + 1) * hop_fj
         flit_bytes = p_noc["flit_bytes"]
-    latency_s = p["latency"] * 1e-12
+    latency_s, hit = p["latency"] * 1e-12, 0.0
     bandwidth = float(p["bandwidth"])
     refresh = (0.0, 1.0)
     banks = None
@@ -380,6 +513,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         # A closed row: activate, read, burst, and a tick in the queue.
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
+        hit = timing["rcd_rd"] * _tick(config) * clock
         if p["refresh"] != "none":
             tick = _tick(config) * clock
             refresh = (timing["rfc"] * tick, timing["refi"] * tick)
@@ -389,7 +523,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     return MemoryFigures(
         bytes_per_cycle=bandwidth * (1.0 - refresh[0] / refresh[1]) / clock,
         peak_bytes_per_cycle=bandwidth / clock,
-        latency=latency_s * clock + hops,
+        latency=latency_s * clock + ways[0],
         port_bytes=port_bytes,
         reads=core["dma_ports"] * core["dma_outstanding_reads"],
         burst_bytes=port_bits * core["dma_burst_beats"],
@@ -398,6 +532,10 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         banks=banks,
         flit_bytes=flit_bytes,
         refresh=refresh,
+        ways=tuple(ways),
+        nodes=len(memory["nodes"]),
+        flit_fj=tuple(flit_fj),
+        hit=hit,
     )
 
 
@@ -434,8 +572,23 @@ def _energy(description: Mapping[str, Any]) -> EnergyFigures:
     )
 
 
+def _unlike(description: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
+    """In what cores differ from the first one, by their number."""
+    first = description["cores"][0]
+    found = {}
+    for index, other in enumerate(description["cores"]):
+        if other["parameters"] != first["parameters"]:
+            found[index] = tuple(
+                f"{other['name']}.{name}: {value}, allowed: {first['parameters'][name]}, as "
+                f"{first['name']} has (closed form: cores that share a generation are alike)"
+                for name, value in other["parameters"].items()
+                if value != first["parameters"][name]
+            )
+    return found
+
+
 def hardware_of(description: Mapping[str, Any]) -> Hardware:
-    """The figures of a platform: its first core and its first memory.
+    """The figures of a platform: its cores, by the first one, and its first memory.
 
     Args:
         description: `Platform.description()`.
@@ -475,4 +628,5 @@ def hardware_of(description: Mapping[str, Any]) -> Hardware:
         imem_words=p["imem_words"],
         prefetch_rows=p["prefetch_v_rows"],
         cores=len(description["cores"]),
+        unlike=_unlike(description),
     )

@@ -7,16 +7,18 @@ load the next one, per chunk of columns the work on its results on top.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Self
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
 from npuvp.analytical.experts import experts
-from npuvp.analytical.machine import Hardware, of_core
+from npuvp.analytical.machine import Hardware, nodes_met, of_core
 from npuvp.analytical.projections import projection
 from npuvp.analytical.schedule import Work, addition, body, repeat
+from npuvp.analytical.shared import dealt, in_turns, together
 from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
@@ -26,7 +28,7 @@ from npuvp.compiler.projections import MASK_BITS
 from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
-__all__ = ["Call", "Phases"]
+__all__ = ["Call", "Phases", "Results"]
 
 BF16_BYTES = 2
 #: Instructions between two stages of a product.
@@ -52,6 +54,7 @@ class Call:
         earlier: Positions of a piece.
         block: Length of a block.
         warm: Whether it computes the whole canvas.
+        experts: Of a mixture, how many the rows of a tile use (see `used_experts`).
     """
 
     batch: int
@@ -64,6 +67,7 @@ class Call:
     earlier: int
     block: int
     warm: bool
+    experts: int | None = None
 
 
 @of_core
@@ -181,7 +185,7 @@ class Phases:
     """Closed forms for a machine and a model.
 
     Attributes:
-        hardware, spec, call: What.
+        hardware, spec, call: What; the hardware as one of the cores sees it that share the work.
         tokens_at: Words of INT SRAM from here on are free for token ids.
         layout: Of memory; its tables say how wide numbers are.
     """
@@ -195,11 +199,18 @@ class Phases:
     seen: Kept[tuple[Any, ...], Work] = field(init=False)
 
     def __post_init__(self) -> None:
+        self.hardware = self.hardware.shared(self.layout.cores)
         assert isinstance(self.hardware.geometry, Geometry)
         self.geometry = self.hardware.geometry
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
         self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
+
+    def shared_by(self, cores: int) -> Self:
+        """The same with the memory as a core sees it while so many of them stream."""
+        found = copy(self)
+        found.hardware = self.hardware.shared(cores)
+        return found
 
     # Pieces
 
@@ -243,12 +254,23 @@ class Phases:
         """A load that is waited for."""
         bytes_ = rows * row_bytes
         cycles = self.hardware.memory.load(rows, row_bytes, pitch)
-        return Work(cycles, self.hardware.energy.dma_byte * bytes_, read=bytes_)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), read=bytes_)
+
+    def _load_alike(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
+        """A load of the same rows on every core, which is waited for."""
+        cycles = self.hardware.memory.load_alike(rows, row_bytes, pitch)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), read=rows * row_bytes)
 
     def _store(self, rows: float, row_bytes: float, pitch: int = 0) -> Work:
         bytes_ = rows * row_bytes
         cycles = self.hardware.memory.store(rows, row_bytes, pitch)
-        return Work(cycles, self.hardware.energy.dma_byte * bytes_, written=bytes_)
+        return Work(cycles, self._moved(rows, row_bytes, pitch), written=bytes_)
+
+    def _moved(self, rows: float, row_bytes: float, pitch: int) -> float:
+        """Femtojoules of a transfer in the DMA engine and on the mesh."""
+        h = self.hardware
+        mesh = h.memory.mesh_energy(rows, row_bytes, pitch)
+        return h.energy.dma_byte * rows * row_bytes + mesh
 
     def _tile_products(
         self, products: int, extra: str, groups: float, columns: float, tile: int = 0
@@ -297,6 +319,7 @@ class Phases:
         pitch: int,
         results: "Results",
         ways: int = 1,
+        of: int = 0,
     ) -> Work:
         """A product with streamed weights: one tile of rows, all outputs.
 
@@ -307,6 +330,7 @@ class Phases:
             pitch: Elements between column blocks of the tile.
             results: What becomes of a chunk.
             ways: Matrices side by side.
+            of: Outputs of all cores; 0: of one.
         """
         h, inputs = self.hardware, weights.columns
         key = (name, weights, outputs, rows, pitch, ways, *results.key())
@@ -317,13 +341,18 @@ class Phases:
         panel_bytes = weights.bytes_of(inputs) / panel.blocks
         # Pieces of a matrix that is stored as Matrix SRAM takes it follow each other.
         pieces = panel.rows * panel.blocks * ways
-        streaming = h.memory.streaming(pieces, panel_bytes, pitch=weights.pitch)
+        busy = self._busy(outputs, of)
+        memory = h.shared(busy).memory
+        met = self._nodes_met(weights, outputs, panel, busy)
+        streaming = memory.streaming(pieces, panel_bytes, pitch=weights.pitch, met=met)
         if weights.scaled:
             scales = inputs / panel.blocks / weights.block
-            streaming += h.memory.streaming(
+            streaming += memory.streaming(
                 pieces, scales, pitch=(weights.piece or inputs) // weights.block
             )
         total = Work(0.0, *made.rest)
+        rows_of_pieces = outputs * panel.blocks * ways
+        total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         if h.classes.blocking:
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, streaming)
             total.cycles += made.clear
@@ -341,9 +370,13 @@ class Phases:
         moved -= min(loads.cycles, latency)  # other transfers are under way
         # Either the array is the limit, or the memory: then behind the last weights the groups of
         # rows but the first meet the last panel.
-        busy = made.panels * streaming + made.chunks * moved
+        taken = made.panels * streaming + made.chunks * moved
+        # A panel's successor is asked for when its first piece is there; what streams behind that
+        # piece hides the way to the memory, or a part of it.
+        left = streaming * (1 - 1 / made.pieces)
+        taken += ((outputs - 1) // panel.rows) * max(0.0, latency - left)
         stored = stores.cycles / groups
-        total.cycles = max(first + multiplied, latency + busy - stored + made.behind)
+        total.cycles = max(first + multiplied, latency + taken - stored + made.behind)
         total.cycles += stored
         return total
 
@@ -414,6 +447,27 @@ class Phases:
             cleared,
             behind,
         )
+
+    def _busy(self, outputs: int, of: int) -> int:
+        """Cores that have outputs of a matrix, where one has so many."""
+        return max(1, min(self.layout.cores, -(-of // outputs)))
+
+    def _nodes_met(self, weights: Stored, outputs: int, panel: Panels, cores: int) -> float:
+        """Nodes of the memory in which the streams of a matrix of all cores that have outputs meet, if
+        they are long enough for that."""
+        memory = self.hardware.memory
+        if (
+            cores == 1
+            or panel.ways * outputs * weights.row_bytes <= memory.reads * memory.burst_bytes
+        ):
+            return 0.0
+        # A row of a block of columns, or a whole one.
+        row = weights.pitch if weights.piece else weights.row_bytes
+        number = panel.blocks if weights.piece else 1
+        step = weights.step(self.geometry.mlen)
+        apart = weights.row_bytes * self.spec.mlp  # of matrices side by side
+        blocks = tuple(way * apart + n * step for way in range(panel.ways) for n in range(number))
+        return nodes_met(memory.nodes, cores, outputs * row, panel.rows * row, blocks)
 
     def _blocking(
         self,
@@ -543,7 +597,8 @@ class Phases:
     def _move(self, rows: float, columns: int) -> Work:
         """A tile of whole rows from memory."""
         blocks = -(-columns // self.geometry.width)
-        work = self._load(rows * blocks, BF16_BYTES * columns / blocks, BF16_BYTES * columns)
+        row = BF16_BYTES * columns
+        work = self._load_alike(rows * blocks, row / blocks, row)
         # The tile's bounds, where it stands, and how its rows do.
         work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
         return work
@@ -571,27 +626,56 @@ class Phases:
         work.add(body(self.hardware, repeat("int", 18) + " ctl ctl sync"))
         return work
 
+    def _meet(self) -> Work:
+        """All cores come to a point."""
+        work = Work()
+        cores = self.layout.cores
+        if cores > 1:
+            # A request and its answer, and one after the other where all come at once.
+            work.add(body(self.hardware, "int int sync"), cores)
+            work.cycles = body(self.hardware, "int int sync").cycles
+            work.cycles += max(self.hardware.memory.ways) + cores
+        return work
+
+    def _phase(
+        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+    ) -> Work:
+        """A phase in which every core does its part of a share, up to the point where all meet."""
+        whole = together(shares, part)
+        whole.add(self._meet())
+        return whole
+
     # Phases
 
     def embed(self) -> Work:
         """Rows of the embedding."""
         spec, g, call = self.spec, self.geometry, self.call
         blocks = -(-spec.hidden // g.width)
-        room = min(g.int_words - self.tokens_at, call.batch * call.length)
+        cores = self.layout.cores
+        positions = call.length if cores == 1 else -(-self.layout.shape.span // cores)
+        room = min(g.int_words - self.tokens_at, call.batch * positions)
         most = max(1, min(room, g.vector_rows // blocks))
-        rows = call.count * call.batch
-        full, rest = divmod(rows, most)
-        total = Work()
-        for count, times in ((most, full), (rest, 1)):
-            if not count or not times:
-                continue
-            total.add(self._load(1, 4 * count), times)
-            table = self.layout.stored["embedding"]
-            row_bytes = table.pitch + table.scale_bytes(1) * table.scaled
-            total.add(self._load(count, row_bytes, 2 * row_bytes), times)  # gathered
-            total.add(self._store(count, BF16_BYTES * spec.hidden), times)
-            total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
-        return self._fence(total)
+
+        def part(full: int, rest: int, leads: int) -> Work:
+            total = Work() if leads else self._follow()
+            for count, times in ((most, full), (rest, 1)):
+                if not count or not times:
+                    continue
+                total.add(self._load(1, 4 * count), times)
+                table = self.layout.stored["embedding"]
+                row_bytes = table.pitch + table.scale_bytes(1) * table.scaled
+                total.add(self._load(count, row_bytes, 2 * row_bytes), times)  # gathered
+                total.add(self._store(count, BF16_BYTES * spec.hidden), times)
+                total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
+            return self._fence(total)
+
+        return self._phase(in_turns(cores, most, call.count * call.batch), part)
+
+    def _follow(self) -> Work:
+        """What another core than the first does between two calls: the record of the last one."""
+        work = self._load(1, 32)
+        work.add(body(self.hardware, repeat("int", 16) + " im im im"))
+        return work
 
     def qkv(self) -> Work:
         """Queries, keys and values with rotation."""
@@ -607,27 +691,34 @@ class Phases:
                     f"row, V_MASK has {MASK_BITS} bits"
                 ]
             )
-        total = self._load(1, BF16_BYTES * spec.hidden)
         most, alike = self.layout.qkv_tile
-
-        def one(rows: int, most: int) -> Work:
-            return self._qkv_tile(rows, most, alike)
 
         # With BAOS every row of the batch has factors of its own.
         factors = f", {self.call.batch} factors" if self.layout.smoothed_cache else ""
-        total.add(self._tiled(f"qkv, {alike} alike{factors}", most, one))
-        total = self._fence(total)
+
+        def part(q: int, kv: int) -> Work:
+            def one(rows: int, most: int) -> Work:
+                return self._qkv_tile(rows, most, alike, q, kv)
+
+            total = self._load_alike(1, BF16_BYTES * spec.hidden)
+            total.add(self._tiled(f"qkv {q}, {kv}, {alike} alike{factors}", most, one))
+            return self._fence(total)
+
+        head = spec.head_dim
+        things = ((spec.heads * head, head), (spec.kv_heads * head, head))
+        total = self._phase(dealt(self.layout.cores, *things), part)
         if self.layout.smoothed_cache:
             total.add(calibration(self))
         return total
 
-    def _qkv_tile(self, rows: int, most: int, alike: int) -> Work:
+    def _qkv_tile(self, rows: int, most: int, alike: int, q: int, kv: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
-        q, kv = spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim
-        tables = self._load(2 * rows // alike, BF16_BYTES * g.width)
+        tables = self._load_alike(2 * rows // alike, BF16_BYTES * g.width)
         tile = self._normalised(rows, spec.hidden, tables)
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
+            if not outputs:
+                continue
             columns = self._chunk_columns(outputs)
             table = {"q": "q", "k": "keys", "v": "values"}[name]
             own, tables_stored = stored[table], 1
@@ -646,7 +737,9 @@ class Phases:
             # Of values BAOS counts the rows of a warm pass, and leaves them as they are.
             counted = self.call.warm and not turned and not spec.qkv_bias
             results = results._replace(stored=tables_stored, untouched=counted)
-            tile.add(self._product(rows, weights, outputs, name, pitch, results))
+            heads = spec.heads if name == "q" else spec.kv_heads
+            of = heads * spec.head_dim
+            tile.add(self._product(rows, weights, outputs, name, pitch, results, of=of))
         return tile
 
     def _results(
@@ -672,6 +765,7 @@ class Phases:
         """A tile that is loaded group by group and normalised as it arrives."""
         blocks = -(-columns // self.geometry.width)
         tile = self._move(rows, columns)
+        own = tile.cycles
         if beside is not None:
             tile.cycles += beside.cycles - self.hardware.memory.latency
             tile.beside(beside)
@@ -689,9 +783,13 @@ class Phases:
         group = min(rows, self.geometry.group)
         transfers = -(-rows // group) * blocks + 2 * (beside is not None)
         queued = tile.cycles * max(0.0, 1 - self.hardware.memory.queue / transfers)
-        first = max(queued, self._load(group, BF16_BYTES * columns).cycles)
+        first = max(queued, self._load_alike(group, BF16_BYTES * columns).cycles)
         last = norm.cycles * group / rows
-        tile.cycles = max(first + norm.cycles, tile.cycles + last)
+        if self.layout.cores == 1:
+            own = tile.cycles
+        # What several cores load beside the tile takes them as long as the norm, or longer; half of
+        # the last group's norm is what was measured behind it (quad.yaml).
+        tile.cycles = max(first + norm.cycles, own + last, tile.cycles + last / 2)
         tile.add(quantised)
         return tile
 
@@ -719,7 +817,9 @@ class Phases:
 
     def attention(self) -> Work:
         """Softmax(q k^T) v of every row of the batch and head."""
-        return attention(self)
+        items = self.call.batch * self.spec.kv_heads // self.layout.key_tiles.together
+        busy = self.shared_by(min(self.layout.cores, items))
+        return self._phase(dealt(self.layout.cores, (items, 1)), partial(attention, busy))
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
@@ -735,11 +835,13 @@ class Phases:
     def _residual(self, name: str, source: str) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         inputs = stored[source].columns
-        columns = self._chunk_columns(spec.hidden)
 
-        def one(rows: int, most: int) -> Work:
+        def one(outputs: int, rows: int, most: int) -> Work:
             # Work begins with the first group.
             tile = self._move(rows, inputs)
+            if not outputs:
+                return tile
+            columns = self._chunk_columns(outputs)
             whole, group = tile.cycles, min(rows, g.group)
             quantised = self._quantised(rows, inputs)
             tile.beside(quantised)
@@ -760,7 +862,8 @@ class Phases:
                 self._chunk(rows, columns, stored["x"], False),
             )
             weights = stored[f"weights.{name}"]
-            product = self._product(rows, weights, spec.hidden, name, most * g.width, results)
+            chunk = most * g.width
+            product = self._product(rows, weights, outputs, name, chunk, results, of=spec.hidden)
             tile.add(product)
             if not (self.hardware.classes.blocking or quantised.cycles):
                 # The rest arrives before the weights.
@@ -768,7 +871,11 @@ class Phases:
             return tile
 
         most = self._tile_rows(name, -(-inputs // g.width) + 2, 0)
-        return self._fence(self._tiled(name, most, one))
+
+        def part(outputs: int) -> Work:
+            return self._fence(self._tiled(f"{name} {outputs}", most, partial(one, outputs)))
+
+        return self._phase(dealt(self.layout.cores, (spec.hidden, g.blen)), part)
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
@@ -782,21 +889,30 @@ class Phases:
         """silu(gate) * up."""
         blocks = -(-self.spec.hidden // self.geometry.width)
         most = self._tile_rows("gate_up", blocks + 2, max(0, blocks + 1 - self.geometry.group))
-        return self._fence(self._tiled("gate_up", most, self._gate_up_tile))
+
+        def part(outputs: int) -> Work:
+            tile = partial(self._gate_up_tile, outputs)
+            return self._fence(self._tiled(f"gate_up {outputs}", most, tile))
+
+        return self._phase(dealt(self.layout.cores, (self.spec.mlp, self.geometry.blen)), part)
 
     def experts(self) -> Work:
         """A mixture of experts in place of the MLP."""
         return experts(self)
 
-    def _gate_up_tile(self, rows: int, most: int) -> Work:
+    def _gate_up_tile(self, outputs: int, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        columns = self._chunk_columns(spec.mlp)
+        if not outputs:
+            tile = self._load_alike(1, BF16_BYTES * spec.hidden)
+            tile.add(self._normalised(rows, spec.hidden))
+            return tile
+        columns = self._chunk_columns(outputs)
         gated = self.layout.stored["gated"]
-        tile = self._load(1, BF16_BYTES * spec.hidden)
+        tile = self._load_alike(1, BF16_BYTES * spec.hidden)
         tile.add(self._normalised(rows, spec.hidden))
         store = self._chunk(rows, columns, gated, True)
         results = self._results("vsilu2. vmul3. int int", 2, 12, rows, store, gated)
         weights = self.layout.stored["weights.gate"]
-        tile.add(self._product(rows, weights, spec.mlp, "gate and up", pitch, results, ways=2))
+        tile.add(self._product(rows, weights, outputs, "gate and up", pitch, results, 2, spec.mlp))
         return tile

@@ -52,8 +52,8 @@ def roofline(estimate: GenerationEstimate) -> list[Point]:
                     f"{call.kind.kind}.{name}",
                     intensity,
                     2 * phase.macs / phase.cycles * hardware.clock_hz,
-                    min(hardware.peak_flops, memory),
-                    "compute" if memory >= hardware.peak_flops else "memory",
+                    min(estimate.peak_flops, memory),
+                    "compute" if memory >= estimate.peak_flops else "memory",
                 )
             )
     return points

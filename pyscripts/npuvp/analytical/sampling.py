@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from npuvp.analytical.machine import Hardware
+from npuvp.analytical.sampling_pieces import loaded, row_of_batch
 from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.analytical.split_sampling import split_step
 from npuvp.errors import InputError
 
 __all__ = ["SamplingEstimate", "estimate_sampling"]
@@ -46,39 +48,6 @@ class SamplingEstimate:
         }
 
 
-def _elements(hardware: Hardware, timing: str, elements: float) -> Work:
-    interval, latency, per = hardware.classes.costs[timing]
-    cycles = max(interval, latency) + per * elements
-    spent = hardware.energy.instructions.of(timing, elements)
-    return Work(cycles, spent, cycles)
-
-
-def _load(hardware: Hardware, bytes_: float) -> Work:
-    """A load of contiguous bytes."""
-    return Work(hardware.memory.load(1, bytes_), hardware.energy.dma_byte * bytes_, read=bytes_)
-
-
-def _row_of_batch(hardware: Hardware, positions: int) -> Work:
-    """What surrounds the positions of a row: its tokens, the choice, the results."""
-    memory = hardware.memory
-    mask_rows = -(-positions // hardware.vlen)
-    work = Work(memory.load(1, 4.0 * positions), read=4.0 * positions)
-    work.add(_elements(hardware, "vector_compare", positions))
-    work.add(_elements(hardware, "vector_topk", positions))
-    work.add(_elements(hardware, "vector_select_int", 2 * positions), 1)
-    work.add(body(hardware, repeat("int", 9), mask_rows))
-    work.add(body(hardware, repeat("int", 26) + " im br " + repeat("ctl ", 7)))
-    for bytes_ in (4, 4, 4, 2):
-        cycles = memory.store(1, bytes_ * positions)
-        work.cycles += cycles if hardware.classes.blocking else 0.0
-        work.written += bytes_ * positions
-    if not hardware.classes.blocking:
-        # The next row's tokens overwrite what the first store still reads.
-        work.cycles += memory.store(1, 8.0 * positions)
-    work.femtojoules += hardware.energy.dma_byte * 18.0 * positions
-    return work
-
-
 def estimate_sampling(
     hardware: Hardware,
     batch: int,
@@ -90,11 +59,11 @@ def estimate_sampling(
     """Estimates a sampling step without simulating anything.
 
     Args:
-        hardware: The machine; its first core runs the step.
+        hardware: The machine; its first core runs the step, or all cores do.
         batch: B.
         positions: L.
         vocabulary: V.
-        form: "performance", "edge" or None: what `sampling_firmware` takes on one core.
+        form: "performance", "edge", "split" or None: what `sampling_firmware` takes.
         logit_bytes: Of a logit in memory, scales included; the firmware's are MXFP8.
 
     Raises:
@@ -103,8 +72,11 @@ def estimate_sampling(
     for name, value in (("batch", batch), ("positions", positions), ("vocabulary", vocabulary)):
         if value < 1:
             raise InputError(f"{name} {value} (allowed: 1 and more)")
-    if form not in (None, "performance", "edge"):
-        raise InputError(f"form {form!r} has no closed form (allowed: performance, edge)")
+    if form not in (None, "performance", "edge", "split"):
+        raise InputError(f"form {form!r} (allowed: performance, edge, split)")
+    if form == "split" or (form is None and hardware.cores > 1):
+        split = split_step(hardware, batch, positions, vocabulary, logit_bytes)
+        return _estimated(hardware, "split", *split)
     vlen = hardware.vlen
     rows = -(-vocabulary // vlen)
     free = (hardware.vector_rows - 2 * -(-positions // vlen)) // 2
@@ -127,9 +99,9 @@ def estimate_sampling(
         compute.add(body(hardware, "int ctl int dma int"))
         compute.add(body(hardware, "dma int int", groups))
         load = Work()
-        load.add(_load(hardware, hardware.prefetch_rows * vlen * logit_bytes), groups)
+        load.add(loaded(hardware, hardware.prefetch_rows * vlen * logit_bytes), groups)
         rest = vocabulary - groups * hardware.prefetch_rows * vlen
-        load.add(_load(hardware, rest * logit_bytes))
+        load.add(loaded(hardware, rest * logit_bytes))
         if not blocking:  # they follow each other without a pause
             load.cycles -= groups * (hardware.memory.latency + hardware.memory.start)
         position.add(compute)
@@ -150,8 +122,8 @@ def estimate_sampling(
             work = body(hardware, f"{text} ctl", chunk_rows)
             final = body(hardware, f"{text} ctl", -(-last // vlen))
             around = body(hardware, repeat("int", 9) + " ctl br br int ctl dma int")
-            whole = _load(hardware, chunk_rows * vlen * logit_bytes)
-            final_load = _load(hardware, last * logit_bytes)
+            whole = loaded(hardware, chunk_rows * vlen * logit_bytes)
+            final_load = loaded(hardware, last * logit_bytes)
             load.add(whole, chunks - 1)
             load.add(final_load)
             compute.add(work, chunks - 1)
@@ -174,16 +146,16 @@ def estimate_sampling(
         exposed = 0.0
     total = Work()
     total.add(position, batch * positions)
-    total.add(_row_of_batch(hardware, positions), batch)
+    total.add(row_of_batch(hardware, positions), batch)
     total.cycles += exposed + hardware.memory.load(1, 4.0 * batch)
+    return _estimated(hardware, form, total, compute.cycles, load.cycles)
+
+
+def _estimated(
+    hardware: Hardware, form: str, total: Work, compute: float, load: float
+) -> SamplingEstimate:
     energy = hardware.energy
     seconds = total.cycles / hardware.clock_hz
     dynamic = total.femtojoules + total.read * energy.read_byte + total.written * energy.write_byte
-    return SamplingEstimate(
-        form,
-        total.cycles,
-        seconds,
-        dynamic * 1e-15 + energy.static_watts * seconds,
-        compute.cycles,
-        load.cycles,
-    )
+    joules = dynamic * 1e-15 + energy.static_watts * seconds
+    return SamplingEstimate(form, total.cycles, seconds, joules, compute, load)

@@ -7,6 +7,7 @@ keys and values row by row, and multiply queries and outputs with the factors on
 from typing import TYPE_CHECKING
 
 from npuvp.analytical.schedule import Work, body, repeat
+from npuvp.analytical.shared import dealt, together
 from npuvp.baos import headroom
 
 if TYPE_CHECKING:
@@ -74,10 +75,15 @@ def calibration(phases: "Phases") -> Work:
             if h.classes.blocking:
                 total.cycles += factors.cycles
         total.add(body(h, f"{repeat('int', 3)} {_ROWS} dma", 2))
-    whole = Work()
-    whole.add(total, call.batch * spec.kv_heads // heads)
-    whole.add(body(h, "im br " + repeat("int", 14) + " vshft1. vadd2. sync"))
-    return whole
+
+    def part(items: int) -> Work:
+        whole = Work()
+        if items:
+            whole.add(total, items)
+            whole.add(body(h, "im br " + repeat("int", 14) + " vshft1. vadd2. sync"))
+        return whole
+
+    return together(dealt(phases.layout.cores, (call.batch * spec.kv_heads // heads, 1)), part)
 
 
 def folds(phases: "Phases", rows: int, columns: int) -> tuple[Work, Work]:

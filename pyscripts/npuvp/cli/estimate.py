@@ -48,7 +48,8 @@ def _check_rows(closed: GenerationEstimate, timing: GenerationTiming) -> list[di
 
 def _print(closed: GenerationEstimate, model: str) -> None:
     tokens = closed.tokens
-    print(f"{model} on {closed.hardware.name}: every figure is an estimate in closed form")
+    shared = f" ({closed.cores} cores)" if closed.cores > 1 else ""
+    print(f"{model} on {closed.hardware.name}{shared}: every figure is an estimate in closed form")
     print(
         f"  {closed.cycles:,.0f} cycles, {closed.time:.4g} s, {closed.energy:.4g} J, "
         f"{tokens:,} tokens: {tokens / closed.time:,.1f} tokens/s, "
@@ -84,7 +85,7 @@ def _print(closed: GenerationEstimate, model: str) -> None:
             )
     hardware = closed.hardware
     print(
-        f"roofline: {hardware.peak_flops / 1e12:,.1f} TFLOPS, "
+        f"roofline: {closed.peak_flops / 1e12:,.1f} TFLOPS, "
         f"{hardware.peak_bandwidth / 1e9:,.1f} GB/s"
     )
     for point in roofline(closed):
@@ -123,6 +124,7 @@ def _estimate(options: argparse.Namespace) -> None:
         "formats": formats_of(checkpoint, options.formats),
         "cores": options.cores,
         "calls_per_block": options.calls_per_block,
+        "experts_per_tile": options.experts_per_tile,
     }
     closed = estimate(checkpoint.spec, hardware_of(platform.description()), plan, **sizes)
     timing = None
@@ -140,7 +142,7 @@ def _estimate(options: argparse.Namespace) -> None:
     if options.json:
         data = closed.summary()
         data["roofline"] = {
-            "peak_flops": closed.hardware.peak_flops,
+            "peak_flops": closed.peak_flops,
             "peak_bandwidth": closed.hardware.peak_bandwidth,
             "points": [vars(point) for point in roofline(closed)],
         }
@@ -178,6 +180,13 @@ def add_commands(commands: Subparsers) -> None:
         metavar="N",
         help="with --threshold or --factor, where the data decide: forward calls of every block, or "
         "'worst'",
+    )
+    parser.add_argument(
+        "--experts-per-tile",
+        type=int,
+        metavar="N",
+        help="of a mixture of experts: how many the rows of a tile use (as many as independent choices "
+        "give on average)",
     )
     parser.add_argument(
         "--check", action="store_true", help="simulate as well, and print the error per phase"

@@ -17,6 +17,7 @@ from npuvp.compiler.linear import (
     Tile,
 )
 from npuvp.compiler.products import Products, Weights
+from npuvp.compiler.shares import share
 from npuvp.compiler.state import State
 
 __all__ = ["GLOBAL", "LAYER", "OTHER", "Emitter"]
@@ -52,9 +53,7 @@ class Emitter:
     def share(self, total: int, unit: int) -> tuple[int, int]:
         """This core's range of `total` things that are dealt out in groups of `unit`: the first
         and how many."""
-        units, cores = -(-total // unit), self.layout.cores
-        first = min(total, units * self.core // cores * unit)
-        return first, min(total, units * (self.core + 1) // cores * unit) - first
+        return share(total, unit, self.core, self.layout.cores)
 
     def meet(self) -> None:
         """All cores have come to this point."""

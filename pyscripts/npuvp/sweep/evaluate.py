@@ -28,8 +28,8 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         job: ``model``, ``platform`` (a file), ``set`` (overrides by key), ``plan`` (fields),
-            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``, and ``mode``:
-            ``analytical``, or ``timing`` for the cycle-level path with replay.
+            ``formats``, ``cores``, ``prompt_length``, ``batch``, ``calls_per_block``,
+            ``experts_per_tile``, and ``mode``: ``analytical``, or ``timing`` for the cycle-level path with replay.
 
     Returns:
         By the names of `npuvp.sweep.space.METRICS`.
@@ -42,6 +42,7 @@ def evaluate_job(job: Mapping[str, Any]) -> dict[str, float]:
         name: job[name]
         for name in ("prompt_length", "batch", "cores", "formats", "calls_per_block")
     }
+    sizes["experts_per_tile"] = job.get("experts_per_tile")
     hardware = hardware_of(platform.description())
     if job["mode"] == "timing":
         from npuvp.replay import time_generation

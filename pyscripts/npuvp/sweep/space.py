@@ -33,12 +33,23 @@ _KEYS = (
     "batch",
     "cores",
     "calls_per_block",
+    "experts_per_tile",
     "plan",
     "formats",
     "set",
     "sample",
     "space",
     "constraints",
+)
+#: Keys of the file that may vary as they are.
+_SIZES = (
+    "platform",
+    "model",
+    "batch",
+    "cores",
+    "prompt_length",
+    "calls_per_block",
+    "experts_per_tile",
 )
 _PLAN_FIELDS = tuple(f.name for f in fields(GenerationPlan))
 _CLASSES = tuple(f.name for f in fields(Formats))
@@ -377,12 +388,12 @@ class _Reader:
             return True
         if section == "formats" and name in _CLASSES:
             return True
-        if key in ("platform", "model", "batch", "prompt_length", "calls_per_block"):
+        if key in _SIZES:
             return True
         self.faults.append(
             f"space.{key}: unknown; allowed: platform, platform.<parameter> such as "
             "platform.core.vlen, plan.<field> such as plan.block_length, formats.<class> such as "
-            "formats.weights, model, batch, prompt_length, calls_per_block"
+            f"formats.weights, {', '.join(_SIZES[1:])}"
         )
         return False
 
@@ -433,15 +444,24 @@ class _Reader:
             "batch": data.get("batch", 1),
             "cores": data.get("cores"),
             "calls_per_block": data.get("calls_per_block"),
+            "experts_per_tile": data.get("experts_per_tile"),
             "plan": plan,
             "formats": formats,
             "set": self.section("set"),
         }
-        if base["cores"] not in (None, 1):
-            self.fault("cores", base["cores"], "1: the first core alone")
         for key in ("prompt_length", "batch"):
             if not isinstance(base[key], int) or base[key] < 1:
                 self.fault(key, base[key], "an integer of 1 or more")
+        named = [("cores", base["cores"])] if base["cores"] is not None else []
+        named += [
+            ("space.cores", n)
+            for axis in axes
+            if axis is not None and axis.key == "cores"
+            for n in axis.values
+        ]
+        for at, value in named:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                self.fault(at, value, "an integer of 1 or more, as many as share the work")
         if self.faults:
             raise SpaceError(self.path, self.faults)
         found = tuple(axis for axis in axes if axis is not None)

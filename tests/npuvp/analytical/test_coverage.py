@@ -4,6 +4,7 @@ the cycle-level path phase by phase."""
 import pytest
 
 from npuvp.analytical import estimate, hardware_of
+from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Formats
 from npuvp.model.checkpoint import load_model
 from npuvp.plan import GenerationPlan
@@ -231,6 +232,33 @@ def test_weights_of_experts_that_are_used_are_read():
     other = 2 * 2048 + 2 * 64 * 2048
     assert refine == 63 * (expert + 2 * 32 * gated) + 3 * 32 * x + other
     assert full == 64 * (expert + 2 * 64 * gated) + 3 * 64 * x + other
+
+
+@pytest.mark.parametrize("stated", [2, 5])
+def test_experts_that_are_stated(stated):
+    hardware = hardware_of(
+        Platform.load("platform/paper.yaml", core={"vlen": 512, "mlen": 512}).description()
+    )
+    model = load_model("llada-moe-tiny").spec
+    sizes = {"prompt_length": 16, "experts_per_tile": stated}
+    found = estimate(model, hardware, plan(), **sizes).calls[1].phases["experts"]
+    assumed = estimate(model, hardware, plan(), prompt_length=16).calls[1].phases["experts"]
+    # Seven of eight for eight rows; weights, and gated rows out and in, in each of two layers.
+    each = 2 * (3 * 2 * 128 * 64 + 2 * 2 * 8 * 64)
+    assert assumed.hbm_bytes - found.hbm_bytes == (7 - stated) * each
+
+
+@pytest.mark.parametrize(
+    ("model", "stated", "message"),
+    [
+        ("llada-moe-tiny", 1, r"experts_per_tile: 1, allowed: 2\.\.8"),
+        ("llada-tiny", 4, "experts_per_tile: 4, allowed: only with a mixture of experts"),
+    ],
+)
+def test_experts_that_cannot_be(model, stated, message):
+    hardware = hardware_of(Platform.load("platform/edge.yaml").description())
+    with pytest.raises(CompileError, match=message):
+        estimate(load_model(model).spec, hardware, plan(), experts_per_tile=stated)
 
 
 def test_what_was_found_before_does_not_change_an_estimate():

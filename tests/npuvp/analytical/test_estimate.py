@@ -167,11 +167,3 @@ def test_command_prints_errors_beside_the_simulation(capsys):
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "every figure is an estimate" in text and "refine_dual 8 gate_up" in text
-
-
-def test_command_refuses_several_cores(capsys):
-    arguments = ["estimate", "llada-tiny", "--platform", "platform/quad.yaml"]
-    assert main(arguments) == 1
-    assert (
-        "cores: 4, allowed: 1 (closed form and replay are of one core)" in capsys.readouterr().err
-    )

@@ -18,6 +18,7 @@ JOB = {
     "batch": 4,
     "cores": 1,
     "calls_per_block": None,
+    "experts_per_tile": None,
     "plan": {"gen_length": 64, "block_length": 32, "steps": 32, "cache": "dual"},
     "formats": {},
     "set": {

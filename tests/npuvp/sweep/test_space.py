@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from npuvp.sweep import SpaceError, load_space
+from npuvp.sweep import SpaceError, evaluate_job, load_space
 
 PLATFORM = Path("platform/edge.yaml").resolve()
 HEAD = f"""
@@ -36,6 +36,14 @@ constraints: ["batch == 1 or platform.core.vlen < 256"]
     assert len({point.key for point in points}) == len(points)
     assert points[0].job["set"] == {"core.vlen": 64} and points[0].job["plan"]["block_length"] == 4
     assert [p.key for p in space.points()] == [p.key for p in points]
+
+
+def test_what_data_decide_may_vary(tmp_path):
+    text = HEAD.replace("llada-tiny", "llada-moe-tiny").replace("steps: 8", "steps: 8, factor: 1.0")
+    path = tmp_path / "space.yaml"
+    path.write_text(text + "space: {experts_per_tile: [2, 8], calls_per_block: [2, worst]}\n")
+    cycles = [evaluate_job(point.job)["cycles"] for point in load_space(path).points()]
+    assert len(cycles) == 4 and cycles[0] < cycles[1] < cycles[3] and cycles[0] < cycles[2]
 
 
 def test_key_follows_the_job_and_the_platforms_text(tmp_path):
@@ -100,3 +108,18 @@ def test_all_faults_at_once(tmp_path):
     with pytest.raises(SpaceError) as error:
         _space(tmp_path, "space: {batch: {from: 8, to: 2}, x: [1]}\nmode: fast\nseed: 1")
     assert len(error.value.faults) == 4
+
+
+def test_cores_vary(tmp_path):
+    space = load_space("platform/spaces/cores.yaml")
+    points = space.points()
+    assert len(points) == 12 and {point.job["cores"] for point in points} == {1, 2, 3, 4}
+    found = {
+        point.job["cores"]: evaluate_job(point.job)["time_s"]
+        for point in points
+        if point.job["formats"]["weights"] == "bf16"
+    }
+    assert found[4] < found[3] < found[2] < found[1] < 4 * found[4]
+    with pytest.raises(SpaceError, match=r"space\.cores: 0, allowed: an integer of 1 or more") as e:
+        _space(tmp_path, "cores: true\nspace: {cores: [0, 1, 2.5]}\n")
+    assert len(e.value.faults) == 3

@@ -111,7 +111,7 @@ AddressMapping::AddressMapping(const Config& config)
     fill(bank_.data(), kPieces, {Field::stack_id, Field::bank_group, Field::bank});
     fill(column_.data(), kPieces, {Field::column});
     if (plain_) {
-        for (std::uint64_t unit = 0; unit < kLowUnits; ++unit) low_.push_back(locate(unit));
+        for (std::uint64_t unit = 0; unit < kLowUnits; ++unit) low_[unit] = pack(locate(unit));
     }
     const auto counts = counts_of(config.organization);
     for (const MappingHash& hash : config.mapping.hashes) {

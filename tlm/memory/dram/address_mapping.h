@@ -60,10 +60,12 @@ class AddressMapping {
             // Every bit of the number goes to a place of its own, so the parts can be put together.
             if (unit_ >> kLowBits != block_) {
                 block_ = unit_ >> kLowBits;
-                high_ = mapping_.locate(block_ << kLowBits);
+                high_ = pack(mapping_.locate(block_ << kLowBits));
             }
-            const Coordinates& low = mapping_.low_[unit_ & (kLowUnits - 1)];
-            return {channel_, high_.pc | low.pc, high_.bank | low.bank, high_.row | low.row, 0};
+            const std::uint64_t packed = high_ | mapping_.low_[unit_ & (kLowUnits - 1)];
+            return {channel_, static_cast<std::uint32_t>(packed >> 40),
+                    static_cast<std::uint32_t>(packed >> 32 & 0xFF),
+                    static_cast<std::uint32_t>(packed), 0};
         }
         /// To the next access, if there is one up to `last`; else to any after `last`.
         void next(std::uint64_t last) {
@@ -82,7 +84,7 @@ class AddressMapping {
         std::uint32_t channel_;
         std::uint64_t channel_bits_, own_bits_;    ///< where the channel stands in a number
         std::uint64_t block_ = ~std::uint64_t{0};  ///< whose coordinates `high_` are
-        Coordinates high_;
+        std::uint64_t high_ = 0;
     };
 
   private:
@@ -112,12 +114,16 @@ class AddressMapping {
         return extract(pieces[0], unit) | extract(pieces[1], unit) | extract(pieces[2], unit);
     }
     Coordinates decode_any(std::uint64_t unit) const;
+    /// Row, bank and pseudo-channel in one word.
+    static std::uint64_t pack(const Coordinates& where) {
+        return where.row | std::uint64_t{where.bank} << 32 | std::uint64_t{where.pc} << 40;
+    }
 
     /// Powers of two without hashes, in few enough slices: the pieces say it all.
     bool plain_ = true;
     Piece channel_, pc_, row_;
     Pieces bank_, column_;
-    std::vector<Coordinates> low_;  ///< of the first accesses
+    std::array<std::uint64_t, kLowUnits> low_ = {};  ///< of the first accesses, packed
     std::vector<Step> steps_;
     std::vector<HashStep> hashes_;
     std::uint32_t bank_groups_;

@@ -4,48 +4,38 @@ namespace npuvp::memory::dram {
 
 BankQueues::BankQueues(int pseudo_channels, int banks, int depth)
     : depth_(depth),
+      hits_{{HitQueue(depth), HitQueue(depth)}, {HitQueue(depth), HitQueue(depth)}},
       entries_(static_cast<std::size_t>(depth) * kKinds +
                static_cast<std::size_t>(pseudo_channels) * banks),
       writes_at_(256) {
     for (int index = static_cast<int>(entries_.size()) - 1; index >= 0; --index) release(index);
 }
 
-void BankQueues::append(std::int16_t& head, std::int16_t& tail, int index) {
-    entries_[index].next = -1;
-    if (head < 0) {
-        head = static_cast<std::int16_t>(index);
-    } else {
-        entries_[tail].next = static_cast<std::int16_t>(index);
-    }
-    tail = static_cast<std::int16_t>(index);
-}
-
 void BankQueues::refresh_masks(int pc, int bank, Kind kind) {
     PseudoChannel& p = pcs_[pc];
-    const List& list = p.banks[bank].lists[kind];
+    const Bank& b = p.banks[bank];
     Masks& masks = p.masks;
     const std::uint64_t bit = std::uint64_t{1} << bank;
-    const bool hit = list.hit_head >= 0;
-    const bool miss = list.miss_head >= 0;
-    if ((masks.hit[kind] & bit) != 0) p.hit_ages[kind].remove(bank);
-    if (hit) {
-        p.hit_orders[kind][bank] = entries_[list.hit_head].order;
-        p.hit_ages[kind].insert(bank, p.hit_orders[kind].data());
-    }
-    if (miss) p.miss_orders[kind][bank] = entries_[list.miss_head].order;
+    const bool hit = b.hits[kind] != 0;
+    const int miss = b.misses[kind].head;
+    if (miss >= 0) p.miss_orders[kind][bank] = entries_[miss].order;
     const auto put = [bit](std::uint64_t& mask, bool on) { mask = on ? mask | bit : mask & ~bit; };
     put(masks.hit[kind], hit);
-    put(masks.miss[kind], miss);
+    put(masks.miss[kind], miss >= 0);
     put(masks.hit_first[kind],
-        hit && miss && !earlier(entries_[list.miss_head].arrival, entries_[list.hit_head].arrival));
+        hit && miss >= 0 &&
+            !earlier(entries_[miss].arrival,
+                     entries_[hits(pc, kind).oldest_of(bank)->entry].arrival));
 }
 
 bool BankQueues::finds_write(int pc, int bank, std::uint64_t unit) const {
-    const List& list = this->bank(pc, bank).lists[kWrite];
-    for (int head : {list.hit_head, list.miss_head}) {
-        for (int i = head; i >= 0; i = entries_[i].next) {
-            if (entries_[i].unit == unit) return true;
-        }
+    const Bank& b = this->bank(pc, bank);
+    for (int i = b.misses[kWrite].head; i >= 0; i = entries_[i].next) {
+        if (entries_[i].unit == unit) return true;
+    }
+    if (b.hits[kWrite] == 0) return false;
+    for (const HitQueue::Item& hit : hits(pc, kWrite)) {
+        if (entries_[hit.entry].unit == unit) return true;
     }
     return false;
 }
@@ -54,12 +44,10 @@ int BankQueues::activate(int pc, int bank, Kind kind) {
     PseudoChannel& p = pcs_[pc];
     Bank& b = p.banks[bank];
     const std::uint64_t bit = std::uint64_t{1} << bank;
-    const int index = b.lists[kind].miss_head;
+    const int index = b.misses[kind].head;
     Entry& e = entries_[index];
-    b.lists[kind].miss_head = e.next;
-    if (e.next < 0) b.lists[kind].miss_tail = -1;
+    b.misses[kind].head = e.next;
     e.order = activations_++;
-    e.next = -1;
     --size_[kind];
     if (kind == kWrite) --writes_at_[bucket(e.unit)];
     b.active = static_cast<std::int16_t>(index);
@@ -72,15 +60,16 @@ int BankQueues::activate(int pc, int bank, Kind kind) {
     p.active_orders[bank] = e.order;
     p.active_arrivals[bank] = e.arrival;
     for (Kind k : {kRead, kWrite}) {
-        List& list = b.lists[k];
-        std::int16_t i = list.miss_head;
-        list.miss_head = list.miss_tail = -1;
+        std::int16_t i = b.misses[k].head;
+        b.misses[k] = {};
         while (i >= 0) {
             const std::int16_t next = entries_[i].next;
             if (entries_[i].row == b.row) {
-                append(list.hit_head, list.hit_tail, i);
+                hits_[pc][k].insert({entries_[i].order, i, static_cast<std::uint16_t>(bank)});
+                ++b.hits[k];
             } else {
-                append(list.miss_head, list.miss_tail, i);
+                entries_[i].next = -1;
+                append(b.misses[k], i);
             }
             i = next;
         }
@@ -95,19 +84,22 @@ void BankQueues::close(int pc, int bank) {
     p.masks.open &= ~(std::uint64_t{1} << bank);
     b.row = kNoRow;
     for (Kind k : {kRead, kWrite}) {
-        List& list = b.lists[k];
-        if (list.hit_head < 0) continue;
-        std::int16_t hit = list.hit_head;
-        std::int16_t miss = list.miss_head;
-        list = {};
-        while (hit >= 0 || miss >= 0) {
-            const bool take_hit =
-                miss < 0 || (hit >= 0 && earlier(entries_[hit].order, entries_[miss].order));
-            std::int16_t& from = take_hit ? hit : miss;
-            const std::int16_t index = from;
-            from = entries_[index].next;
-            append(list.miss_head, list.miss_tail, index);
-        }
+        if (b.hits[k] == 0) continue;
+        std::int16_t miss = b.misses[k].head;
+        b.misses[k] = {};
+        b.hits[k] = 0;
+        const auto next_miss = [&] {
+            const std::int16_t index = miss;
+            miss = entries_[index].next;
+            entries_[index].next = -1;
+            append(b.misses[k], index);
+        };
+        hits_[pc][k].erase_all(bank, [&](std::int16_t hit) {
+            while (miss >= 0 && earlier(entries_[miss].order, entries_[hit].order)) next_miss();
+            entries_[hit].next = -1;
+            append(b.misses[k], hit);
+        });
+        while (miss >= 0) next_miss();
         refresh_masks(pc, bank, k);
     }
 }
@@ -132,6 +124,8 @@ void BankQueues::save(Writer& writer) const {
     writer.put(activations_);
     writer.put(free_);
     writer.put(pcs_);
+    for (const auto& kinds : hits_)
+        for (const HitQueue& hits : kinds) hits.save(writer);
     writer.put(entries_);
     writer.put(writes_at_);
 }
@@ -143,6 +137,8 @@ void BankQueues::restore(Reader& reader) {
     reader.get(activations_);
     reader.get(free_);
     reader.get(pcs_);
+    for (auto& kinds : hits_)
+        for (HitQueue& hits : kinds) hits.restore(reader);
     reader.fill(entries_);
     reader.fill(writes_at_);
 }

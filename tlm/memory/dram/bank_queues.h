@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "memory/backend.h"
-#include "memory/dram/age_list.h"
+#include "memory/dram/hit_queue.h"
 #include "memory/dram/limits.h"
 #include "memory/dram/ticks.h"
 #include "memory/serial.h"
@@ -38,8 +38,9 @@ struct Entry {
 };
 static_assert(sizeof(Entry) == 32);
 
-/// The read and the write queue of a channel, kept per bank and split into requests that hit the
-/// open row and requests that do not, each in order of arrival; and the state of the banks' rows.
+/// The read and the write queue of a channel, split into requests that hit their bank's open row,
+/// kept per pseudo-channel, and requests that do not, kept per bank, each in order of arrival; and
+/// the state of the banks' rows.
 /// A request that has activated its row leaves its queue: its bank holds the row for it.
 /// Bitmaps, one bit per bank of a pseudo-channel, name the banks that have something to do, so the
 /// cost of a decision follows them and not the length of the queues.
@@ -54,12 +55,13 @@ class BankQueues {
         /// The oldest miss is not older than the oldest hit, so it must not close the row.
         std::uint64_t hit_first[kKinds] = {};
     };
-    struct List {
-        std::int16_t hit_head = -1, hit_tail = -1, miss_head = -1, miss_tail = -1;
+    struct Chain {
+        std::int16_t head = -1, tail = -1;
     };
     static constexpr std::uint32_t kNoRow = ~std::uint32_t{0};
     struct alignas(32) Bank {
-        List lists[kKinds];
+        Chain misses[kKinds];
+        std::uint16_t hits[kKinds] = {};  ///< how many
         std::int16_t active = -1;
         std::uint32_t row = kNoRow;  ///< that is open
         std::uint32_t columns = 0;   ///< accesses since the row was opened
@@ -75,13 +77,9 @@ class BankQueues {
     int actives() const { return actives_; }
     const Masks& masks(int pc) const { return pcs_[pc].masks; }
     const Bank& bank(int pc, int bank) const { return pcs_[pc].banks[bank]; }
-    /// The banks of a pseudo-channel with hits, by `hit_orders`.
-    const AgeList& hits_by_age(int pc, Kind kind) const { return pcs_[pc].hit_ages[kind]; }
-    /// Per bank of a pseudo-channel, the order of its oldest hit or miss, and order and arrival of
-    /// the request that activated its row.
-    const std::uint32_t* hit_orders(int pc, Kind kind) const {
-        return pcs_[pc].hit_orders[kind].data();
-    }
+    const HitQueue& hits(int pc, Kind kind) const { return hits_[pc][kind]; }
+    /// Per bank of a pseudo-channel, the order of its oldest miss, and order and arrival of the
+    /// request that activated its row.
     const std::uint32_t* miss_orders(int pc, Kind kind) const {
         return pcs_[pc].miss_orders[kind].data();
     }
@@ -107,17 +105,14 @@ class BankQueues {
         ++size_[kind];
         if (kind == kWrite) ++writes_at_[bucket(access.unit)];
         Bank& b = pcs_[pc].banks[bank];
-        List& list = b.lists[kind];
-        const bool hits = b.row == row;
-        std::int16_t& head = hits ? list.hit_head : list.miss_head;
-        std::int16_t& tail = hits ? list.hit_tail : list.miss_tail;
-        const bool first = head < 0;
-        if (first) {
-            head = index;
+        bool first;
+        if (b.row == row) {
+            hits_[pc][kind].push_back({e.order, index, static_cast<std::uint16_t>(bank)});
+            first = b.hits[kind]++ == 0;
         } else {
-            entries_[tail].next = index;
+            first = b.misses[kind].head < 0;
+            append(b.misses[kind], index);
         }
-        tail = index;
         if (first) refresh_masks(pc, bank, kind);
         return first;
     }
@@ -129,35 +124,22 @@ class BankQueues {
     /// The oldest miss of `kind` opens its row and leaves its queue.
     int activate(int pc, int bank, Kind kind);
     void close(int pc, int bank);
-    /// Removes the oldest hit / the request that activated the row, and counts a column access. The
-    /// entry may be read until the next `push`.
-    const Entry& take_hit(int pc, int bank, Kind kind) {
+    /// Removes a hit, its bank's oldest / the request that activated the row, and counts a column
+    /// access. The entry may be read until the next `push`.
+    const Entry& take_hit(int pc, Kind kind, const HitQueue::Item* hit) {
         PseudoChannel& p = pcs_[pc];
-        Bank& b = p.banks[bank];
-        List& list = b.lists[kind];
-        const int index = list.hit_head;
+        const int bank = hit->bank;
+        const std::int16_t index = hit->entry;
         const Entry& taken = entries_[index];
-        const std::int16_t next = taken.next;
-        list.hit_head = next;
+        Bank& b = p.banks[bank];
+        hits_[pc][kind].erase(hit);
         --size_[kind];
         if (kind == kWrite) --writes_at_[bucket(taken.unit)];
         ++b.columns;
-        Masks& masks = p.masks;
+        // Hits only grow younger, so a miss that came first stays first.
         const std::uint64_t bit = std::uint64_t{1} << bank;
-        p.hit_ages[kind].remove(bank);
-        if (next < 0) {
-            list.hit_tail = -1;
-            masks.hit[kind] &= ~bit;
-            masks.hit_first[kind] &= ~bit;
-        } else {
-            p.hit_orders[kind][bank] = entries_[next].order;
-            p.hit_ages[kind].insert(bank, p.hit_orders[kind].data());
-            // Hits only grow younger, so a miss that came first stays first.
-            if ((masks.hit_first[kind] & bit) != 0 &&
-                earlier(entries_[list.miss_head].arrival, entries_[next].arrival)) {
-                masks.hit_first[kind] &= ~bit;
-            }
-        }
+        if (--b.hits[kind] == 0 || (p.masks.hit_first[kind] & bit) != 0)
+            refresh_masks(pc, bank, kind);
         release(index);
         return taken;
     }
@@ -171,16 +153,21 @@ class BankQueues {
     using PerBank = std::array<T, kMaxBanks>;
     struct PseudoChannel {
         Masks masks;
-        AgeList hit_ages[kKinds];
         PerBank<Bank> banks;
         // Copies of what decisions compare, one array each: they look at many banks and one value.
-        PerBank<std::uint32_t> hit_orders[kKinds] = {};
         PerBank<std::uint32_t> miss_orders[kKinds] = {};
         PerBank<std::uint32_t> active_orders = {};
         PerBank<std::uint32_t> active_arrivals = {};
     };
 
-    void append(std::int16_t& head, std::int16_t& tail, int index);
+    void append(Chain& chain, std::int16_t index) {
+        if (chain.head < 0) {
+            chain.head = index;
+        } else {
+            entries_[chain.tail].next = index;
+        }
+        chain.tail = index;
+    }
     void release(int index) {
         entries_[index].next = free_;
         free_ = static_cast<std::int16_t>(index);
@@ -199,6 +186,7 @@ class BankQueues {
     std::int16_t free_ = -1;
     // In place, not behind a pointer: every access looks at them.
     std::array<PseudoChannel, kMaxPseudoChannels> pcs_;
+    HitQueue hits_[kMaxPseudoChannels][kKinds];
     std::vector<Entry> entries_;
     std::vector<std::uint16_t> writes_at_;  ///< waiting writes by hash of their unit
 };

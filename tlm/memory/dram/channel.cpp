@@ -69,11 +69,11 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
     }
 }
 
-Tick Channel::actives_ready() const {
-    Tick ready = kNeverTick;
-    if (queues_.actives() == 0) return ready;
-    for (int pc = 0; pc < pcs_; ++pc) ready = std::min(ready, scheduler_.active_ready(pc));
-    return ready;
+Tick Channel::actives_ready(Tick end) {
+    if (active_ > end) return active_;
+    active_ = kNeverTick;
+    for (int pc = 0; pc < pcs_; ++pc) active_ = std::min(active_, scheduler_.active_ready(pc));
+    return active_;
 }
 
 Tick Channel::row_ready() const {
@@ -83,65 +83,97 @@ Tick Channel::row_ready() const {
     return std::max(ready, row_free_);
 }
 
-inline bool Channel::read_hit(int pc, int bank, Tick t, std::vector<Completion>& completions) {
-    const Entry& entry = queues_.take_hit(pc, bank, kRead);
+inline const HitQueue::Item* Channel::ready_hit(int pc, Tick t) {
+    if (state_[pc].column > t) return nullptr;
+    const HitQueue& hits = queues_.hits(pc, kRead);
+    // Mostly the first.
+    if (hits.begin() != hits.end() && timing_.read_ready(pc, hits.begin()->bank) <= t)
+        return hits.begin();
+    const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
+    if (pick.bank >= 0) return hits.oldest_of(pick.bank);
+    state_[pc].column = align(std::min(pick.next, scheduler_.active_ready(pc)));
+    return nullptr;
+}
+
+template <int pc>
+inline void Channel::read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
+                              std::vector<Completion>& completions) {
+    const int bank = hit->bank;
+    const Entry& entry = queues_.take_hit(pc, kRead, hit);
     record(t, Command::read, pc, bank, queues_.bank(pc, bank).row);
     timing_.read(pc, bank, t);
     ++counts_.reads;
     counts_.row_hits += !entry.counted;
     counts_.bytes_read += entry.bytes;
-    completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
+    // In place: a copy would be read again before it has left the store buffer.
+    Completion& completion = completions.emplace_back();
+    completion.tag = entry.tag;
+    completion.time = clock_.time(t + table_.read_latency);
+    completion.bytes = entry.bytes;
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
     state.column = align(t + table_.column_gap);
     state.precharging.forget(bank);
     if ((queues_.masks(pc).miss[kRead] >> bank & 1) != 0 &&
         (scheduler_.precharge_banks(pc, kRead) >> bank & 1) != 0) {
+        // Another request waits for the row to be closed now.
         state.precharging.add(timing_.precharge_ready(pc, bank));
-        return true;
+        row = std::min(row, std::max({state.precharging.look, row_free_, t}));
     }
-    return false;
+}
+
+Tick Channel::read_hits(Tick from, Tick end, Tick& row, std::vector<Completion>& completions) {
+    static_assert(kMaxPseudoChannels == 2);
+    Tick last = -1;
+    while (queues_.size(kRead) > 0) {
+        const Tick t = align(std::max(column_ready(), from));
+        if (t > std::min(end, row)) break;
+        last = t;
+        const HitQueue::Item* first = ready_hit(0, t);
+        const HitQueue::Item* second = ready_hit(1, t);
+        if (!first && !second) continue;
+        // As a constant, the number of the pseudo-channel saves a seventh of the instructions.
+        if (!second || (first && earlier(first->order, second->order))) {
+            read_hit<0>(first, t, row, completions);
+        } else {
+            read_hit<1>(second, t, row, completions);
+        }
+        from = column_free_;
+    }
+    return last;
 }
 
 bool Channel::stream(Tick until, std::vector<Completion>& completions) {
     if (mode_ != kRead || !owed_.empty() || !row_policy_.leaves_open() || mode_would_flip())
         return false;
     const Tick limit = std::min(until, refresh_->due() - 1);
-    Tick stop = std::min(limit, actives_ready() - 1);
-    Tick row = std::max(row_ready(), next_);
-    Tick from = std::max(column_free_, next_);
     Tick last = -1;
+    Tick from = next_;
+    Tick row = std::max(row_ready(), from);
     while (mode_ == kRead && queues_.size(kRead) > 0) {
-        const Tick t = align(std::max(column_ready(), from));
-        const Tick now = std::min(t, row);
-        if (now > stop) break;
-        last = now;
-        if (t == now) {
-            from = t + 1;
-            int best = -1, bank = -1;
-            for (int pc = 0; pc < kMaxPseudoChannels; ++pc) {
-                Tick& ready = state_[pc].column;
-                if (ready > t) continue;
-                const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
-                if (pick.bank < 0) {
-                    ready = align(std::min(pick.next, scheduler_.active_ready(pc)));
-                } else if (best < 0 || earlier(pick.order, queues_.hit_orders(best, kRead)[bank])) {
-                    best = pc;
-                    bank = pick.bank;
-                }
-            }
-            if (best >= 0) {
-                if (read_hit(best, bank, t, completions))
-                    row = std::min(row, std::max({state_[best].precharging.look, row_free_, now}));
-                from = column_free_;
-            }
+        const Tick end = std::min(limit, actives_ready(std::min(limit, row)) - 1);
+        Tick now = read_hits(std::max(column_free_, from), end, row, completions);
+        if (now >= 0) {
+            last = now;
+            from = now + 1;
         }
         // Without a read left, the writes may be served at once.
+        if (row > now && queues_.size(kRead) > 0) {
+            const Tick t = align(std::max({column_ready(), column_free_, from}));
+            now = std::min(t, row);
+            if (now > limit) break;
+            if (t == now) {
+                if (t < actives_ready(t)) continue;  // put off by the reads since
+                column_slot(t, completions);
+                row = std::max(row_ready(), now);
+            }
+        }
         if (row <= now || queues_.size(kRead) == 0) {
             row_slot(now);
-            stop = std::min(limit, actives_ready() - 1);
             row = std::max(row_ready(), now + 1);
         }
+        last = now;
+        from = now + 1;
     }
     if (last < 0) return false;
     schedule(last);
@@ -219,7 +251,9 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
                            std::vector<Completion>& completions) {
     const std::uint32_t columns_before = queues_.bank(pc, bank).columns;
     const bool write = active ? (queues_.masks(pc).active_write >> bank & 1) != 0 : mode_ == kWrite;
-    Entry entry = active ? queues_.take_active(pc, bank) : Entry(queues_.take_hit(pc, bank, mode_));
+    Entry entry = active
+                      ? queues_.take_active(pc, bank)
+                      : Entry(queues_.take_hit(pc, mode_, queues_.hits(pc, mode_).oldest_of(bank)));
     count_first_command(entry, counts_.row_hits);
     const BankQueues::Masks& masks = queues_.masks(pc);
     const std::uint64_t bit = std::uint64_t{1} << bank;
@@ -268,12 +302,12 @@ void Channel::row_slot(Tick t) {
     }
     choose_mode(t);
     if (t < row_free_) return;
-    Pick best;
+    const Pick* best = nullptr;
     int best_pc = -1;
     bool best_activates = false;
     const auto consider = [&](const Pick& pick, int pc, bool activates) {
-        if (pick.bank < 0 || (best_pc >= 0 && !earlier(pick.order, best.order))) return;
-        best = pick;
+        if (pick.bank < 0 || (best && !earlier(pick.order, best->order))) return;
+        best = &pick;
         best_pc = pc;
         best_activates = activates;
     };
@@ -293,14 +327,15 @@ void Channel::row_slot(Tick t) {
             consider(state.precharging.pick, pc, false);
         }
     }
-    if (best_pc < 0) return;
+    if (!best) return;
+    const int bank = best->bank;
     if (best_activates) {
-        issue_activate(best_pc, best.bank, t);
+        issue_activate(best_pc, bank, t);
     } else {
-        const std::int32_t head = queues_.bank(best_pc, best.bank).lists[mode_].miss_head;
+        const std::int32_t head = queues_.bank(best_pc, bank).misses[mode_].head;
         count_first_command(queues_.entry(head), counts_.row_conflicts);
         state_[best_pc].precharging.take(t);
-        issue_precharge(best_pc, best.bank, t);
+        issue_precharge(best_pc, bank, t);
     }
 }
 
@@ -316,6 +351,7 @@ void Channel::issue_activate(int pc, int bank, Tick t) {
     state.activation.reset(align(timing_.activates(pc).floor));
     const Tick column = std::min(timing_.read_ready(pc, bank), timing_.write_ready(pc, bank));
     state.column = std::min(state.column, align(column));
+    active_ = std::min(active_, column);
 }
 
 void Channel::issue_precharge(int pc, int bank, Tick t) {
@@ -465,6 +501,7 @@ void Channel::restore(Reader& reader) {
     reader.get(owed_);
     reader.get(counts_);
     reader.get(rows_open_);
+    active_ = 0;
 }
 
 }  // namespace npuvp::memory::dram

@@ -105,10 +105,18 @@ class Channel {
     /// `until` or the first tick at which anything else may happen: what `step` would do, without a
     /// look at all the rest. False if `step` has to.
     bool stream(Tick until, std::vector<Completion>& completions);
-    /// True if another request now waits for the row to be closed.
-    bool read_hit(int pc, int bank, Tick t, std::vector<Completion>& completions);
+    /// Serves such reads from `from` on up to `end` or `row`, the first tick at which a row command
+    /// may issue, which they may lower. Returns the last tick visited, or -1.
+    Tick read_hits(Tick from, Tick end, Tick& row, std::vector<Completion>& completions);
+    /// The oldest read that hits its row and is ready, or null: none is before
+    /// `state_[pc].column`.
+    const HitQueue::Item* ready_hit(int pc, Tick t);
+    template <int pc>
+    void read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
+                  std::vector<Completion>& completions);
     /// No column command for a request that has activated its row is ready earlier.
-    Tick actives_ready() const;
+    /// Exact where that matters: up to `end`.
+    Tick actives_ready(Tick end);
     /// No column command is ready earlier.
     Tick column_ready() const {
         Tick ready = kNeverTick;
@@ -159,6 +167,7 @@ class Channel {
     Tick next_ = 0;
     Tick row_free_ = 0;
     Tick column_free_ = 0;
+    Tick active_ = kNeverTick;  ///< what `actives_ready` knows
     PseudoChannel state_[kMaxPseudoChannels];
     std::vector<Maintenance> owed_;
     Statistics counts_;

@@ -62,18 +62,25 @@ bool DramBackend::send(const Request& request) {
 }
 
 Sent DramBackend::send_run(const Request& first, std::uint64_t end, std::uint32_t most) {
+    if (first.address >= end) return {first.address, 0};
+    if (end > capacity_) {
+        check_request({first.address, 1, first.write, 0}, access_bytes_, capacity_);
+        check_request({end - 1, 1, first.write, 0}, access_bytes_, capacity_);
+    }
+    return first.write ? send_run_of<kWrite>(first, end, most)
+                       : send_run_of<kRead>(first, end, most);
+}
+
+/// For one kind, so that what depends on it is decided once and not for every access.
+template <Kind kind>
+Sent DramBackend::send_run_of(const Request& first, std::uint64_t end, std::uint32_t most) {
     Sent sent{first.address, 0};
-    if (first.address >= end) return sent;
-    check_request({first.address, 1, first.write, 0}, access_bytes_, capacity_);
-    check_request({end - 1, 1, first.write, 0}, access_bytes_, capacity_);
     const std::uint64_t begin = first.address >> access_shift_;
     const std::uint64_t last = (end - 1) >> access_shift_;
     AddressMapping::Walk walk(mapping_, begin);
     Channel& channel = *channels_[walk.channel()];
-    Access access{first.write ? kWrite : kRead, access_bytes_, 0, first.tag};
     for (; walk.unit() <= last && sent.accepted < most; walk.next(last)) {
-        access.unit = walk.unit();
-        access.bytes = access_bytes_;
+        Access access{kind, access_bytes_, walk.unit(), first.tag};
         if (access.unit == begin)
             access.bytes -= static_cast<std::uint32_t>(first.address & (access_bytes_ - 1));
         if (access.unit == last)

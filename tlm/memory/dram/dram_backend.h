@@ -43,6 +43,8 @@ class DramBackend final : public Backend {
   private:
     Statistics counts() const;
     void note(std::size_t channel);
+    template <Kind kind>
+    Sent send_run_of(const Request& first, std::uint64_t end, std::uint32_t most);
 
     Organization organization_;
     std::uint32_t access_bytes_;

@@ -51,6 +51,27 @@ Pick FrFcfs::oldest_active(int pc, Tick now) const {
     return pick;
 }
 
+Pick FrFcfs::oldest_hit(int pc, Kind kind, Tick now) const {
+    Pick pick;
+    // All of a bank are ready together.
+    std::uint64_t unseen = queues_.masks(pc).hit[kind];
+    for (const HitQueue::Item* hit = queues_.hits(pc, kind).begin(); unseen != 0; ++hit) {
+        const std::uint64_t bit = std::uint64_t{1} << hit->bank;
+        if ((unseen & bit) == 0) continue;
+        unseen &= ~bit;
+        const Tick ready =
+            kind == kRead ? timing_.read_ready(pc, hit->bank) : timing_.write_ready(pc, hit->bank);
+        if (ready <= now) {
+            pick.bank = hit->bank;
+            pick.order = hit->order;
+            pick.more = true;
+            break;
+        }
+        pick.next = std::min(pick.next, ready);
+    }
+    return pick;
+}
+
 Tick FrFcfs::active_ready(int pc) const {
     Tick ready = kNeverTick;
     const BankQueues::Masks& m = queues_.masks(pc);

@@ -61,22 +61,7 @@ class FrFcfs {
         return queues_.masks(pc).active == 0 ? Pick{} : oldest_active(pc, now);
     }
     /// The oldest ready request that hits its row; where there is one, `more` is always set.
-    Pick oldest_hit(int pc, Kind kind, Tick now) const {
-        const AgeList& hits = queues_.hits_by_age(pc, kind);
-        Pick pick;
-        for (int bank = hits.oldest(); bank != AgeList::kEnd; bank = hits.younger(bank)) {
-            const Tick ready =
-                kind == kRead ? timing_.read_ready(pc, bank) : timing_.write_ready(pc, bank);
-            if (ready <= now) {
-                pick.bank = bank;
-                pick.order = queues_.hit_orders(pc, kind)[bank];
-                pick.more = true;
-                break;
-            }
-            pick.next = std::min(pick.next, ready);
-        }
-        return pick;
-    }
+    Pick oldest_hit(int pc, Kind kind, Tick now) const;
     /// No column command for a request that has activated its row is ready earlier.
     Tick active_ready(int pc) const;
     Pick activate(int pc, Kind kind, Tick now) const;

@@ -82,8 +82,9 @@ class TimingChecker {
 
     Tick read_ready(int pc, int bank) const {
         const PseudoChannel& p = pcs_[pc];
-        return std::max(std::max(p.bank_rd[bank], p.group_rd[group_of_[bank]]),
-                        p.stack_rd[stack_of_[bank]]);
+        const Tick group = p.group_rd[group_of_[bank]];
+        const Tick stack = p.stack_rd[stack_of_[bank]];
+        return std::max(std::max(p.bank_rd[bank], group), stack);
     }
     Tick write_ready(int pc, int bank) const { return writes(pc)(bank); }
     Tick activate_ready(int pc, int bank) const { return activates(pc)(bank); }

@@ -144,15 +144,19 @@ std::uint32_t Memory::new_burst(tlm::tlm_generic_payload& payload, int id) {
 void Memory::advance(Part& part, Picoseconds now) {
     part.backend->advance(now, completions_);
     if (recording_) report_commands(part);
+    part.unread -= completions_.size();
     for (const Completion& completion : completions_) {
         const auto index = static_cast<std::uint32_t>(completion.tag);
         Burst& burst = bursts_[index];
         burst.done = std::max(burst.done, completion.time);
-        --part.unread;
-        if (traced_ && completion.bytes > 0)
+        if (--burst.unread == 0 && burst.unsent == 0) finished_.push_back(index);
+    }
+    if (traced_) {
+        for (const Completion& completion : completions_) {
+            if (completion.bytes == 0) continue;
             report_transfer(channels_[completion.tag >> 32], completion.time,
                             bus_time(completion.bytes), completion.bytes, false);
-        if (--burst.unread == 0 && burst.unsent == 0) finished_.push_back(index);
+        }
     }
     completions_.clear();
 }
