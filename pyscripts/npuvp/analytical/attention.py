@@ -201,13 +201,14 @@ class _Rounds:
         """Products with a part of the softmax behind each: when they are issued, when the array is
         free again, and rows that are left."""
         array, last, issued = figures
+        part, row = self.part, self.row
         begun = free = now
         for _ in range(number):
-            begun = max(now, free)
+            begun = now if now > free else free
             free = begun + array
-            rows = min(self.part, left)
+            rows = part if part < left else left
             left -= rows
-            now = begun + issued + rows * self.row
+            now = begun + issued + rows * row
         return now, begun + last, left
 
     def cycles(self) -> float:

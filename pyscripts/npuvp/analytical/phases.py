@@ -546,7 +546,8 @@ class Phases:
         more = memory.abreast(each, table.pitch, busy) - 1
         bytes_ = columns * table.bits / 8
         work = move(rows, bytes_, table.pitch, groups)
-        work.cycles += more * memory.streaming(rows, bytes_, store, table.pitch, groups)
+        if more:
+            work.cycles += more * memory.streaming(rows, bytes_, store, table.pitch, groups)
         if table.scaled:
             pitch = table.columns // table.block
             scales = move(rows, columns / table.block, pitch, groups)

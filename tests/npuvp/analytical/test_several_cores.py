@@ -53,6 +53,18 @@ def test_packets_wait_behind_packets_to_other_cores():
     assert memory.streaming(8, 4096) == pytest.approx(8 * 4096 / (819.2 / 4))
 
 
+def test_rows_side_by_side_meet_in_the_nodes_that_requests_reach():
+    memory = _hardware("quad").memory
+    assert memory.reads == 32 and memory.nodes == 4
+    # 16 rows of 256 bytes stand in one node, which serves two cores in turns; 32 in two.
+    assert memory.abreast(16, 256, 2) == 2.0
+    assert memory.abreast(17, 256, 2) == pytest.approx(1 / (2 - sqrt(2)))
+    # A core has 32 requests under way: more rows reach no further.
+    assert memory.abreast(64, 256, 2) == memory.abreast(17, 256, 2)
+    assert memory.abreast(64, 256, 1) == 1.0
+    assert _hardware("paper").memory.abreast(64, 256, 2) == 1.0
+
+
 @pytest.mark.parametrize(("platform", "cores"), [("quad", None), ("quad", 3), ("manycore", 8)])
 def test_bytes_and_macs_are_those_of_all_cores(platform, cores):
     machine = vp.Platform.load(f"platform/{platform}.yaml")
