@@ -201,15 +201,20 @@ class _Rounds:
         """Products with a part of the softmax behind each: when they are issued, when the array is
         free again, and rows that are left."""
         array, last, issued = figures
-        part, row = self.part, self.row
-        begun = free = now
-        for _ in range(number):
-            begun = now if now > free else free
-            free = begun + array
-            rows = part if part < left else left
-            left -= rows
-            now = begun + issued + rows * row
-        return now, begun + last, left
+        whole = issued + self.part * self.row
+        full = left // self.part
+        if full >= number:
+            begun = now + (number - 1) * (whole if whole > array else array)
+            return begun + whole, begun + last, left - number * self.part
+        # Some with a whole part, one with the rest, and none with the others.
+        rest = issued + left % self.part * self.row
+        begun = now + full * (whole if whole > array else array)
+        behind = number - 1 - full
+        if behind:
+            alone = issued if issued > array else array
+            begun += (rest if rest > array else array) + (behind - 1) * alone
+            rest = issued
+        return begun + rest, begun + last, 0
 
     def cycles(self) -> float:
         """From the first round to the last stores."""
@@ -232,6 +237,12 @@ class _Rounds:
         round_ = 0
         number = visits * units
         end = 0.0
+        products, settled, row, rows = self._products, self.settled, self.row, sizes.rows
+        outputs, scores, output_of, score_of = sizes.outputs, sizes.scores, self.output, self.score
+        begin, after, ask_next = self.begin, self.after, self.ask_next
+        before_scores, finished = self.before_scores, self.rest + self.finish
+        before_outputs = self.before_outputs
+        stored = together if tiles.count == 1 else tiles.count
         while round_ <= number + _OUTPUTS:
             began = now
             first, scored, softmax, output = round_ - 1, round_ - 2, round_ - 4, round_ - 5
@@ -254,33 +265,33 @@ class _Rounds:
                             simulated = visits = count + 2
             if enters:
                 now += self.unit
-            now += self.begin
+            now += begin
             group = first // together
-            left = sizes.rows if has_softmax else 0
+            left = rows if has_softmax else 0
             if together > 1 and enters:
                 now = max(now, queries[group])
                 if not has_softmax:
                     now += self.alone
-            if has_softmax:  # its scores have left the array
-                now = max(now, made.get(softmax, 0.0))
-            now += self.before_outputs
+            if has_softmax and made[softmax] > now:  # its scores have left the array
+                now = made[softmax]
+            now += before_outputs
             out_at = 0.0
             if has_outputs:
                 now = max(now, array, values[output // units])
-                now, array, left = self._products(now, sizes.outputs, left, self.output)
-                out_at = array + self.settled
+                now, array, left = products(now, outputs, left, output_of)
+                out_at = array + settled
             now += self.mask
             if self.mask and has_softmax:
                 now, _ = self._load(now, loads["mask"])
             now += self.ask_values
             if has_softmax and softmax % units == 0:
                 now, values[softmax // units] = self._load(now + self.load_rows, loads["values"])
-            now += self.before_scores
+            now += before_scores
             if has_scores:
                 now = max(now, array, keys[scored // units], queries[scored // together])
-                now, array, left = self._products(now, sizes.scores, left, self.score)
-                made[scored] = array + self.settled
-            now += self.ask_next
+                now, array, left = products(now, scores, left, score_of)
+                made[scored] = array + settled
+            now += ask_next
             # The next group, and its keys.
             following = group + 1 if enters else 0
             if (new_group or round_ == 0) and following * together < number:
@@ -290,18 +301,17 @@ class _Rounds:
                     now, keys[visit] = self._load(now + self.load_rows, loads["keys"])
             if tiles.buffers == 1 and enters and first % units == 0:
                 now, keys[first // units] = self._load(now + self.load_rows, loads["keys"])
-            now += left * self.row + self.rest + self.finish
+            now += left * row + finished
             if has_outputs:
                 if self.merged and output % tiles.count:
                     now = max(now, out_at) + self.merged
-                last = (output + 1) % (together if tiles.count == 1 else tiles.count) == 0
-                if last:
+                if (output + 1) % stored == 0:
                     now = max(now + self.store_group, out_at)
                     if len(self.pending) >= self.queue:
                         now = max(now, self.pending[-self.queue])
                     self.memory_free = max(self.memory_free, now + self.latency) + loads["written"]
                     self.pending.append(max(now, self.memory_free - self.latency))
-            now += self.after
+            now += after
             round_ += 1
             if not enters:
                 continue
