@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from npuvp.analytical.head import ForwardCall
 from npuvp.analytical.machine import Hardware, hardware_of
-from npuvp.analytical.phases import Call
+from npuvp.analytical.pieces import Call
 from npuvp.analytical.schedule import Work
 from npuvp.area import Area
 from npuvp.call_kinds import CallKind, CallsPerBlock, call_kinds, experts_faults

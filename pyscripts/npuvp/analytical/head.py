@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from npuvp.analytical.logits import gathered, through_logits
-from npuvp.analytical.phases import BF16_BYTES, Phases, Results
+from npuvp.analytical.phases import Phases
+from npuvp.analytical.pieces import BF16_BYTES, Results
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.analytical.selection import begun_block, chosen, left, prepared
 from npuvp.analytical.shared import dealt, rows_dealt, together

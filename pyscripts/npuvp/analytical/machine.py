@@ -1,11 +1,11 @@
 """The machine as the analytical path sees it: a handful of figures from a platform's description."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
 from typing import Any, TypeVar, cast
 
+from npuvp.analytical.memory import Banks, MemoryFigures, row_sizes
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
@@ -13,310 +13,15 @@ from npuvp.energy import CoreEnergy, load_energy
 from npuvp.kept import Kept
 
 __all__ = [
-    "INTERLEAVE",
     "Classes",
     "EnergyFigures",
     "Hardware",
     "InstructionEnergy",
-    "MemoryFigures",
     "hardware_of",
-    "nodes_met",
     "of_core",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Banks:
-    """How addresses spread over a memory (hashing left aside).
-
-    Attributes:
-        slices: (field, size) of the index of an access, least significant first.
-        access_bytes: Bytes of an access.
-        channels: Pseudo-channels.
-        burst: Ticks of the data bus per access.
-        same_group: Ticks between accesses of one bank group.
-    """
-
-    slices: tuple[tuple[str, int], ...]
-    access_bytes: int
-    channels: int
-    burst: int
-    same_group: int
-
-
-@lru_cache(maxsize=4096)
-def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
-    """Share of the bandwidth that rows of some bytes at some distance get: they may meet few
-    channels, or within a channel one bank group alone."""
-    rows, most = 64, 256
-    accesses: dict[tuple[int, int], list[int]] = {}
-    units = min(most, -(-row_bytes // banks.access_bytes))
-    for row in range(rows):
-        for unit in range(units):
-            index = row * pitch // banks.access_bytes + unit
-            place = {}
-            for name, size in banks.slices:
-                index, place[name] = divmod(index, size)
-            channel = (place.get("channel", 0), place.get("pseudo_channel", 0))
-            accesses.setdefault(channel, []).append(place.get("bank_group", 0))
-    longest = max(
-        len(groups) * (banks.burst if len(set(groups)) > 1 else banks.same_group)
-        for groups in accesses.values()
-    )
-    return min(1.0, rows * units * banks.burst / banks.channels / longest)
-
-
-#: Bytes after which a memory's next node has its turn.
-INTERLEAVE = 4096
-#: How links and banks add up where several cores stream: an exponent (measured on quad.yaml with two
-#: and four cores, whose streams take from 440 to 570 B per cycle together as their addresses fall).
-_MEETING = 3.0
-
-
-@lru_cache(maxsize=4096)
-def nodes_met(nodes: int, cores: int, share: int, panel: int, blocks: tuple[int, ...]) -> float:
-    """Nodes of a memory in which all cores meet while they stream weights: pieces of 4 KiB go round
-    the nodes, and the bytes of one node that is asked for most are what all wait for.
-
-    Args:
-        nodes: Of the memory.
-        cores: That stream.
-        share: Bytes of a block of columns from one core's outputs to the next one's.
-        panel: Bytes of such a block that a core asks for at a time, twice.
-        blocks: Where blocks begin.
-    """
-    asked = [0] * nodes
-    for core in range(cores):
-        for block in blocks:
-            first = block + core * share
-            for piece in range(first // INTERLEAVE, -(-(first + 2 * panel) // INTERLEAVE)):
-                asked[piece % nodes] += 1
-    return sum(asked) / max(asked)
-
-
-@lru_cache(maxsize=4096)
-def _passage(nodes: float, cores: int) -> float:
-    """Share of its time for which a core's link is busy while all cores read from a memory of some
-    nodes: packets wait in a node's queue behind packets to other cores.
-
-    The heads of the queues that want one link are an M/D/1 queue with as many customers on average
-    as there are nodes to a core: load + load^2 / (2 (1 - load)) = nodes / cores (Karol, Hluchyj and
-    Morgan, IEEE Trans. Commun. 35(12), 1987, for as many of one as of the other: 0.586).
-    """
-    each = nodes / cores
-    return 1.0 if cores == 1 else 1.0 + each - math.sqrt(1.0 + each * each)
-
-
-def _row_sizes(banks: Banks) -> tuple[int, int]:
-    """Bytes that lie before the second column of the first row, and columns of a row."""
-    before = banks.access_bytes
-    for name, size in banks.slices:
-        if name == "column":
-            return before, size
-        before *= size
-    return before, 1
-
-
-@dataclass(frozen=True)
-class MemoryFigures:
-    """A memory and the DMA engine in front of it.
-
-    Attributes:
-        bytes_per_cycle: What sequential bursts get, per cycle of the core's clock.
-        peak_bytes_per_cycle: Peak of the data bus.
-        latency: Cycles from a request to its first data, on average.
-        port_bytes: Bytes per cycle of all DMA ports.
-        reads: Bursts that may be under way.
-        burst_bytes: Greatest length of a burst.
-        hit: Cycles by which that is less in a row of a bank that is open.
-        start: Cycles from issue to the first request.
-        queue: Transfers that wait in the DMA engine.
-        banks: Of a memory that is simulated command by command.
-        flit_bytes: Of the mesh in between, whose links carry a flit per cycle; 0: there is none.
-        refresh: Cycles of a refresh of all banks, and from one to the next; (0, 1): there is none.
-        ways: Cycles that request and response spend on the mesh, of every core.
-        nodes: Of the memory on the mesh.
-        flit_fj: Femtojoules of a flit on its way, of every core.
-        sharers: Cores that stream at the same time.
-        posted: Bytes that wait in its queues of writes.
-        rows: Of a memory of banks: cycles to first data in a closed row and in an open one, refresh
-            left aside; bytes from which on rows are open that are read one after the other, and
-            after which others are opened. None: every access takes `latency`.
-    """
-
-    bytes_per_cycle: float
-    peak_bytes_per_cycle: float
-    latency: float
-    port_bytes: float
-    reads: int
-    burst_bytes: int
-    start: int
-    queue: int
-    banks: Banks | None = None
-    flit_bytes: int = 0
-    refresh: tuple[float, float] = (0.0, 1.0)
-    ways: tuple[float, ...] = (0.0,)
-    nodes: int = 1
-    flit_fj: tuple[float, ...] = (0.0,)
-    hit: float = 0.0
-    sharers: int = 1
-    posted: float = float("inf")
-    rows: tuple[float, float, int, int] | None = None
-
-    def shared(self, cores: int) -> "MemoryFigures":
-        """As one of the first cores sees it while all of them stream: the farthest one."""
-        further = max(self.ways[:cores]) - self.ways[0]
-        return replace(self, sharers=cores, latency=self.latency + further)
-
-    def streaming(
-        self,
-        rows: float,
-        row_bytes: float,
-        write: bool = False,
-        pitch: int = 0,
-        transfers: int = 1,
-        met: float = 0.0,
-    ) -> float:
-        """Cycles for which a transfer keeps the memory, once its first data are there.
-
-        Args:
-            rows: Pieces of memory.
-            row_bytes: Bytes of one.
-            write: Writes are posted: their number under way limits nothing.
-            pitch: Bytes from one to the next; 0: they follow each other.
-            transfers: That share the rows.
-            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
-        """
-        return self.streamed(((rows, row_bytes, pitch),), transfers, write, met=met)
-
-    def streamed(
-        self,
-        parts: tuple[tuple[float, float, int], ...],
-        transfers: int,
-        write: bool = False,
-        before: bool = False,
-        met: float = 0.0,
-    ) -> float:
-        """Cycles for which several transfers alike keep the memory.
-
-        Args:
-            parts: What is moved, in pieces of memory: how many, bytes of one, and bytes from one to
-                the next; pieces that follow each other are one as far as a transfer goes.
-            transfers: That share it.
-            write: Whether they write.
-            before: Whether others are under way when they begin.
-            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
-        """
-        cycles = bytes_ = bursts = 0.0
-        for rows, row_bytes, pitch in parts:
-            bytes_per_cycle = self.bytes_per_cycle / self.sharers
-            if pitch <= row_bytes:
-                rows, row_bytes = transfers, rows * row_bytes / transfers
-            elif self.banks is not None:
-                # The columns of other cores stand beside these.
-                together = min(pitch, int(row_bytes) * self.sharers)
-                bytes_per_cycle *= _share(self.banks, together, pitch)
-            cycles += rows * row_bytes / bytes_per_cycle
-            bytes_ += rows * row_bytes
-            bursts += rows * max(1.0, row_bytes / self.burst_bytes)
-        burst_bytes = bytes_ / bursts
-        bytes_per_cycle = bytes_ / cycles
-        # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
-        behind = burst_bytes / self.port_bytes
-        if self.flit_bytes:
-            behind = max(behind, 1.0 - -burst_bytes // self.flit_bytes)
-        # What has been read covers a part of each refresh.
-        length, period = self.refresh
-        exposed = max(0.0, length - self.reads * behind)
-        cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
-        if self.sharers > 1 and met:
-            cycles = max(cycles, bytes_ / self._shared_rate(burst_bytes / behind, met))
-        if bursts > self.reads and not write:
-            # A window of bursts per round trip.
-            trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
-            cycles = max(cycles, trip * (bursts - (0 if before else self.reads)) / self.reads)
-        if transfers > self.queue and not write and not before:
-            # Likewise of transfers in the queue.
-            trip = self.latency + cycles / transfers
-            cycles = max(cycles, trip * (transfers - self.queue) / self.queue)
-        return cycles
-
-    def abreast(self, rows: float, pitch: int, cores: int) -> float:
-        """How many times as long rows take of which so many cores each move their own columns: all are
-        at the same rows at the same time, and as far as a core may be ahead of its answers these
-        stand in few nodes of the memory.
-
-        Args:
-            rows: Of a transfer.
-            pitch: Bytes from one to the next.
-            cores: That have some columns.
-        """
-        if not self.flit_bytes or cores == 1:
-            return 1.0
-        nodes = min(self.nodes, -(-int(min(rows, self.reads) * pitch) // INTERLEAVE))
-        # One node serves them in turns.
-        return 1.0 / _passage(nodes, cores) if nodes > 1 else float(cores)
-
-    def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
-        """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and
-        one that only asks or answers for every burst, each with a header flit."""
-        if not self.flit_bytes:
-            return 0.0
-        if pitch <= row_bytes:
-            rows, row_bytes = 1, rows * row_bytes
-        bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-        flits = 2.0 - -(rows * row_bytes / bursts) // self.flit_bytes
-        return bursts * flits * sum(self.flit_fj[: self.sharers]) / self.sharers
-
-    def _shared_rate(self, link: float, met: float) -> float:
-        """Bytes per cycle that a core gets whose link gives so many to it alone, and which meets the
-        others in so many nodes."""
-        if self.flit_bytes:
-            link *= _passage(met, self.sharers)
-        if self.banks is None:
-            return link
-        # Where links leave the memory little to spare, streams meet in its banks.
-        own = self.bytes_per_cycle / self.sharers * met / self.nodes
-        return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
-
-    def load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
-        """Cycles from the issue of a load to its end."""
-        streaming = self.streaming(rows, row_bytes, pitch=pitch, transfers=transfers)
-        bytes_ = rows * row_bytes
-        if streaming <= bytes_ / self.port_bytes:  # the ports stream the first burst meanwhile
-            burst = min(bytes_, self.burst_bytes) / self.port_bytes
-            streaming = max(bytes_ / self.bytes_per_cycle, streaming - min(self.latency, burst))
-        return self.start + self.latency + streaming
-
-    def load_alike(
-        self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1
-    ) -> float:
-        """Cycles from the issue of a load to its end, where all cores load the same rows: they stand in
-        few nodes of the memory. A core's turn for a burst comes half way on average, so that of several
-        bursts the last one is served late."""
-        cycles = self.load(rows, row_bytes, pitch, transfers)
-        if self.sharers > 1 and self.flit_bytes:
-            if pitch <= row_bytes:
-                rows, row_bytes = 1, rows * row_bytes
-            bytes_ = rows * row_bytes
-            nodes = min(self.nodes, -(-int(bytes_) // INTERLEAVE))
-            bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-            flits = bursts * (1.0 - -(bytes_ / bursts) // self.flit_bytes)
-            data = bytes_ * self.nodes / self.peak_bytes_per_cycle
-            late = 1 - 0.5 / bursts
-            streaming = self.sharers / nodes * max(flits, data) * late
-            cycles = max(cycles, self.start + self.latency + streaming)
-        return cycles
-
-    def store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
-        """Cycles from the issue of a store to its end: writes are posted, so that what the memory's
-        queues take waits for the ports alone."""
-        cycles = self.streaming(rows, row_bytes, True, pitch, transfers)
-        bytes_ = rows * row_bytes
-        queued = cycles * min(1.0, self.posted / self.sharers / bytes_)
-        return self.start + max(cycles - queued, bytes_ / self.port_bytes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -591,7 +296,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         ticks = timing["rcd_rd"] + timing["cl"] + timing["burst"] + 1
         latency_s = ticks * _tick(config)
         hit = timing["rcd_rd"] * _tick(config) * clock
-        before, columns = _row_sizes(banks)
+        before, columns = row_sizes(banks)
         opened = (ticks - timing["rcd_rd"]) * _tick(config) * clock + ways[0]
         rows = (latency_s * clock + ways[0], opened, before, before * columns)
         if p["refresh"] != "none":

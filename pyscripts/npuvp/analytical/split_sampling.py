@@ -5,7 +5,8 @@ exponentials; then the first core chooses for the row of the batch, while the ot
 next one.
 """
 
-from npuvp.analytical.machine import INTERLEAVE, Hardware, MemoryFigures
+from npuvp.analytical.machine import Hardware
+from npuvp.analytical.memory import INTERLEAVE, MemoryFigures
 from npuvp.analytical.sampling_pieces import elements, row_of_batch
 from npuvp.analytical.schedule import Work, body, repeat
 from npuvp.compiler.layout import Geometry

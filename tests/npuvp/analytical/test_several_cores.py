@@ -7,7 +7,7 @@ import pytest
 
 import npuvp as vp
 from npuvp.analytical import estimate, estimate_sampling, hardware_of, roofline
-from npuvp.analytical.machine import nodes_met
+from npuvp.analytical.memory import nodes_met
 from npuvp.analytical.shared import dealt, in_turns, rows_dealt
 from npuvp.cli import main
 from npuvp.compiler.shares import share
