@@ -104,8 +104,9 @@ TEST_CASE("A PRE is owed while the request that opened the row waits, and nothin
     r.write(0, 0, 1);
     // Writes to banks of their own, which hold the read up.
     for (std::uint64_t i = 1; i < 12; ++i) r.write(i % 4, i / 4);
-    // The PRE could issue at 43, were it not for the read, which then closes the row itself; the PRE
-    // goes with it, and those of the other rows follow, one per tick. ACT 6 waits for all of them.
+    // The PRE could issue at 43, were it not for the read, which then closes the row itself; the
+    // PRE goes with it, and those of the other rows follow, one per tick. ACT 6 waits for all of
+    // them.
     CHECK(r.between(36, 90) ==
           "36 WR 1, 36 ACT 13, 41 WR 5, 41 ACT 2, 46 WR 9, 51 WR 13, 56 WR 2, 74 RDA 0, 74 PRE 0, "
           "75 PRE 4, 76 PRE 8, 77 PRE 12, 78 PRE 1, 79 PRE 5, 80 PRE 9, 81 PRE 13, 82 ACT 6, "
