@@ -1,19 +1,27 @@
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "bindings/bindings.h"
 #include "estimate/attention_rounds.h"
+#include "estimate/product.h"
 
 namespace nb = nanobind;
 
 namespace npuvp::bindings {
 
-void estimate(nb::module_& m) {
-    using npuvp::estimate::RoundCosts;
-    using npuvp::estimate::RoundTiles;
-    using npuvp::estimate::RoundTransfers;
-    nb::module_ sub = m.def_submodule("estimate", "Loops of the closed forms.");
+namespace {
+
+namespace estimates = npuvp::estimate;
+
+void attention_rounds(nb::module_& sub) {
+    using estimates::RoundCosts;
+    using estimates::RoundTiles;
+    using estimates::RoundTransfers;
     nb::class_<RoundTiles>(sub, "RoundTiles")
         .def(nb::init<double, double, double>(), nb::arg("next"), nb::arg("last"),
              nb::arg("issue"));
@@ -52,11 +60,73 @@ void estimate(nb::module_& m) {
                double mask, double written, double store) {
                 const RoundTransfers transfers{latency, queue,   debt, keys,    values,
                                                queries, mask, written, store};
-                return npuvp::estimate::attention_rounds(costs, transfers, visits, units);
+                return estimates::attention_rounds(costs, transfers, visits, units);
             },
             nb::arg("visits"), nb::arg("units"), nb::arg("latency"), nb::arg("queue"),
             nb::arg("debt"), nb::arg("keys"), nb::arg("values"), nb::arg("queries"),
             nb::arg("mask"), nb::arg("written"), nb::arg("store"));
+}
+
+void product(nb::module_& sub) {
+    using estimates::Chunk;
+    using estimates::Product;
+    using estimates::ProductMemory;
+    using estimates::ResultCosts;
+    using estimates::Stage;
+    using estimates::Weights;
+    nb::class_<Stage>(sub, "Stage")
+        .def(
+            "__init__",
+            [](Stage* self, double products, double stream, double skew, double row,
+               std::int64_t rows, std::vector<double> tails, std::int64_t sets, double port,
+               std::int64_t tiles, double between, double last, double around) {
+                new (self) Stage({products, stream, skew, row, rows, std::move(tails), sets, port,
+                                  tiles, between, last, around});
+            },
+            nb::kw_only(), nb::arg("products"), nb::arg("stream"), nb::arg("skew"),
+            nb::arg("row"), nb::arg("rows"), nb::arg("tails"), nb::arg("sets"), nb::arg("port"),
+            nb::arg("tiles"), nb::arg("between"), nb::arg("last"), nb::arg("around"));
+    nb::class_<ResultCosts>(sub, "ResultCosts")
+        .def(nb::init<double, double, double, double, bool, bool>(), nb::kw_only(),
+             nb::arg("row"), nb::arg("entry"), nb::arg("finish"), nb::arg("finish_all"),
+             nb::arg("whole"), nb::arg("untouched"));
+    nb::class_<Chunk>(sub, "Chunk")
+        .def(nb::init<Stage, std::int64_t, std::int64_t, std::int64_t>(), nb::arg("stage"),
+             nb::arg("panels"), nb::arg("at_once"), nb::arg("times"));
+    nb::class_<Weights>(sub, "Weights")
+        .def(nb::init<double, std::int64_t, std::int64_t, double, double, double, double>(),
+             nb::kw_only(), nb::arg("panels"), nb::arg("pieces"), nb::arg("descriptors"),
+             nb::arg("descriptor"), nb::arg("issue"), nb::arg("due"), nb::arg("begin"));
+    nb::class_<Product>(sub, "Product")
+        .def(
+            "__init__",
+            [](Product* self, std::vector<Chunk> chunks, std::int64_t rows, std::int64_t group,
+               std::int64_t hidden_tiles, const ResultCosts& costs, const Weights& weights,
+               double words, double clear, double drain) {
+                new (self) Product({std::move(chunks), rows, group, hidden_tiles, costs, weights,
+                                    words, clear, drain});
+            },
+            nb::kw_only(), nb::arg("chunks"), nb::arg("rows"), nb::arg("group"),
+            nb::arg("hidden_tiles"), nb::arg("costs"), nb::arg("weights"), nb::arg("words"),
+            nb::arg("clear"), nb::arg("drain"))
+        .def(
+            "time",
+            [](const Product& self, double latency, std::int64_t queue, double panel,
+               double loading, double storing, double arriving, std::int64_t before) {
+                const auto found =
+                    self.time({latency, queue, panel, loading, storing, arriving, before});
+                return std::pair(found.cycles, found.behind);
+            },
+            nb::arg("latency"), nb::arg("queue"), nb::arg("panel"), nb::arg("loading"),
+            nb::arg("storing"), nb::arg("arriving"), nb::arg("before"));
+}
+
+}  // namespace
+
+void estimate(nb::module_& m) {
+    nb::module_ sub = m.def_submodule("estimate", "Loops of the closed forms.");
+    attention_rounds(sub);
+    product(sub);
 }
 
 }  // namespace npuvp::bindings

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from npuvp.analytical import blocking
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.memory import nodes_met
-from npuvp.analytical.products import Product, RowCosts, Stream
+from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.shared import together
 from npuvp.compiler.errors import CompileError
@@ -145,12 +145,15 @@ class _Made(NamedTuple):
     Attributes:
         rest: Of its `Work`.
         clear: Cycles that make room for the last chunk, where it is no whole row.
-        costs: Of the work on results.
+        timing: Of the product with its streamed weights.
+        parts, transfers: Of a panel of weights.
     """
 
     rest: tuple[float, ...]
     clear: float
-    costs: RowCosts
+    timing: Any
+    parts: tuple[tuple[float, float, int], ...]
+    transfers: int
 
 
 @lru_cache(maxsize=65536)
@@ -344,14 +347,13 @@ class Pieces:
         )
         busy = self._busy(outputs, of)
         met = self._nodes_met(weights, outputs, panel, busy)
-        stream = Stream.of(h, panel, weights, outputs, busy, met)
+        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True, met=met)
         loads, stores = results.loads, results.stores
         total = Work(0.0, *made.rest)
         panel_bytes = weights.bytes_of(weights.columns) / panel.blocks
         rows_of_pieces = outputs * panel.blocks * ways
         total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         if h.classes.blocking:
-            memory = stream.memory
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, memory)
             total.cycles += made.clear
             return total, 0.0
@@ -362,11 +364,15 @@ class Pieces:
             loading = h.memory.streamed(pieces_of_rows, groups, before=True)
             loading *= h.memory.abreast(rows / groups, results.table.pitch, busy)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        drain = self._drain()
-        product = Product(
-            h, panel, pitch, rows, outputs, stream, made.costs, loading, storing, made.clear, drain
+        total.cycles, behind = made.timing.time(
+            h.memory.start + h.memory.latency,
+            h.memory.queue,
+            memory,
+            loading,
+            storing,
+            arriving,
+            before,
         )
-        total.cycles, behind = product.cycles(arriving, before)
         return total, behind
 
     def _last_group(self, results: Results, rows: int) -> float:
@@ -428,7 +434,11 @@ class Pieces:
             results.whole,
             results.untouched,
         )
-        return _Made(total.rest(), cleared, costs)
+        prepares = results.loads.read > 0 and results.table is not None
+        timing = product_of(
+            h, panel, weights, outputs, rows, pitch, costs, prepares, cleared, self._drain()
+        )
+        return _Made(total.rest(), cleared, timing, *weights_moved(g, panel, weights))
 
     def _busy(self, outputs: int, of: int) -> int:
         """Cores that have outputs of a matrix, where one has so many."""
