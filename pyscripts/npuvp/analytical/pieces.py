@@ -193,6 +193,8 @@ class Pieces:
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
+        if self.hardware.shared(cores) is self.hardware:
+            return self
         found = copy(self)
         found.hardware = self.hardware.shared(cores)
         return found
@@ -585,10 +587,33 @@ class Pieces:
         return work
 
     def _phase(
-        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+        self,
+        shares: tuple[tuple[tuple[int, ...], int], ...],
+        part: Callable[..., Work],
+        key: tuple[Any, ...] = (),
     ) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
-        the phase before has stored is written as the first tiles of all cores come."""
+        the phase before has stored is written as the first tiles of all cores come.
+
+        Args:
+            shares: As of `together`.
+            part: Of a core that gets such a share.
+            key: All else that the phase follows from, beside what `seen` stands for, so that it is
+                kept; nothing: it is not.
+        """
+        if not key:
+            return self._made_by_all(shares, part)
+        kept = (*key, shares, int(self.debt))
+        found = self.seen.get(kept)
+        if found is None:
+            work = self._made_by_all(shares, part)
+            found = self.seen.keep(kept, (work, self.debt))
+        work, self.debt = found
+        return work
+
+    def _made_by_all(
+        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+    ) -> Work:
         before, left = self.debt, []
 
         def own(*counts: int) -> Work:
