@@ -1,14 +1,17 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstdint>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
 #include "estimate/attention_rounds.h"
 #include "estimate/product.h"
+#include "estimate/work.h"
 
 namespace nb = nanobind;
 
@@ -17,6 +20,37 @@ namespace npuvp::bindings {
 namespace {
 
 namespace estimates = npuvp::estimate;
+
+void work(nb::module_& sub) {
+    using estimates::Work;
+    nb::class_<Work>(sub, "Work")
+        .def(nb::init<double, double, double, double, double, double, double>(),
+             nb::arg("cycles") = 0.0, nb::arg("femtojoules") = 0.0, nb::arg("vector") = 0.0,
+             nb::arg("matrix") = 0.0, nb::arg("macs") = 0.0, nb::arg("read") = 0.0,
+             nb::arg("written") = 0.0)
+        .def_rw("cycles", &Work::cycles)
+        .def_rw("femtojoules", &Work::femtojoules)
+        .def_rw("vector", &Work::vector)
+        .def_rw("matrix", &Work::matrix)
+        .def_rw("macs", &Work::macs)
+        .def_rw("read", &Work::read)
+        .def_rw("written", &Work::written)
+        .def("add", &Work::add, nb::arg("other"), nb::arg("times") = 1.0)
+        .def("beside", &Work::beside, nb::arg("other"), nb::arg("times") = 1.0)
+        .def("rest",
+             [](const Work& self) {
+                 return std::tuple(self.femtojoules, self.vector, self.matrix, self.macs, self.read,
+                                   self.written);
+             })
+        .def(
+            "repeated",
+            [](const Work& self, double times) {
+                Work found;
+                found.add(self, times);
+                return found;
+            },
+            nb::arg("times"));
+}
 
 void attention_rounds(nb::module_& sub) {
     using estimates::RoundCosts;
@@ -58,8 +92,8 @@ void attention_rounds(nb::module_& sub) {
             [](const RoundCosts& costs, std::int64_t visits, std::int64_t units, double latency,
                std::int64_t queue, double debt, double keys, double values, double queries,
                double mask, double written, double store) {
-                const RoundTransfers transfers{latency, queue,   debt, keys,    values,
-                                               queries, mask, written, store};
+                const RoundTransfers transfers{latency, queue, debt,    keys, values,
+                                               queries, mask,  written, store};
                 return estimates::attention_rounds(costs, transfers, visits, units);
             },
             nb::arg("visits"), nb::arg("units"), nb::arg("latency"), nb::arg("queue"),
@@ -83,13 +117,13 @@ void product(nb::module_& sub) {
                 new (self) Stage({products, stream, skew, row, rows, std::move(tails), sets, port,
                                   tiles, between, last, around});
             },
-            nb::kw_only(), nb::arg("products"), nb::arg("stream"), nb::arg("skew"),
-            nb::arg("row"), nb::arg("rows"), nb::arg("tails"), nb::arg("sets"), nb::arg("port"),
-            nb::arg("tiles"), nb::arg("between"), nb::arg("last"), nb::arg("around"));
+            nb::kw_only(), nb::arg("products"), nb::arg("stream"), nb::arg("skew"), nb::arg("row"),
+            nb::arg("rows"), nb::arg("tails"), nb::arg("sets"), nb::arg("port"), nb::arg("tiles"),
+            nb::arg("between"), nb::arg("last"), nb::arg("around"));
     nb::class_<ResultCosts>(sub, "ResultCosts")
-        .def(nb::init<double, double, double, double, bool, bool>(), nb::kw_only(),
-             nb::arg("row"), nb::arg("entry"), nb::arg("finish"), nb::arg("finish_all"),
-             nb::arg("whole"), nb::arg("untouched"));
+        .def(nb::init<double, double, double, double, bool, bool>(), nb::kw_only(), nb::arg("row"),
+             nb::arg("entry"), nb::arg("finish"), nb::arg("finish_all"), nb::arg("whole"),
+             nb::arg("untouched"));
     nb::class_<Chunk>(sub, "Chunk")
         .def(nb::init<Stage, std::int64_t, std::int64_t, std::int64_t>(), nb::arg("stage"),
              nb::arg("panels"), nb::arg("at_once"), nb::arg("times"));
@@ -125,6 +159,7 @@ void product(nb::module_& sub) {
 
 void estimate(nb::module_& m) {
     nb::module_ sub = m.def_submodule("estimate", "Loops of the closed forms.");
+    work(sub);
     attention_rounds(sub);
     product(sub);
 }

@@ -19,31 +19,31 @@ struct RoundTiles {
 /// See npuvp.compiler.attention for the pipeline: in a round a unit enters, another one's scores
 /// are made, another one is in softmax, and another one's outputs are made.
 struct RoundCosts {
-    std::int64_t rows = 0;     ///< Of a group of queries.
-    std::int64_t outputs = 0;  ///< Output tiles of a unit.
-    std::int64_t scores = 0;   ///< Score tiles of a unit.
-    std::int64_t together = 1; ///< Heads of a group.
-    std::int64_t tiles = 1;    ///< Of keys, each a unit of its own.
-    bool one_buffer = false;   ///< Of keys.
+    std::int64_t rows = 0;      ///< Of a group of queries.
+    std::int64_t outputs = 0;   ///< Output tiles of a unit.
+    std::int64_t scores = 0;    ///< Score tiles of a unit.
+    std::int64_t together = 1;  ///< Heads of a group.
+    std::int64_t tiles = 1;     ///< Of keys, each a unit of its own.
+    bool one_buffer = false;    ///< Of keys.
     RoundTiles output;
     RoundTiles score;
-    double settled = 0.0;         ///< From the end of the array's work to rows in Vector SRAM.
-    double row = 0.0;             ///< Softmax of a row.
-    double alone = 0.0;           ///< Own lanes of a head, where no softmax stands beside them.
-    double merged = 0.0;          ///< Outputs added to those of tiles before.
-    double enter = 0.0;           ///< A group enters.
-    double visit = 0.0;           ///< Other keys.
-    double unit = 0.0;            ///< A unit enters.
-    double begin = 0.0;           ///< Of every round.
+    double settled = 0.0;  ///< From the end of the array's work to rows in Vector SRAM.
+    double row = 0.0;      ///< Softmax of a row.
+    double alone = 0.0;    ///< Own lanes of a head, where no softmax stands beside them.
+    double merged = 0.0;   ///< Outputs added to those of tiles before.
+    double enter = 0.0;    ///< A group enters.
+    double visit = 0.0;    ///< Other keys.
+    double unit = 0.0;     ///< A unit enters.
+    double begin = 0.0;    ///< Of every round.
     double before_outputs = 0.0;
-    double mask = 0.0;            ///< Looking whether the mask is another one; 0: it never is.
+    double mask = 0.0;  ///< Looking whether the mask is another one; 0: it never is.
     double ask_values = 0.0;
-    double load_rows = 0.0;       ///< Issue of a load of keys or values.
+    double load_rows = 0.0;  ///< Issue of a load of keys or values.
     double before_scores = 0.0;
     double ask_next = 0.0;
-    double load_group = 0.0;      ///< Issue of a load of queries.
-    double finish = 0.0;          ///< Behind the softmax.
-    double store_group = 0.0;     ///< Issue of a store of outputs.
+    double load_group = 0.0;   ///< Issue of a load of queries.
+    double finish = 0.0;       ///< Behind the softmax.
+    double store_group = 0.0;  ///< Issue of a store of outputs.
     double after = 0.0;
 };
 
