@@ -29,10 +29,14 @@ class Rounds {
   public:
     Rounds(const RoundCosts& costs, const RoundTransfers& transfers, std::int64_t visits,
            std::int64_t units)
-        : c_(costs), t_(transfers), heads_(std::min(costs.together, most_heads)),
+        : c_(costs),
+          t_(transfers),
+          heads_(std::min(costs.together, most_heads)),
           all_groups_(units / costs.together),
           groups_(std::min(all_groups_, std::max<std::int64_t>(4, 3 + (7 + heads_) / heads_))),
-          visits_(visits), units_(groups_ * heads_), number_(visits * units_),
+          visits_(visits),
+          units_(groups_ * heads_),
+          number_(visits * units_),
           part_((costs.rows + costs.outputs + costs.scores - 1) / (costs.outputs + costs.scores)),
           memory_free_(transfers.debt + transfers.latency) {}
 
@@ -107,8 +111,8 @@ class Rounds {
     double memory_free_;
     double repeated_ = 0.0;  // visits that are not gone through
     double group_ended_ = 0.0;
-    std::int64_t left_ = 0;  // rows of softmax in this round
-    std::int64_t begun_ = 0; // visits
+    std::int64_t left_ = 0;   // rows of softmax in this round
+    std::int64_t begun_ = 0;  // visits
     std::array<double, 3> begins_{};
     std::array<double, 8> made_{};  // scores of the latest units
     Times keys_, values_;           // by visit
