@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 from npuvp.analytical import blocking
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.memory import nodes_met
-from npuvp.analytical.products import Product, RowCosts, Stream
+from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.shared import together
 from npuvp.compiler.errors import CompileError
@@ -145,12 +145,15 @@ class _Made(NamedTuple):
     Attributes:
         rest: Of its `Work`.
         clear: Cycles that make room for the last chunk, where it is no whole row.
-        costs: Of the work on results.
+        timing: Of the product with its streamed weights.
+        parts, transfers: Of a panel of weights.
     """
 
     rest: tuple[float, ...]
     clear: float
-    costs: RowCosts
+    timing: Any
+    parts: tuple[tuple[float, float, int], ...]
+    transfers: int
 
 
 @lru_cache(maxsize=65536)
@@ -190,6 +193,8 @@ class Pieces:
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
+        if self.hardware.shared(cores) is self.hardware:
+            return self
         found = copy(self)
         found.hardware = self.hardware.shared(cores)
         return found
@@ -344,14 +349,13 @@ class Pieces:
         )
         busy = self._busy(outputs, of)
         met = self._nodes_met(weights, outputs, panel, busy)
-        stream = Stream.of(h, panel, weights, outputs, busy, met)
+        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True, met=met)
         loads, stores = results.loads, results.stores
         total = Work(0.0, *made.rest)
         panel_bytes = weights.bytes_of(weights.columns) / panel.blocks
         rows_of_pieces = outputs * panel.blocks * ways
         total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         if h.classes.blocking:
-            memory = stream.memory
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, memory)
             total.cycles += made.clear
             return total, 0.0
@@ -362,11 +366,15 @@ class Pieces:
             loading = h.memory.streamed(pieces_of_rows, groups, before=True)
             loading *= h.memory.abreast(rows / groups, results.table.pitch, busy)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        drain = self._drain()
-        product = Product(
-            h, panel, pitch, rows, outputs, stream, made.costs, loading, storing, made.clear, drain
+        total.cycles, behind = made.timing.time(
+            h.memory.start + h.memory.latency,
+            h.memory.queue,
+            memory,
+            loading,
+            storing,
+            arriving,
+            before,
         )
-        total.cycles, behind = product.cycles(arriving, before)
         return total, behind
 
     def _last_group(self, results: Results, rows: int) -> float:
@@ -428,7 +436,11 @@ class Pieces:
             results.whole,
             results.untouched,
         )
-        return _Made(total.rest(), cleared, costs)
+        prepares = results.loads.read > 0 and results.table is not None
+        timing = product_of(
+            h, panel, weights, outputs, rows, pitch, costs, prepares, cleared, self._drain()
+        )
+        return _Made(total.rest(), cleared, timing, *weights_moved(g, panel, weights))
 
     def _busy(self, outputs: int, of: int) -> int:
         """Cores that have outputs of a matrix, where one has so many."""
@@ -575,10 +587,33 @@ class Pieces:
         return work
 
     def _phase(
-        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+        self,
+        shares: tuple[tuple[tuple[int, ...], int], ...],
+        part: Callable[..., Work],
+        key: tuple[Any, ...] = (),
     ) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
-        the phase before has stored is written as the first tiles of all cores come."""
+        the phase before has stored is written as the first tiles of all cores come.
+
+        Args:
+            shares: As of `together`.
+            part: Of a core that gets such a share.
+            key: All else that the phase follows from, beside what `seen` stands for, so that it is
+                kept; nothing: it is not.
+        """
+        if not key:
+            return self._made_by_all(shares, part)
+        kept = (*key, shares, int(self.debt))
+        found = self.seen.get(kept)
+        if found is None:
+            work = self._made_by_all(shares, part)
+            found = self.seen.keep(kept, (work, self.debt))
+        work, self.debt = found
+        return work
+
+    def _made_by_all(
+        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+    ) -> Work:
         before, left = self.debt, []
 
         def own(*counts: int) -> Work:
