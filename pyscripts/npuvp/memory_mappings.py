@@ -3,6 +3,7 @@
 A mapping is a file ``platform/hbm/mappings/NAME.yaml``.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,15 @@ from npuvp.platform_file import read_file
 __all__ = ["AddressMapping", "MemoryConfigError", "load_mapping", "mapping_names", "slices"]
 
 FIELDS = ("channel", "pseudo_channel", "stack_id", "bank_group", "bank", "row", "column")
+
+
+def unknown(name: object, known: Iterable[str]) -> str:
+    """What to say about an unknown name: all that are known, and the nearest."""
+    names = list(known)
+    by_case = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(str(name).casefold(), by_case, n=1, cutoff=0.7)
+    hint = f"; did you mean {by_case[near[0]]}?" if near else ""
+    return f"is unknown, allowed: {', '.join(names)}{hint}"
 
 
 def is_integer(value: Any) -> bool:
@@ -57,7 +67,7 @@ def find(folder: Path, what: str, name: str) -> Path:
     if name not in known:
         raise MemoryConfigError(
             what,
-            [Fault(str(folder), what, repr(name), f"is unknown, allowed: {', '.join(known)}")],
+            [Fault(str(folder), what, repr(name), unknown(name, known))],
         )
     return folder / f"{name}.yaml"
 
@@ -111,8 +121,7 @@ def _load(path: Path) -> AddressMapping:
     allowed = ("name", "description", "order", "hash")
     for key, entry in settings.items():
         if key not in allowed:
-            message = f"is unknown, allowed: {', '.join(allowed)}"
-            faults.append(Fault(entry.place, key, None, message))
+            faults.append(Fault(entry.place, key, None, unknown(key, allowed)))
     order: list[tuple[str, int | None]] = []
     entry = settings.get("order", Entry([], str(path), "order"))
     items = entry.value if isinstance(entry.value, list) else []

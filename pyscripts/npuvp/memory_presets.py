@@ -22,6 +22,7 @@ from npuvp.memory_mappings import (
     presets_dir,
     read,
     slices,
+    unknown,
 )
 from npuvp.parameters import Entry, Fault, Settings
 from npuvp.quantities import QuantityError, parse_quantity
@@ -272,7 +273,7 @@ class _Reader:
         known = (*_TEXTS, "sources", *_SECTIONS)
         for name, entry in self.settings.items():
             if name not in known:
-                self.fault(entry.place, name, None, f"is unknown, allowed: {', '.join(known)}")
+                self.fault(entry.place, name, None, unknown(name, known))
         declared = self._declared_sources()
         for section, keys in _SECTIONS.items():
             self._section(section, keys, declared)
@@ -307,8 +308,7 @@ class _Reader:
             return
         for name, child in children.items():
             if name not in keys:
-                message = f"is unknown, allowed: {', '.join(keys)}"
-                self.fault(child.place, f"{section}.{name}", None, message)
+                self.fault(child.place, f"{section}.{name}", None, unknown(name, keys))
         for name, key in keys.items():
             path = f"{section}.{name}"
             if name not in children:
@@ -423,6 +423,9 @@ def load_preset(name: str | Path) -> Preset:
         MemoryConfigError: there is no such preset, or it is not valid; all faults at once, each
             with its place.
     """
+    if not isinstance(name, str | Path):
+        message = f"must be the name of a preset ({', '.join(preset_names())}) or a file's path"
+        raise MemoryConfigError("preset", [Fault("memory", "preset", repr(name), message)])
     if isinstance(name, Path) or is_preset_file(name):
         path = Path(name)
         if not path.is_file():

@@ -12,6 +12,8 @@ __all__ = ["MemoryStream", "memory_stream"]
 
 PATTERNS = ("sequential", "random", "row_conflict", "row_conflict_one_bank")
 ARRIVALS = ("bernoulli", "periodic")
+LEAST_LOAD = 1e-6
+"""A request per some milliseconds: more apart, all are alone, and time outgrows 64 bits of ps."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def memory_stream(
         writes: then this many writes, repeating.
         streams: sequential positions that take turns, a quarter of the capacity apart (closer where
             there are more than four).
-        load: offered share of the peak; 1.0 keeps the queues full instead: up to 8 accesses per
+        load: offered share of the peak, from a millionth on; 1.0 keeps the queues full instead: up to 8 accesses per
             command tick and channel, in order, until one is refused.
         arrivals: below load 1.0, ``bernoulli`` (a coin per command tick) or ``periodic``.
         refresh: ``none``, ``all_bank`` or ``per_bank``.
@@ -153,6 +155,11 @@ def memory_stream(
         if not good:
             faults.append(Fault(place, name, repr(value), f"allowed: {allowed}"))
 
+    # To `memory_config` None is what the preset says; here only a queue may be left to it.
+    given = {"channels": channels, "pseudo_channels": pseudo_channels, "refresh": refresh}
+    for name, value in given.items():
+        check(value is not None, name, value, "a value; only queue may be None, the preset's own")
+
     def count(name: str, value: object, least: int, most: int) -> None:
         good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         check(good, name, value, f"integers from {least} to {most}")
@@ -168,9 +175,9 @@ def memory_stream(
     if reads == 0 and writes == 0:
         faults.append(Fault(place, "reads, writes", "0, 0", "allowed: at least one above 0"))
     count("streams", streams, 1, 2**10)
-    good = isinstance(load, int | float) and not isinstance(load, bool) and 0 < load <= 1
-    check(good, "load", load, "numbers above 0 up to 1")
-    count("requests", requests, 1, 2**40)
+    good = isinstance(load, int | float) and not isinstance(load, bool) and LEAST_LOAD <= load <= 1
+    check(good, "load", load, f"numbers from {LEAST_LOAD:g} up to 1")
+    count("requests", requests, 1, 2**32)
     count("seed", seed, 0, 2**64 - 1)
     if not faults and backend == "ramulator":
         import npuvp._core as _core

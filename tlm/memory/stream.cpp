@@ -201,7 +201,8 @@ class Driver {
         for (std::uint32_t c = 0; c < config.organization.channels; ++c) {
             sources_.emplace_back(config, stream, c);
         }
-        latencies_.reserve(stream.requests);
+        constexpr std::uint64_t most = 1 << 24;  // at first
+        latencies_.reserve(std::min(stream.requests, most));
     }
 
     StreamResult run();
@@ -373,8 +374,10 @@ StreamResult Driver::run() {
                                      std::to_string(clock_.time(now)) + " ps");
         }
         next = std::max(next, now + 1);
-        const bool interval = warm && end == 0 && next >= whole.tick + interval_;
-        now = interval ? whole.tick + interval_ : next;
+        // The last whole interval before `next`: nothing happens in those before it.
+        const Tick intervals = warm && end == 0 ? (next - whole.tick) / interval_ : 0;
+        const bool interval = intervals > 0;
+        now = interval ? whole.tick + intervals * interval_ : next;
         backend_.advance(clock_.time(now), completions_);
         collect();
         if (interval) whole = mark(now);
