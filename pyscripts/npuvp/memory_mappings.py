@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from npuvp.kept import KeptFiles
-from npuvp.parameters import Entry, Fault, Settings
+from npuvp.parameters import Entry, Fault, PlatformError, Settings
 from npuvp.paths import platform_dir
 from npuvp.platform_file import read_file
 
@@ -75,7 +75,10 @@ def find(folder: Path, what: str, name: str) -> Path:
 def read(path: Path, what: str) -> Settings:
     """Reads a file; raises `MemoryConfigError` if it is no YAML of unique keys."""
     faults: list[Fault] = []
-    settings = read_file(path, faults)
+    try:
+        settings = read_file(path, faults)
+    except PlatformError as error:
+        raise MemoryConfigError(f"{what} {path.stem}", error.faults) from None
     if faults:
         raise MemoryConfigError(f"{what} {path.stem}", faults)
     return settings

@@ -143,7 +143,6 @@ _ORDERED = (
     ("timing.rcd_rd", "timing.ras"),
     ("timing.ras", "timing.rc"),
     ("timing.rfc_pb", "timing.rfc"),
-    ("timing.rfc", "timing.refi"),
     ("controller.write_drain_stop", "controller.write_drain_start"),
 )
 
@@ -346,6 +345,10 @@ class _Reader:
         if None not in (ras, rp, rc) and rc < ras + rp:
             message = f"must be at least timing.ras + timing.rp = {ras + rp}"
             self.fault(self.places["timing.rc"], "timing.rc", str(rc), message)
+        rfc, refi = self.value("timing.rfc"), self.value("timing.refi")
+        if None not in (rfc, refi) and rfc >= refi:
+            message = f"must be below timing.refi = {refi}, or refreshes leave no time"
+            self.fault(self.places["timing.rfc"], "timing.rfc", str(rfc), message)
         bits, length = self.value("interface.data_bits"), self.value("interface.burst_length")
         if None not in (bits, length):
             access = bits * length // 8

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npuvp import html
+from npuvp.errors import RunError
 from npuvp.memory_presets import MemoryConfigError, load_preset, memory_config
 from npuvp.parameters import Fault
 
@@ -81,6 +82,21 @@ def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
         faults.append(Fault(place, "backend", repr(backend), missing))
 
 
+def stream(backend: str, description: dict[str, Any], stimulus: dict[str, Any]) -> dict[str, Any]:
+    """Drives a memory that `memory_config` describes with a checked stimulus.
+
+    Raises:
+        RunError: the memory makes no progress.
+    """
+    import npuvp._core as _core
+
+    try:
+        result: dict[str, Any] = _core.memory_stream(backend, description, stimulus)
+    except RuntimeError as error:
+        raise RunError(f"{description['name']}, {backend}: {error}") from None
+    return result
+
+
 def memory_stream(
     preset: str | Path = "HBM2_2400",
     channels: int = 1,
@@ -129,7 +145,8 @@ def memory_stream(
     Raises:
         MemoryConfigError: arguments outside what is allowed, all at once with name and value; or a
             backend that is not part of this build, with what is missing.
-        RuntimeError: the memory makes no progress (an external simulator).
+        RunError: the memory makes no progress: refreshes that leave no time, or an external
+            simulator that stands still.
     """
     place = "memory_stream"
     faults: list[Fault] = []
@@ -198,9 +215,7 @@ def memory_stream(
         "requests": requests,
         "seed": seed,
     }
-    import npuvp._core as _core
-
-    result = _core.memory_stream(backend, description, stimulus)
+    result = stream(backend, description, stimulus)
     cpu_seconds = result.pop("cpu_seconds")
     rate = result["requests"] / max(cpu_seconds, 1e-9)
     return MemoryStream(requests_per_second_simulated=rate, **result)

@@ -162,6 +162,21 @@ def test_a_wrong_argument_names_itself_and_what_is_allowed(
     assert len(caught.value.faults) == 1
 
 
+@pytest.mark.parametrize(
+    ("refresh", "interval"), [("all_bank", "refi: {value: 561"), ("per_bank", "rrefd: {value: 400")]
+)
+def test_refreshes_that_leave_no_time_end_the_run(
+    tmp_path: Path, refresh: str, interval: str
+) -> None:
+    path = tmp_path / "busy.yaml"
+    path.write_text(
+        f"name: busy\nextends: HBM2E\nsources: {{X: me}}\ntiming:\n  {interval}, source: X}}\n"
+    )
+    with pytest.raises(vp.RunError, match="busy, builtin: memory stream: the memory has taken and"):
+        vp.memory_stream(preset=path, refresh=refresh, requests=300)
+    assert vp.memory_stream(preset=path, refresh="none", requests=300).fraction_of_peak > 0.2
+
+
 def test_requests_far_apart_are_idle_reads() -> None:
     """The least load: a request per 0.8 ms, and hundreds of refreshes in between."""
     slow: dict[str, Any] = {"reads": 1, "writes": 0, "load": 1e-6, "requests": 300}
