@@ -69,10 +69,19 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
     }
 }
 
+Tick Channel::active_ready(int pc) {
+    PseudoChannel& state = state_[pc];
+    if (!state.active_known) {
+        state.active = scheduler_.active_ready(pc);
+        state.active_known = true;
+    }
+    return state.active;
+}
+
 Tick Channel::actives_ready(Tick end) {
     if (active_ > end) return active_;
     active_ = kNeverTick;
-    for (int pc = 0; pc < pcs_; ++pc) active_ = std::min(active_, scheduler_.active_ready(pc));
+    for (int pc = 0; pc < pcs_; ++pc) active_ = std::min(active_, active_ready(pc));
     return active_;
 }
 
@@ -91,7 +100,7 @@ inline const HitQueue::Item* Channel::ready_hit(int pc, Tick t) {
         return hits.begin();
     const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
     if (pick.bank >= 0) return hits.oldest_of(pick.bank);
-    state_[pc].column = align(std::min(pick.next, scheduler_.active_ready(pc)));
+    state_[pc].column = align(std::min(pick.next, active_ready(pc)));
     return nullptr;
 }
 
@@ -112,6 +121,7 @@ inline void Channel::read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
     completion.bytes = entry.bytes;
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
+    state.active_known = false;
     state.column = align(t + table_.column_gap);
     state.precharging.forget(bank);
     if ((queues_.masks(pc).miss[kRead] >> bank & 1) != 0 &&
@@ -279,6 +289,7 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     }
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
+    state.active_known = false;
     state.precharging.forget(bank);
     if (close) {
         close_bank(pc, bank, t);
@@ -354,6 +365,7 @@ void Channel::issue_activate(int pc, int bank, Tick t) {
     state.activation.reset(align(timing_.activates(pc).floor));
     const Tick column = std::min(timing_.read_ready(pc, bank), timing_.write_ready(pc, bank));
     state.column = std::min(state.column, align(column));
+    state.active_known = false;
     active_ = std::min(active_, column);
 }
 

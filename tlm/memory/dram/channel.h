@@ -85,8 +85,10 @@ class Channel {
     struct PseudoChannel {
         Tick column = 0;  ///< no column command is ready before
         Watch activation, precharging;
-        Tick opened = 0;           ///< since when a row is open, if one is
-        std::uint64_t capped = 0;  ///< banks whose row has had its share of accesses
+        Tick opened = 0;            ///< since when a row is open, if one is
+        Tick active = 0;            ///< when a request that has activated its row is ready,
+        bool active_known = false;  ///< if this has been looked up since the last command
+        std::uint64_t capped = 0;   ///< banks whose row has had its share of accesses
     };
 
     bool rising(Tick t) const { return (t & edge_) == edge_; }
@@ -114,8 +116,9 @@ class Channel {
     template <int pc>
     void read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
                   std::vector<Completion>& completions);
-    /// No column command for a request that has activated its row is ready earlier.
-    /// Exact where that matters: up to `end`.
+    /// The first tick at which a request of the pseudo-channel that has activated its row is ready.
+    Tick active_ready(int pc);
+    /// The same of all, exact up to `end`; beyond, none is ready earlier.
     Tick actives_ready(Tick end);
     /// No column command is ready earlier.
     Tick column_ready() const {
