@@ -2,6 +2,7 @@
 
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,6 +206,41 @@ def test_random_configurations_agree_with_ramulator(seed: int) -> None:
     assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.01)
     assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=0.001)
     assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=0.001)
+
+
+@needs_ramulator
+@pytest.mark.parametrize(
+    ("preset", "cap", "stimulus"),
+    [
+        # Accesses after which a row is closed, against refreshes of every kind.
+        ("HBM2_2400", 1, {"reads": 2, "writes": 1, "refresh": "per_bank", "load": 0.1}),
+        ("HBM2E_V80", 1, {"reads": 1, "writes": 3, "refresh": "per_bank", "load": 0.1, "queue": 5}),
+        ("HBM3_6400", 1, {"reads": 1, "writes": 1, "refresh": "per_bank", "load": 0.2}),
+        ("HBM2_2400", 2, {"pattern": "sequential", "reads": 1, "writes": 0, "load": 0.8}),
+        ("HBM3_6400", 4, {"pattern": "row_conflict", "bytes": 256, "refresh": "per_bank"}),
+        ("HBM3E", 2, {"bytes": 128, "refresh": "none", "load": 0.5, "reads": 7}),
+        ("HBM2E", 8, {"pattern": "sequential", "bytes": 512, "reads": 1, "writes": 0}),
+        ("HBM3_6400", 1, {"pattern": "row_conflict", "reads": 1, "writes": 0, "load": 0.2}),
+    ],
+)
+def test_capped_rows_agree_with_ramulator(
+    tmp_path: Path, preset: str, cap: int, stimulus: dict[str, Any]
+) -> None:
+    path = tmp_path / "capped.yaml"
+    path.write_text(
+        f"name: capped\nextends: {preset}\nsources: {{X: here}}\ncontroller:\n"
+        f"  row_policy: {{value: capped, source: X}}\n  row_cap: {{value: {cap}, source: X}}\n"
+    )
+    own, other = (
+        vp.memory_stream(preset=path, backend=backend, requests=4000, **stimulus)
+        for backend in ("builtin", "ramulator")
+    )
+    assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=1e-6)
+    assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=1e-6)
+    assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.01)
+    left_open = vp.memory_stream(preset=preset, requests=4000, **stimulus)
+    assert own.counts["precharges"] > left_open.counts["precharges"]
+    assert own.mean_latency_ns != left_open.mean_latency_ns
 
 
 @needs_ramulator

@@ -130,12 +130,17 @@ class Channel {
     void issue_column(int pc, int bank, bool active, Tick t, std::vector<Completion>& completions);
     void issue_activate(int pc, int bank, Tick t);
     void issue_precharge(int pc, int bank, Tick t);
+    /// The command alone, to a bank whose row may be closed.
+    void send_precharge(int pc, int bank, Tick t);
     void close_bank(int pc, int bank, Tick t);
     void serve_maintenance(Tick t);
     void finish_maintenance(Tick t);
     /// The first tick from `from` on at which the oldest maintenance can issue a command.
     Tick maintenance_ready(Tick from) const;
+    /// Owes the PRE of rows that have had their accesses, where it might issue now.
     void collect_capped(Tick t);
+    /// The first tick at which `collect_capped` finds one.
+    Tick capped_ready() const;
     bool mode_would_flip() const {
         const int reads = queues_.size(kRead);
         const int writes = queues_.size(kWrite);
