@@ -53,19 +53,21 @@ Cycle MeshTiming::gap_of(const Worm& worm, std::uint32_t hop) const {
 
 /// When flit `flit` crosses the worm's link `hop`, which is granted; never if that is not known.
 Cycle MeshTiming::crossing(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const {
-    Cycle latest = let_through(worm, hop, flit);
-    if (wire_gap_ == 0) return latest;
+    if (wire_gap_ == 0) return let_through<false>(worm, hop, flit);
+    Cycle latest = let_through<true>(worm, hop, flit);
     // Where credits come back too late, flits may also be held on their way here.
     Cycle way = 0;
     for (std::uint32_t from = hop; latest != kNeverCycle && from-- > 0;) {
         way += head_latency(worm, from);
-        const Cycle left = let_through(worm, from, flit);
+        const Cycle left = let_through<true>(worm, from, flit);
         latest = left == kNeverCycle ? kNeverCycle : std::max(latest, left + way);
     }
     return latest;
 }
 
-/// The same, as far as the buffers from that link on decide it.
+/// The same, as far as the buffers from that link on decide it. `gaps`: credits may come back too
+/// late.
+template <bool gaps>
 Cycle MeshTiming::let_through(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const {
     const std::uint64_t depth = shape_.buffer_flits;
     Cycle latest = 0;
@@ -74,7 +76,7 @@ Cycle MeshTiming::let_through(const Worm& worm, std::uint32_t hop, std::uint32_t
     while (true) {
         if (hop >= w->granted) return kNeverCycle;
         const Hop& at = hops_[w->way + hop];
-        const Cycle gap = wire_gap_ == 0 ? 0 : gap_of(*w, hop);
+        const Cycle gap = gaps ? gap_of(*w, hop) : 0;
         const Cycle rest = spread(w->flits - 1 - flit, gap);
         if (hop < w->closed) {
             // No flit crosses later than its distance to the tail allows.
@@ -82,10 +84,10 @@ Cycle MeshTiming::let_through(const Worm& worm, std::uint32_t hop, std::uint32_t
             if (rest == 0) return at.tail + back;
         }
         // What delays the tail is taken to delay every flit.
-        const Cycle late = at.end - at.first - spread(w->flits - 1, gap);
-        latest = std::max(latest, at.first + late + spread(flit, gap) + back);
+        const Cycle begin = at.end - spread(w->flits - 1, gap);
+        latest = std::max(latest, begin + spread(flit, gap) + back);
         if (hop + 1u == w->hops || at.order + flit < depth) return latest;
-        if (gap > 0) {
+        if (gaps && gap > 0) {
             // Those of its first flits that waited for a slot delay every one behind them.
             for (std::uint32_t early = 0; early < depth && early <= flit; ++early) {
                 const Left* left = at.order + early < depth
@@ -121,7 +123,7 @@ MeshTiming::HopId MeshTiming::owner(const Channel& ch, HopId from, std::uint64_t
 }
 
 /// When the flit of that number left the buffer of a channel; 0 if it is long gone.
-Cycle MeshTiming::slot_left(ChannelId number, std::uint64_t order) const {
+inline Cycle MeshTiming::slot_left(ChannelId number, std::uint64_t order) const {
     if (const Left* left = left_of(number, order)) return left->time;
     const Channel& ch = channels_[number];
     const HopId at = owner(ch, ch.back, order);
@@ -165,7 +167,7 @@ void MeshTiming::head_ready(WormId id) {
     request(next, id);
 }
 
-void MeshTiming::head_at(WormId id, Cycle time) {
+inline void MeshTiming::head_at(WormId id, Cycle time) {
     Worm& worm = worms_[id];
     ++channel_at(worm.way + worm.granted).coming;
     worm.head = time;
@@ -188,7 +190,7 @@ void MeshTiming::arbitrate_at(ChannelId number, Cycle time) {
 
 /// When the link can take a worm, as far as that is known; otherwise whatever will change it
 /// schedules an arbitration.
-Cycle MeshTiming::grantable(ChannelId number) const {
+inline Cycle MeshTiming::grantable(ChannelId number) const {
     const Channel& ch = channels_[number];
     if (ch.holder != kNone) return kNeverCycle;
     if (ch.free_at > now_) return ch.free_at;
@@ -283,12 +285,24 @@ void MeshTiming::grant(ChannelId number, WormId id) {
         departures_.push_back({worm.tag, worm.from, worm.network, true, now_});
     }
     if (ch.kind == Kind::out && worm.network == Network::request) --slots_[ch.endpoint];
+    if (length == 1 && ch.kind != Kind::replicate) {
+        // A lone flit had its slot when it was granted: its tail is its head.
+        hop.tail = hop.end;
+        ++worm.closed;
+        close(id, i, hop.end);
+        if (last) arrivals_.push(crossing(worm, i, 0), id);
+        return;
+    }
     if (ch.kind == Kind::replicate) part(id);
     settle(id);
     // Flits begin to leave the buffers behind: others may have waited for their slots.
     const Worm& moved = worms_[id];
     if (moved.closed > 0 && moved.closed <= i) refresh(hops_[moved.way + moved.closed - 1].channel);
-    if (last) arrivals_.push(crossing(moved, i, moved.flits - 1), id);
+    if (last)
+        arrivals_.push(wire_gap_ == 0 && moved.closed == moved.granted
+                           ? hops_[at].tail
+                           : crossing(moved, i, moved.flits - 1),
+                       id);
 }
 
 /// Copies go on from the replication buffer, each on the way that its destinations share.
@@ -323,7 +337,7 @@ void MeshTiming::part(WormId id) {
 }
 
 /// Closes every link of the worm whose tail time has become known.
-void MeshTiming::settle(WormId id) {
+inline void MeshTiming::settle(WormId id) {
     Worm& worm = worms_[id];
     while (worm.closed < worm.granted) {
         const std::uint32_t hop = worm.closed;
@@ -342,7 +356,7 @@ void MeshTiming::settle(WormId id) {
 }
 
 /// The tail crosses link `hop` of the worm at `tail`: the link is free afterwards.
-void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
+inline void MeshTiming::close(WormId id, std::uint32_t hop, Cycle tail) {
     const Worm& worm = worms_[id];
     const HopId at = worm.way + hop;
     const ChannelId number = hops_[at].channel;
@@ -411,7 +425,7 @@ void MeshTiming::refresh(ChannelId number) {
 }
 
 /// The worm goes on at `progress` at the earliest: notes when it can arrive.
-void MeshTiming::expect(WormId id, Cycle progress) {
+inline void MeshTiming::expect(WormId id, Cycle progress) {
     Worm& worm = worms_[id];
     if (worm.due) return;
     worm.due = true;

@@ -247,6 +247,7 @@ class MeshTiming {
     void note_left(const Worm& worm, std::uint32_t hop);
     const Left* left_of(ChannelId channel, std::uint64_t order) const;
     HopId owner(const Channel& channel, HopId from, std::uint64_t order) const;
+    template <bool gaps>
     Cycle let_through(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const;
     Cycle slot_left(ChannelId channel, std::uint64_t order) const;
     void head_ready(WormId id);
