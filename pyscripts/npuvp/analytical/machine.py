@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from npuvp.analytical.memory import Banks, MemoryFigures, row_sizes
+from npuvp.analytical.memory import MemoryFigures, banks_of, row_sizes
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 from npuvp.energy import CoreEnergy, load_energy
 from npuvp.kept import Kept
+
+if TYPE_CHECKING:
+    from npuvp.analytical.schedule import Work
 
 __all__ = [
     "Classes",
@@ -106,7 +109,7 @@ class Hardware:
     prefetch_rows: int = 16
     cores: int = 1
     unlike: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
+    rounds: Kept[str, "Work"] = field(init=False, repr=False)
     parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
     sharing: dict[int, "Hardware"] = field(default_factory=dict, init=False, repr=False)
     _core: object = field(init=False, repr=False)
@@ -180,9 +183,7 @@ class Hardware:
 
 
 @lru_cache(maxsize=256)
-def _rounds(
-    classes: Classes, instructions: InstructionEnergy
-) -> Kept[str, tuple[float, float, float]]:
+def _rounds(classes: Classes, instructions: InstructionEnergy) -> Kept[str, "Work"]:
     return Kept(8192)
 
 
@@ -284,12 +285,12 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     rows = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
-        banks = Banks(
-            slices=tuple((name, size) for name, size in config["mapping"]["slices"]),
-            access_bytes=organisation["access_bytes"],
-            channels=config["organization"]["channels"] * organisation["pseudo_channels"],
-            burst=timing["burst"],
-            same_group=timing["ccd_l"],
+        banks = banks_of(
+            tuple((name, size) for name, size in config["mapping"]["slices"]),
+            organisation["access_bytes"],
+            config["organization"]["channels"] * organisation["pseudo_channels"],
+            timing["burst"],
+            timing["ccd_l"],
         )
         posted = float(p["queue"] * banks.channels * banks.access_bytes)
         # A closed row: activate, read, burst, and a tick in the queue.

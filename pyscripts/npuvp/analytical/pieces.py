@@ -10,13 +10,12 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from npuvp.analytical import blocking
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.memory import nodes_met
-from npuvp.analytical.products import Product, RowCosts, Stream
+from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.shared import together
 from npuvp.compiler.errors import CompileError
@@ -145,19 +144,21 @@ class _Made(NamedTuple):
     Attributes:
         rest: Of its `Work`.
         clear: Cycles that make room for the last chunk, where it is no whole row.
-        costs: Of the work on results.
+        timing: Of the product with its streamed weights.
+        parts, transfers: Of a panel of weights.
     """
 
     rest: tuple[float, ...]
     clear: float
-    costs: RowCosts
+    timing: Any
+    parts: tuple[tuple[float, float, int], ...]
+    transfers: int
 
 
-@lru_cache(maxsize=65536)
-def _panels(
-    geometry: Geometry, name: str, inputs: int, outputs: int, taken: int, ways: int
-) -> Panels:
-    return Panels.plan(geometry, name, inputs, outputs, taken, ways)
+@of_core
+def _panels(h: Hardware, name: str, inputs: int, outputs: int, ways: int) -> Panels:
+    assert isinstance(h.geometry, Geometry)
+    return Panels.plan(h.geometry, name, inputs, outputs, 0, ways)
 
 
 @dataclass
@@ -190,6 +191,8 @@ class Pieces:
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
+        if self.hardware.shared(cores) is self.hardware:
+            return self
         found = copy(self)
         found.hardware = self.hardware.shared(cores)
         return found
@@ -336,22 +339,21 @@ class Pieces:
             arriving: Cycles for which the memory still works on what was asked for before.
             before: Transfers that this is.
         """
-        g, h = self.geometry, self.hardware
-        panel = _panels(g, name, weights.columns, outputs, 0, ways)
+        h = self.hardware
+        panel = _panels(h, name, weights.columns, outputs, ways)
         key = (name, weights, outputs, rows, pitch, ways, *results.key())
         made: _Made = h.parts.get(key) or h.parts.keep(
             key, self._made(panel, rows, weights, outputs, pitch, results)
         )
         busy = self._busy(outputs, of)
         met = self._nodes_met(weights, outputs, panel, busy)
-        stream = Stream.of(h, panel, weights, outputs, busy, met)
+        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True, met=met)
         loads, stores = results.loads, results.stores
         total = Work(0.0, *made.rest)
         panel_bytes = weights.bytes_of(weights.columns) / panel.blocks
         rows_of_pieces = outputs * panel.blocks * ways
         total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         if h.classes.blocking:
-            memory = stream.memory
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, memory)
             total.cycles += made.clear
             return total, 0.0
@@ -362,11 +364,15 @@ class Pieces:
             loading = h.memory.streamed(pieces_of_rows, groups, before=True)
             loading *= h.memory.abreast(rows / groups, results.table.pitch, busy)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        drain = self._drain()
-        product = Product(
-            h, panel, pitch, rows, outputs, stream, made.costs, loading, storing, made.clear, drain
+        total.cycles, behind = made.timing.time(
+            h.memory.start + h.memory.latency,
+            h.memory.queue,
+            memory,
+            loading,
+            storing,
+            arriving,
+            before,
         )
-        total.cycles, behind = product.cycles(arriving, before)
         return total, behind
 
     def _last_group(self, results: Results, rows: int) -> float:
@@ -428,7 +434,11 @@ class Pieces:
             results.whole,
             results.untouched,
         )
-        return _Made(total.rest(), cleared, costs)
+        prepares = results.loads.read > 0 and results.table is not None
+        timing = product_of(
+            h, panel, weights, outputs, rows, pitch, costs, prepares, cleared, self._drain()
+        )
+        return _Made(total.rest(), cleared, timing, *weights_moved(g, panel, weights))
 
     def _busy(self, outputs: int, of: int) -> int:
         """Cores that have outputs of a matrix, where one has so many."""
@@ -575,10 +585,33 @@ class Pieces:
         return work
 
     def _phase(
-        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+        self,
+        shares: tuple[tuple[tuple[int, ...], int], ...],
+        part: Callable[..., Work],
+        key: tuple[Any, ...] = (),
     ) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
-        the phase before has stored is written as the first tiles of all cores come."""
+        the phase before has stored is written as the first tiles of all cores come.
+
+        Args:
+            shares: As of `together`.
+            part: Of a core that gets such a share.
+            key: All else that the phase follows from, beside what `seen` stands for, so that it is
+                kept; nothing: it is not.
+        """
+        if not key:
+            return self._made_by_all(shares, part)
+        kept = (*key, shares, int(self.debt))
+        found = self.seen.get(kept)
+        if found is None:
+            work = self._made_by_all(shares, part)
+            found = self.seen.keep(kept, (work, self.debt))
+        work, self.debt = found
+        return work
+
+    def _made_by_all(
+        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
+    ) -> Work:
         before, left = self.debt, []
 
         def own(*counts: int) -> Work:
