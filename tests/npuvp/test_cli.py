@@ -1,6 +1,7 @@
 """The command line, as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -233,3 +234,25 @@ def test_loaded_memory_is_an_input(capsys, tmp_path):
         status, _, err = npuvp(capsys, *run, *numbers, *partial)
         assert status == 1
         assert "x: missing, bf16 of shape (64,)" in err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("check", "nowhere.yaml"), "npuvp check: nowhere.yaml: no such file or directory\n"),
+        (("asm", "nowhere.s"), "npuvp asm: nowhere.s: no such file or directory\n"),
+        (("check", "platform"), "npuvp check: platform: is a directory\n"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(capsys, arguments, message):
+    assert npuvp(capsys, *arguments) == (1, "", message)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    found = subprocess.run(
+        [sys.executable, "-m", "npuvp", "isa"], stdout=write, stderr=subprocess.PIPE, text=True
+    )
+    os.close(write)
+    assert (found.returncode, found.stderr) == (0, "")

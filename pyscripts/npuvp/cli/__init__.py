@@ -1,6 +1,7 @@
 """The command line: `npuvp COMMAND`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,20 +51,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _said(error: Exception) -> str:
+    """What went wrong, of a file with its name in front."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status (0, 1 for what went wrong, 2 for bad usage)."""
     options = _parser().parse_args(arguments)
     try:
         status: int | None = options.function(options)
+        sys.stdout.flush()
     except RunError as error:
         print(f"{type(error).__name__.removesuffix('Error')}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
-        print(f"npuvp {options.command}: {error}", file=sys.stderr)
+        print(f"npuvp {options.command}: {_said(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"npuvp {options.command}: interrupted; traces so far are complete", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     return status or 0
