@@ -315,7 +315,7 @@ class Stream:
         weights: Stored,
         outputs: int,
         sharers: int = 1,
-        met: float = 0.0,
+        together: float = 0.0,
     ) -> "Stream":
         """Of a matrix with so many rows.
 
@@ -324,7 +324,7 @@ class Stream:
             panel: How weights pass through Matrix SRAM.
             weights, outputs: The matrix, and how many rows of it one core has.
             sharers: Cores that have some.
-            met: Nodes of the memory in which their streams meet (`MemoryFigures.streamed`).
+            together: Cycles for which a row of outputs keeps the memory while all of them stream.
         """
         g = h.geometry
         assert isinstance(g, Geometry)
@@ -337,7 +337,8 @@ class Stream:
             pitch = (weights.piece or inputs) // weights.block
             parts.append((float(rows), columns / weights.block, pitch))
         shared = h.shared(sharers).memory
-        memory = shared.streamed(tuple(parts), transfers, before=True, met=met)
+        memory = shared.streamed(tuple(parts), transfers, before=True)
+        memory = max(memory, together * panel.rows)
         descriptor = body(h, "dma int int ctl").cycles if panel.blocks > 1 else 1.0
         issue = body(h, piece_text(panel, g, weights)).cycles
         return cls(h, panel, outputs / panel.rows, memory, issue, descriptor)

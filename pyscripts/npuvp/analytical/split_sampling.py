@@ -119,7 +119,7 @@ def _pass(
     """A core's slice of all positions, of which the next one loads meanwhile."""
     # Slices of all positions are one stream, if they are long enough.
     long = memory.sharers > 1 and positions * bytes_ > memory.reads * memory.burst_bytes
-    streamed = memory.streaming(1, bytes_, met=memory.nodes if long else 0.0)
+    streamed = memory.streaming(1, bytes_)
     load = memory.start + memory.latency + streamed
     around = body(hardware, f"{begin} br int int int int int br dma int int {end} int ctl")
     one = body(hardware, f"{work} int br", rows)
