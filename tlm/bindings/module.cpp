@@ -11,6 +11,7 @@ NB_MODULE(_core, m) {
     npuvp::bindings::isa(m);
     npuvp::bindings::machine(m);
     npuvp::bindings::debugger(m);
+    npuvp::bindings::estimate(m);
     npuvp::bindings::memory_model(m);
     npuvp::bindings::numerics(m);
     npuvp::bindings::trace(m);

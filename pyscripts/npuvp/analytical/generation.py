@@ -241,6 +241,17 @@ def _phase(work: Work, times: int, hardware: Hardware, cores: int) -> PhaseEstim
     )
 
 
+def _sums(*phases: PhaseEstimate) -> list[float]:
+    """Cycles, joules, bytes of memory, and cycles in which the matrix and vector units are taken."""
+    return [
+        sum(phase.cycles for phase in phases),
+        sum(phase.energy for phase in phases),
+        sum(phase.hbm_bytes for phase in phases),
+        sum(phase.matrix * phase.cycles for phase in phases),
+        sum(phase.vector * phase.cycles for phase in phases),
+    ]
+
+
 def estimate(
     spec: ModelSpec,
     platform: Hardware | Mapping[str, Any],
@@ -284,9 +295,9 @@ def estimate(
     shape, layout, memory = frame.shape, frame.layout, frame.memory
     earlier = memory.earlier_positions
     calls = []
-    cycles = dynamic = matrix = vector = moved = 0.0
-    alike: dict[tuple[str, int, int], dict[str, PhaseEstimate]] = {}
-    begins: dict[tuple[int, int, str], PhaseEstimate] = {}
+    total = [0.0] * 5
+    alike: dict[tuple[str, int, int], tuple[dict[str, PhaseEstimate], list[float]]] = {}
+    begins: dict[tuple[int, int, str], tuple[PhaseEstimate, list[float]]] = {}
     kinds = (
         _kinds(plan, prompt_length, earlier)
         if calls_per_block is None and experts_per_tile is None
@@ -309,23 +320,23 @@ def estimate(
         phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)
         if behind is None:
-            works = phases_of(phases)
-            behind = alike[kind.alike] = {
+            found = {
                 name: _phase(work, spec.layers if name in LAYERED else 1, hardware, cores)
-                for name, work in works.items()
+                for name, work in phases_of(phases).items()
             }
+            behind = alike[kind.alike] = found, _sums(*found.values())
         searched = (call.pieces, call.earlier, kind.kind)
-        if searched not in begins:
+        begin = begins.get(searched)
+        if begin is None:
             work = phases.shared_by(1).begin(kind.kind)
-            begins[searched] = _phase(work, 1, hardware, cores)
-        found = {"begin": begins[searched]} | behind
-        for phase in found.values():
-            cycles += times * phase.cycles
-            dynamic += times * phase.energy
-            moved += times * phase.hbm_bytes
-            matrix += times * phase.matrix * phase.cycles
-            vector += times * phase.vector * phase.cycles
-        calls.append(CallEstimate(kind, times, found))
+            first = _phase(work, 1, hardware, cores)
+            begin = begins[searched] = first, _sums(first)
+        total = [
+            so_far + times * (one + other)
+            for so_far, one, other in zip(total, begin[1], behind[1], strict=True)
+        ]
+        calls.append(CallEstimate(kind, times, {"begin": begin[0]} | behind[0]))
+    cycles, dynamic, moved, matrix, vector = total
     seconds = cycles / hardware.clock_hz
     return GenerationEstimate(
         cycles=cycles,

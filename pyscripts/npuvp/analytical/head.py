@@ -40,7 +40,8 @@ class ForwardCall(Phases):
             most = self.layout.whole_positions
         # How many positions the call computes does not matter here.
         debt = int(self.debt)
-        key = ("head", most, call.batch, call.samples, call.span, self.sampler, debt)
+        sizes = (most, call.batch, call.samples, call.span)
+        key = ("head", *sizes, self.sampler, self.places, debt)
         done = self.seen.get(key) or self.seen.keep(key, (self._head(most), 0.0))
         return done[0]
 

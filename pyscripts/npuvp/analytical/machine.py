@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from npuvp.analytical.flow import Mesh
 from npuvp.analytical.memory import INTERLEAVE, Banks, MemoryFigures, row_sizes
@@ -12,6 +12,9 @@ from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
 from npuvp.energy import CoreEnergy, load_energy
 from npuvp.kept import Kept
+
+if TYPE_CHECKING:
+    from npuvp.analytical.schedule import Work
 
 __all__ = [
     "Classes",
@@ -107,7 +110,7 @@ class Hardware:
     prefetch_rows: int = 16
     cores: int = 1
     unlike: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    rounds: Kept[str, tuple[float, float, float]] = field(init=False, repr=False)
+    rounds: Kept[str, "Work"] = field(init=False, repr=False)
     parts: Kept[tuple[Any, ...], Any] = field(init=False, repr=False)
     sharing: dict[int, "Hardware"] = field(default_factory=dict, init=False, repr=False)
     _core: object = field(init=False, repr=False)
@@ -181,9 +184,7 @@ class Hardware:
 
 
 @lru_cache(maxsize=256)
-def _rounds(
-    classes: Classes, instructions: InstructionEnergy
-) -> Kept[str, tuple[float, float, float]]:
+def _rounds(classes: Classes, instructions: InstructionEnergy) -> Kept[str, "Work"]:
     return Kept(8192)
 
 

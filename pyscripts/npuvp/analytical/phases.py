@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from npuvp.analytical import blocking
 from npuvp.analytical.attention import attention
@@ -44,7 +45,8 @@ class Phases(Pieces):
                 total.add(body(self.hardware, repeat("int", 20) + " im im im"), times)
             return self._fence(total)
 
-        return self._phase(in_turns(cores, most, call.count * call.batch), part)
+        shares = in_turns(cores, most, call.count * call.batch)
+        return self._phase(shares, part, ("embed", most))
 
     def _follow(self) -> Work:
         """What another core than the first does between two calls: the record of the last one."""
@@ -85,9 +87,12 @@ class Phases(Pieces):
 
         head = spec.head_dim
         things = ((spec.heads * head, head), (spec.kv_heads * head, head))
-        total = self._phase(dealt(self.layout.cores, *things), part)
-        if self.layout.smoothed_cache:
-            total.add(calibration(self))
+        sizes = self.call.count * self.call.batch, most, alike, factors, self.call.warm
+        phase = self._phase(dealt(self.layout.cores, *things), part, ("qkv", *sizes))
+        if not self.layout.smoothed_cache:
+            return phase
+        total = calibration(self)
+        total.add(phase)
         return total
 
     def _qkv_tile(self, rows: int, most: int, alike: int, q: int, kv: int) -> Work:
@@ -269,14 +274,11 @@ class Phases(Pieces):
         items = call.batch * self.spec.kv_heads // self.layout.key_tiles.together
         busy = self.shared_by(min(cores, items))
         sizes = call.count, call.batch, call.length, call.warm, self.layout.shape.block
-        key = ("attention", *sizes, self.layout.key_tiles, int(self.debt))
         # Of the cores `seen` stands for all, `busy` follows from what the key names.
-        done = self.seen.get(key)
-        if done is None:
-            work = self._phase(dealt(cores, (items, 1)), partial(attention, busy))
-            done = self.seen.keep(key, (work, 0.0))
-        self.debt = done[1]  # what it stores last is little
-        return done[0]
+        key = ("attention", *sizes, self.layout.key_tiles)
+        work = self._phase(dealt(cores, (items, 1)), partial(attention, busy), key)
+        self.debt = 0.0  # what it stores last is little
+        return work
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
@@ -342,7 +344,13 @@ class Phases(Pieces):
         def part(outputs: int) -> Work:
             return self._fence(self._tiled(f"{name} {outputs}", most, partial(one, outputs)))
 
-        return self._phase(dealt(self.layout.cores, (spec.hidden, g.blen)), part)
+        shares = dealt(self.layout.cores, (spec.hidden, g.blen))
+        return self._phase(shares, part, self._rows_key(name, most))
+
+    def _rows_key(self, name: str, most: int) -> tuple[Any, ...]:
+        """What a phase follows from that goes through all rows of a call in tiles of at most `most`,
+        beside its shares."""
+        return name, self.call.count * self.call.batch, most, self.call.warm
 
     def attention_output(self) -> Work:
         """x <- x + o . transpose(Wo)."""
@@ -361,7 +369,8 @@ class Phases(Pieces):
             tile = partial(self._gate_up_tile, outputs)
             return self._fence(self._tiled(f"gate_up {outputs}", most, tile))
 
-        return self._phase(dealt(self.layout.cores, (self.spec.mlp, self.geometry.blen)), part)
+        shares = dealt(self.layout.cores, (self.spec.mlp, self.geometry.blen))
+        return self._phase(shares, part, self._rows_key("gate_up", most))
 
     def experts(self) -> Work:
         """A mixture of experts in place of the MLP."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from npuvp.analytical import blocking, flow
 from npuvp.analytical.machine import Hardware, of_core
-from npuvp.analytical.products import Product, RowCosts, Stream
+from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
 from npuvp.analytical.shared import Shares
 from npuvp.compiler.errors import CompileError
@@ -145,12 +145,15 @@ class _Made(NamedTuple):
     Attributes:
         rest: Of its `Work`.
         clear: Cycles that make room for the last chunk, where it is no whole row.
-        costs: Of the work on results.
+        timing: Of the product with its streamed weights.
+        parts, transfers: Of a panel of weights.
     """
 
     rest: tuple[float, ...]
     clear: float
-    costs: RowCosts
+    timing: Any
+    parts: tuple[tuple[float, float, int], ...]
+    transfers: int
 
 
 @lru_cache(maxsize=65536)
@@ -172,6 +175,7 @@ class Pieces:
         holders: Cores whose part of a phase is looked at; none: all of them.
         active: Cores that have any part of it.
         begins: When each core has its tile, where they meet in a mesh.
+        places: Where tables stand as far as nodes of the memory go, if that matters.
     """
 
     hardware: Hardware
@@ -185,6 +189,7 @@ class Pieces:
     holders: tuple[int, ...] = field(default=(), init=False)
     active: tuple[int, ...] = field(default=(), init=False)
     begins: tuple[int, ...] = field(default=(), init=False)
+    places: tuple[int, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.hardware = self.hardware.shared(self.layout.cores)
@@ -193,9 +198,14 @@ class Pieces:
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
         self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
+        if layout.cores > 1 and (mesh := self.hardware.memory.mesh) is not None:
+            addresses = (*layout.addresses.values(), layout.layer_base)
+            self.places = tuple(address % mesh.turn for address in addresses)
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
+        if self.hardware.shared(cores) is self.hardware:
+            return self
         found = copy(self)
         found.hardware = self.hardware.shared(cores)
         return found
@@ -233,7 +243,7 @@ class Pieces:
         call = self.call
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
-            key = (name, rows, most, call.warm, int(self.debt))
+            key = (name, rows, most, call.warm, self.holders, self.places, int(self.debt))
             done = self.seen.get(key)
             if done is None:
                 work = tile(rows, most)
@@ -358,15 +368,15 @@ class Pieces:
             key, self._made(panel, rows, weights, outputs, pitch, results)
         )
         busy = self._busy(outputs, of)
-        together = self._together(name, weights, of, panel) if busy > 1 else 0.0
-        stream = Stream.of(h, panel, weights, outputs, busy, together)
+        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True)
+        if busy > 1:
+            memory = max(memory, self._together(name, weights, of, panel) * panel.rows)
         loads, stores = results.loads, results.stores
         total = Work(0.0, *made.rest)
         panel_bytes = weights.bytes_of(weights.columns) / panel.blocks
         rows_of_pieces = outputs * panel.blocks * ways
         total.femtojoules += h.memory.mesh_energy(rows_of_pieces, panel_bytes, weights.pitch)
         if h.classes.blocking:
-            memory = stream.memory
             total.cycles = self._blocking(panel, rows, weights, outputs, pitch, results, memory)
             total.cycles += made.clear
             return total, 0.0
@@ -382,11 +392,15 @@ class Pieces:
             if met is not None:
                 loading = max(loading, met - own.latency)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
-        drain = self._drain()
-        product = Product(
-            h, panel, pitch, rows, outputs, stream, made.costs, loading, storing, made.clear, drain
+        total.cycles, behind = made.timing.time(
+            h.memory.start + h.memory.latency,
+            h.memory.queue,
+            memory,
+            loading,
+            storing,
+            arriving,
+            before,
         )
-        total.cycles, behind = product.cycles(arriving, before)
         return total, behind
 
     def _last_group(self, results: Results, rows: int) -> float:
@@ -448,7 +462,11 @@ class Pieces:
             results.whole,
             results.untouched,
         )
-        return _Made(total.rest(), cleared, costs)
+        prepares = results.loads.read > 0 and results.table is not None
+        timing = product_of(
+            h, panel, weights, outputs, rows, pitch, costs, prepares, cleared, self._drain()
+        )
+        return _Made(total.rest(), cleared, timing, *weights_moved(g, panel, weights))
 
     def _busy(self, outputs: int, of: int) -> int:
         """Cores that have outputs of a matrix, where one has so many."""
@@ -625,9 +643,29 @@ class Pieces:
             work.cycles += max(self.hardware.memory.ways) + cores
         return work
 
-    def _phase(self, shares: Shares, part: Callable[..., Work]) -> Work:
+    def _phase(
+        self, shares: Shares, part: Callable[..., Work], key: tuple[Any, ...] = ()
+    ) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
-        the phase before has stored is written as the first tiles of all cores come."""
+        the phase before has stored is written as the first tiles of all cores come.
+
+        Args:
+            shares: As of `together`.
+            part: Of a core that gets such a share.
+            key: All else that the phase follows from, beside what `seen` stands for, so that it is
+                kept; nothing: it is not.
+        """
+        if not key:
+            return self._made_by_all(shares, part)
+        kept = (*key, shares, self.places, int(self.debt))
+        found = self.seen.get(kept)
+        if found is None:
+            work = self._made_by_all(shares, part)
+            found = self.seen.keep(kept, (work, self.debt))
+        work, self.debt = found
+        return work
+
+    def _made_by_all(self, shares: Shares, part: Callable[..., Work]) -> Work:
         before, left = self.debt, []
         whole = Work()
         self.active = tuple(sorted(core for counts, cores in shares if any(counts) for core in cores))

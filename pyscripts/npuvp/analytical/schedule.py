@@ -6,8 +6,8 @@ waits for the instruction before it in the chain, and the next one waits for it)
 int ctl"`` is a product of two rows, its sum, an addition and the end of a hardware loop.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from npuvp.analytical.machine import Classes, Hardware, InstructionEnergy
 
@@ -44,49 +44,52 @@ _NAMES = {
 }
 
 
-@dataclass(slots=True)
-class Work:
-    """What a piece of a program takes.
+if TYPE_CHECKING:
 
-    Attributes:
-        cycles: From its beginning to the beginning of what follows.
-        femtojoules: Of its instructions and SRAM accesses; memory and static power apart.
-        vector: Cycles for which the vector unit is taken.
-        matrix: Cycles for which operands stream into the matrix unit.
-        macs: Multiply-accumulates.
-        read, written: Bytes of memory.
-    """
+    class Work:
+        """What a piece of a program takes (tlm/estimate/work.h).
 
-    cycles: float = 0.0
-    femtojoules: float = 0.0
-    vector: float = 0.0
-    matrix: float = 0.0
-    macs: float = 0.0
-    read: float = 0.0
-    written: float = 0.0
+        Attributes:
+            cycles: From its beginning to the beginning of what follows.
+            femtojoules: Of its instructions and SRAM accesses; memory and static power apart.
+            vector: Cycles for which the vector unit is taken.
+            matrix: Cycles for which operands stream into the matrix unit.
+            macs: Multiply-accumulates.
+            read, written: Bytes of memory.
+        """
 
-    def rest(self) -> tuple[float, ...]:
-        """Everything but the cycles."""
-        return self.femtojoules, self.vector, self.matrix, self.macs, self.read, self.written
+        def __init__(
+            self,
+            cycles: float = 0.0,
+            femtojoules: float = 0.0,
+            vector: float = 0.0,
+            matrix: float = 0.0,
+            macs: float = 0.0,
+            read: float = 0.0,
+            written: float = 0.0,
+        ) -> None:
+            self.cycles = cycles
+            self.femtojoules = femtojoules
+            self.vector = vector
+            self.matrix = matrix
+            self.macs = macs
+            self.read = read
+            self.written = written
 
-    def add(self, other: "Work", times: float = 1.0) -> None:
-        """Adds another piece, cycles included."""
-        self.cycles += times * other.cycles
-        self.femtojoules += times * other.femtojoules
-        self.vector += times * other.vector
-        self.matrix += times * other.matrix
-        self.macs += times * other.macs
-        self.read += times * other.read
-        self.written += times * other.written
+        def rest(self) -> tuple[float, float, float, float, float, float]:
+            """Everything but the cycles."""
 
-    def beside(self, other: "Work", times: float = 1.0) -> None:
-        """Adds everything but the cycles of another piece."""
-        self.femtojoules += times * other.femtojoules
-        self.vector += times * other.vector
-        self.matrix += times * other.matrix
-        self.macs += times * other.macs
-        self.read += times * other.read
-        self.written += times * other.written
+        def add(self, other: "Work", times: float = 1.0) -> None:
+            """Adds another piece, cycles included."""
+
+        def beside(self, other: "Work", times: float = 1.0) -> None:
+            """Adds everything but the cycles of another piece."""
+
+        def repeated(self, times: float) -> "Work":
+            """So many of it, one behind the other."""
+
+else:
+    from npuvp._core.estimate import Work
 
 
 @lru_cache(maxsize=1024)
@@ -122,14 +125,13 @@ def _cycles(text: str, classes: Classes) -> tuple[float, float]:
     return float(begun - begun_before), float(busy)
 
 
-def _round(text: str, classes: Classes, energy: InstructionEnergy) -> tuple[float, float, float]:
-    """Cycles, femtojoules and vector cycles of a round."""
+def _round(text: str, classes: Classes, energy: InstructionEnergy) -> Work:
     cycles, vector = _cycles(text, classes)
     words = _parsed(text)
     spent = 0.0
     for timing, _, rows, _ in words:
         spent += energy.of(timing) + rows * energy.vector_row
-    return cycles, spent, vector
+    return Work(cycles, spent, vector)
 
 
 def body(hardware: Hardware, text: str, times: float = 1.0) -> Work:
@@ -138,8 +140,7 @@ def body(hardware: Hardware, text: str, times: float = 1.0) -> Work:
     if found is None:
         found = _round(text, hardware.classes, hardware.energy.instructions)
         hardware.rounds.keep(text, found)
-    cycles, spent, vector = found
-    return Work(cycles * times, spent * times, vector * times)
+    return found.repeated(times)
 
 
 def immediate(value: float) -> int:
