@@ -29,7 +29,8 @@ struct BankTimes {
     Time row_cycle = 0;       ///< from an activation of a bank to the next one
     Time data = 0;            ///< from a read command to its data
     Time refresh = 0;         ///< of all banks
-    Time refresh_every = 0;   ///< 0: never
+    Time refresh_first = 0;   ///< when the first one falls due
+    Time refresh_every = 0;   ///< from one to the next; 0: there is none
     std::uint32_t groups = 1; ///< banks that a burst opens, whose accesses take turns
 };
 
@@ -59,6 +60,8 @@ struct Stretch {
     std::uint64_t address = 0;
     std::uint64_t bytes = 0;
     bool write = false;
+    /// Asked for when so many of the core's stretches are there.
+    std::uint32_t behind = 0;
 };
 
 /// What several cores ask of one memory at the same time, burst by burst.
@@ -99,6 +102,8 @@ class Flow {
         std::uint64_t offset = 0;
         std::uint32_t reads = 0, writes = 0;
         Time port = 0;
+        std::vector<std::uint32_t> under_way;  ///< bursts by stretch
+        std::uint32_t there = 0;               ///< stretches, from the first one on
     };
     struct Bank {
         std::uint64_t row = 0;

@@ -18,7 +18,11 @@ __all__ = ["Mesh", "Pattern", "alike", "beside", "streams"]
 #: stream of weights is taken to go on as it did.
 _LONG, _MOST_BURSTS = 4_000, 60_000
 
-_Stretch = tuple[int, int, bool]
+#: Cycles after which nothing happens any more.
+_NEVER = 1e15
+
+#: Address, bytes, whether they are written, and how many of the core's stretches come first.
+_Stretch = tuple[int, int, bool, int]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Mesh:
         return int(self._named["interleave"]) * len(self._named["nodes"])
 
     def ends(
-        self, stretches: list[list[_Stretch]], begins: tuple[int, ...] = ()
+        self, stretches: list[list[_Stretch]], begins: tuple[int, ...] = (), long: bool = False
     ) -> list[list[float]]:
         """Cycles to the end of each stretch of each of the first cores.
 
@@ -65,14 +69,35 @@ class Mesh:
             stretches: Of every core, which asks for them in order.
             begins: Cycle in which each core begins; none: as they leave a barrier, cycle 0 being
                 that in which the last of them does.
+            long: Whether many refreshes fall due meanwhile. In what is short there is one or none:
+                it is gone through without one and with one in its middle, and the difference counts
+                with the probability of one.
         """
         count = len(stretches)
         machine = self._named | {"cores": list(self.cores[:count])}
-        if begins:
-            return _core.flow.ends(machine, stretches, list(begins))
-        last = max(self.released[:count])
-        found = _core.flow.ends(machine, stretches, list(self.released[:count]))
-        return [[max(0.0, end - last) for end in own] for own in found]
+        last = 0 if begins else max(self.released[:count])
+        starts = list(begins or self.released[:count])
+
+        def gone_through(machine: dict[str, Any]) -> list[list[float]]:
+            found = _core.flow.ends(machine, stretches, starts)
+            return [[end - last for end in own] for own in found]
+
+        every = machine.get("refresh_every", 0.0)
+        if long or not every:
+            return gone_through(machine)
+        alone = gone_through(machine | {"refresh_every": 0.0})
+        latest = max(max(own) for own in alone if own)
+        first = min(start for start, own in zip(starts, alone, strict=True) if own) - last
+        middle = last + (first + latest) / 2
+        delayed = gone_through(machine | {"refresh_first": middle, "refresh_every": _NEVER})
+        delay = max(max(own) for own in delayed if own) - latest
+        return [
+            [
+                end + delay * min(1.0, (end - first + machine["refresh"]) / every)
+                for end in own
+            ]
+            for own in alone
+        ]
 
 
 @dataclass(frozen=True)
@@ -108,29 +133,35 @@ class Pattern:
         """Of all cores, about."""
         return sum(count for _, count in self.shares) * self.row_bytes / mesh.burst_bytes
 
-    def asked(self, first: int, count: int) -> Iterator[_Stretch]:
-        """Stretches of rows of a core, in the order in which they are asked for."""
+    def asked(self, first: int, count: int) -> list[_Stretch]:
+        """Stretches of rows of a core, in the order in which they are asked for: a piece of a panel
+        takes the place of the same piece two panels before, when the panel between is multiplied."""
+        found: list[_Stretch] = []
+        behind: dict[int, int] = {}
         done = 0
         for rows in self._pieces(count):
-            rows = min(rows, count - done)
+            # What the panel before has of the same rows.
+            before = behind.get(done - self.panel, 0)
             for begin in self.begins:
                 for block in range(self.blocks):
                     places = zip(begin, self.row, self.pitch, self.step, strict=True)
                     for at, row, pitch, step in places:
                         at += (first + done) * pitch + block * step
-                        yield from _rows(at, rows, row, pitch, False)
+                        found += _rows(at, rows, row, pitch, False, before)
+            for row in range(done, done + rows, self.piece):
+                behind[row] = len(found)
             done += rows
+        return found
 
     def _pieces(self, count: int) -> Iterator[int]:
-        """Rows of the pieces of so many rows, the last one perhaps less: those of the first panel
-        grow."""
-        yield self.piece
-        done = size = self.piece
-        while done < min(self.panel, count):
-            yield min(size, self.panel - done)
-            done, size = done + size, 2 * size
-        for _ in range(-(-(count - done) // self.piece)):
-            yield self.piece
+        """Rows of the pieces of so many rows: those of the first panel grow."""
+        done, size = 0, self.piece
+        while done < count:
+            room = self.panel - done if done < self.panel else self.piece
+            rows = min(size if done < self.panel else self.piece, room, count - done)
+            yield rows
+            size = 2 * size if done else size
+            done += rows
 
 
 def streams(mesh: Mesh, pattern: Pattern, begins: tuple[int, ...]) -> float:
@@ -145,8 +176,8 @@ def _streams(mesh: Mesh, pattern: Pattern, begins: tuple[int, ...]) -> float:
     bursts = pattern.bursts(mesh)
     if bursts > _MOST_BURSTS:
         most = max(pattern.panel, int(most * _MOST_BURSTS / bursts) // pattern.panel * pattern.panel)
-    asked = [list(pattern.asked(first, min(count, most))) for first, count in pattern.shares]
-    ends = mesh.ends(asked, begins)
+    asked = [pattern.asked(first, min(count, most)) for first, count in pattern.shares]
+    ends = mesh.ends(asked, begins, bursts > _LONG)
     holders = [core for core, (_, count) in enumerate(pattern.shares) if count]
     if bursts <= _MOST_BURSTS:
         return _behind_last(ends, begins, holders)
@@ -156,7 +187,7 @@ def _streams(mesh: Mesh, pattern: Pattern, begins: tuple[int, ...]) -> float:
     done = sorted(
         (end, length)
         for core in holders
-        for end, (_, length, _) in zip(ends[core], asked[core], strict=True)
+        for end, (_, length, *_) in zip(ends[core], asked[core], strict=True)
         if end <= stop
     )
     half = (stop + last) / 2
@@ -174,10 +205,12 @@ def _behind_last(
     return max(max(ends[core]) for core in cores) - last
 
 
-def _rows(at: int, rows: int, row_bytes: int, pitch: int, write: bool) -> list[_Stretch]:
+def _rows(
+    at: int, rows: int, row_bytes: int, pitch: int, write: bool, behind: int = 0
+) -> list[_Stretch]:
     if pitch <= row_bytes:
-        return [(at, rows * row_bytes, write)]
-    return [(at + row * pitch, row_bytes, write) for row in range(rows)]
+        return [(at, rows * row_bytes, write, behind)]
+    return [(at + row * pitch, row_bytes, write, behind) for row in range(rows)]
 
 
 @lru_cache(maxsize=4096)

@@ -185,8 +185,11 @@ class Phases(Pieces):
         tile.beside(move)
         tile.beside(norm)
         latency = memory.start + memory.latency
-        angles = self._address("cosine")
-        behind = self._load_alike(angles, *tables) if tables is not None else None
+        angles: tuple[int, ...] = ()
+        if tables is not None:  # those of the call's first position first
+            before = self.call.start * self.call.batch // self.layout.qkv_tile[1] * tables[1]
+            angles = tuple(self._address(name) + before for name in ("cosine", "sine"))
+        behind = self._load_alike(angles[0], *tables) if tables is not None else None
         if behind is not None:
             tile.beside(behind)
         quantised = self._quantised(rows, columns)
@@ -210,8 +213,7 @@ class Phases(Pieces):
                 asked.append((at + group * row_bytes, rows - group, row_bytes, 0))
             if tables is not None:
                 each = tables[0] // 2
-                asked.append((angles, each, tables[1], 0))
-                asked.append((self._address("sine"), tables[0] - each, tables[1], 0))
+                asked += [(angle, each, tables[1], 0) for angle in angles]
             ends = memory.loads_alike(self.holders, *asked)
             first, moved, arrived = ends[1], ends[1 + (rows > group)], ends[-1]
             queued, _ = self._queued(issue, moved, transfers)

@@ -47,6 +47,7 @@ class Call:
         block: Length of a block.
         warm: Whether it computes the whole canvas.
         experts: Of a mixture, how many the rows of a tile use (see `used_experts`).
+        start: The first position that it computes.
     """
 
     batch: int
@@ -60,6 +61,7 @@ class Call:
     block: int
     warm: bool
     experts: int | None = None
+    start: int = 0
 
 
 @of_core
@@ -200,7 +202,8 @@ class Pieces:
         self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
         if layout.cores > 1 and (mesh := self.hardware.memory.mesh) is not None:
             addresses = (*layout.addresses.values(), layout.layer_base)
-            self.places = tuple(address % mesh.turn for address in addresses)
+            places = tuple(address % mesh.turn for address in addresses)
+            self.places = (*places, self.call.start)
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
@@ -509,8 +512,12 @@ class Pieces:
             panel.rows,
             panel.rows // panel.pieces(g),
         )
+        most = max(count for _, count in shares)
+        # Where a panel comes in one piece each of them waits for its first data, what the product
+        # counts itself.
+        waits = -(-most // panel.rows) if pattern.piece == panel.rows else 1
         cycles = flow.streams(memory.mesh, pattern, self.begins)
-        return max(0.0, cycles - memory.latency) / max(count for _, count in shares)
+        return max(0.0, cycles - waits * memory.latency) / most
 
     def _blocking(
         self,
