@@ -25,7 +25,8 @@ template <class T>
 T figure(const nb::dict& dict, const char* key) {
     T result{};
     if (!dict.contains(key) || !nb::try_cast<T>(dict[key], result))
-        throw std::invalid_argument(std::string("flow: ") + key + " is missing, or not of its type");
+        throw std::invalid_argument(std::string("flow: ") + key +
+                                    " is missing, or not of its type");
     return result;
 }
 
@@ -73,7 +74,6 @@ flow::Machine machine(const nb::dict& d) {
     b.read_to_close = figure<double>(d, "read_to_close");
     b.row_cycle = figure<double>(d, "row_cycle");
     b.refresh = figure<double>(d, "refresh");
-    b.refresh_first = figure<double>(d, "refresh_first");
     b.refresh_every = figure<double>(d, "refresh_every");
     b.groups = figure<std::uint32_t>(d, "groups");
     using Slices = std::vector<std::pair<std::string, std::uint32_t>>;
@@ -82,15 +82,15 @@ flow::Machine machine(const nb::dict& d) {
     return m;
 }
 
-using Stretches = std::vector<std::vector<std::tuple<std::uint64_t, std::uint64_t, bool, std::uint32_t>>>;
+using Stretches = std::vector<std::vector<std::tuple<std::uint64_t, std::uint64_t, bool>>>;
 
 std::vector<std::vector<double>> ends(const nb::dict& description, const Stretches& stretches,
                                       const std::vector<std::uint64_t>& begins) {
     std::vector<std::vector<flow::Stretch>> all;
     for (const auto& own : stretches) {
         all.emplace_back();
-        for (const auto& [address, bytes, write, behind] : own)
-            all.back().push_back({address, bytes, write, behind});
+        for (const auto& [address, bytes, write] : own)
+            all.back().push_back({address, bytes, write});
     }
     const flow::Machine m = machine(description);
     const nb::gil_scoped_release released;
@@ -101,10 +101,10 @@ std::vector<std::vector<double>> ends(const nb::dict& description, const Stretch
 
 void flow(nb::module_& m) {
     nb::module_ sub = m.def_submodule("flow", "What several cores ask of one memory, by bursts.");
-    sub.def("ends", &ends, "machine"_a, "stretches"_a, "begins"_a,
-            "Cycles until each stretch of each core is there: address, bytes, whether it is written, "
-            "and how many of the core's stretches are there before it is asked for. Each core begins "
-            "in a cycle and asks for its stretches in order.");
+    sub.def(
+        "ends", &ends, "machine"_a, "stretches"_a, "begins"_a,
+        "Cycles until each stretch (address, bytes, whether it is written) of each core is there, "
+        "where each core begins in a cycle and asks for its stretches in order.");
 }
 
 }  // namespace npuvp::bindings

@@ -49,12 +49,10 @@ Flow::Flow(const Machine& machine, std::vector<std::vector<Stretch>> stretches,
     for (Node& node : nodes_) node.banks.resize(banks);
     for (std::uint32_t core = 0; core < cores_.size(); ++core) {
         ends_[core].assign(stretches_[core].size(), 0);
-        cores_[core].under_way.assign(stretches_[core].size(), 0);
         for (std::size_t i = 0; i < stretches_[core].size(); ++i)
-            if (stretches_[core][i].bytes == 0 || stretches_[core][i].behind > i)
+            if (stretches_[core][i].bytes == 0)
                 throw std::invalid_argument("flow: stretch " + std::to_string(i) + " of core " +
-                                            std::to_string(core) +
-                                            " has no bytes, or waits for itself");
+                                            std::to_string(core) + " has no bytes");
         push(static_cast<Time>(begins[core]), What::begin, core);
     }
 }
@@ -88,7 +86,6 @@ void Flow::issue(std::uint32_t number, Time now) {
     Core& core = cores_[number];
     while (core.stretch < stretches_[number].size()) {
         const Stretch& stretch = stretches_[number][core.stretch];
-        if (core.there < stretch.behind) return;
         std::uint32_t& under_way = stretch.write ? core.writes : core.reads;
         if (under_way >= (stretch.write ? machine_.writes : machine_.reads)) return;
         const std::uint64_t address = stretch.address + core.offset;
@@ -112,7 +109,6 @@ void Flow::issue(std::uint32_t number, Time now) {
         burst.asked = now;
         place(burst, address);
         ++under_way;
-        ++core.under_way[core.stretch];
         core.offset += bytes;
         if (core.offset >= stretch.bytes) {
             ++core.stretch;
@@ -178,9 +174,8 @@ Time Flow::ready(const Node& node, std::size_t place, bool& opens) const {
 /// A refresh that fell due since the node was last at work closes all rows.
 Time Flow::after_refresh(Node& node, Time start) const {
     const BankTimes& times = machine_.banks;
-    if (!machine_.banked || times.refresh_every <= 0 || start < times.refresh_first) return start;
-    const Time before = std::floor((start - times.refresh_first) / times.refresh_every);
-    const Time due = times.refresh_first + before * times.refresh_every;
+    if (!machine_.banked || times.refresh_every <= 0) return start;
+    const Time due = std::floor(start / times.refresh_every) * times.refresh_every;
     if (due <= node.refreshed) return start;
     node.refreshed = due;
     for (Bank& bank : node.banks) bank = {};
@@ -274,8 +269,6 @@ void Flow::perform(const Event& event, Time now) {
             --(burst.write ? core.writes : core.reads);
             Time& end = ends_[burst.core][burst.stretch];
             end = std::max(end, event.time);
-            --core.under_way[burst.stretch];
-            while (core.there < core.stretch && core.under_way[core.there] == 0) ++core.there;
             const std::uint32_t number = burst.core;
             burst.ended = true;
             forget(event.index);

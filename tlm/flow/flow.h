@@ -22,37 +22,36 @@ struct Slice {
 
 /// A memory of banks at the granularity of bursts, in cycles.
 struct BankTimes {
-    Time access = 0;          ///< of the data bus per access
-    Time activate = 0;        ///< from an activation to data commands
-    Time precharge = 0;       ///< from closing a row to the next activation
-    Time read_to_close = 0;   ///< from the last read of a row to closing it
-    Time row_cycle = 0;       ///< from an activation of a bank to the next one
-    Time data = 0;            ///< from a read command to its data
-    Time refresh = 0;         ///< of all banks
-    Time refresh_first = 0;   ///< when the first one falls due
-    Time refresh_every = 0;   ///< from one to the next; 0: there is none
-    std::uint32_t groups = 1; ///< banks that a burst opens, whose accesses take turns
+    Time access = 0;           ///< of the data bus per access
+    Time activate = 0;         ///< from an activation to data commands
+    Time precharge = 0;        ///< from closing a row to the next activation
+    Time read_to_close = 0;    ///< from the last read of a row to closing it
+    Time row_cycle = 0;        ///< from an activation of a bank to the next one
+    Time data = 0;             ///< from a read command to its data
+    Time refresh = 0;          ///< of all banks
+    Time refresh_every = 0;    ///< from one to the next; 0: there is none
+    std::uint32_t groups = 1;  ///< banks that a burst opens, whose accesses take turns
 };
 
 /// Where bursts go, and what they meet.
 struct Machine {
     noc::MeshShape shape;
     std::vector<noc::Node> cores;
-    std::vector<noc::Node> nodes;     ///< of the memory
+    std::vector<noc::Node> nodes;  ///< of the memory
     std::uint32_t flit_bytes = 1;
-    std::uint32_t burst_bytes = 1;    ///< most of a burst, which ends at a multiple of them
-    std::uint32_t reads = 1;          ///< bursts of a core under way
+    std::uint32_t burst_bytes = 1;  ///< most of a burst, which ends at a multiple of them
+    std::uint32_t reads = 1;        ///< bursts of a core under way
     std::uint32_t writes = 1;
     double port_bytes = 1;            ///< per cycle, of a core
     std::uint32_t interleave = 4096;  ///< bytes after which the next node has its turn
     std::uint32_t access_bytes = 32;
-    std::uint32_t channels = 1;       ///< of a node, with data buses of their own
-    std::uint32_t depth = 32;         ///< accesses that wait for a data bus
-    Time latency = 0;                 ///< of a memory without banks
-    Time access = 0;                  ///< of its data bus, per access of all channels
+    std::uint32_t channels = 1;  ///< of a node, with data buses of their own
+    std::uint32_t depth = 32;    ///< accesses that wait for a data bus
+    Time latency = 0;            ///< of a memory without banks
+    Time access = 0;             ///< of its data bus, per access of all channels
     bool banked = false;
     BankTimes banks;
-    std::vector<Slice> slices;        ///< of the index of an access in a node, from the lowest
+    std::vector<Slice> slices;  ///< of the index of an access in a node, from the lowest
 };
 
 /// A stretch of memory that a core moves.
@@ -60,8 +59,6 @@ struct Stretch {
     std::uint64_t address = 0;
     std::uint64_t bytes = 0;
     bool write = false;
-    /// Asked for when so many of the core's stretches are there.
-    std::uint32_t behind = 0;
 };
 
 /// What several cores ask of one memory at the same time, burst by burst.
@@ -102,8 +99,6 @@ class Flow {
         std::uint64_t offset = 0;
         std::uint32_t reads = 0, writes = 0;
         Time port = 0;
-        std::vector<std::uint32_t> under_way;  ///< bursts by stretch
-        std::uint32_t there = 0;               ///< stretches, from the first one on
     };
     struct Bank {
         std::uint64_t row = 0;

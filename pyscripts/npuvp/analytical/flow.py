@@ -10,19 +10,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
 
-from npuvp import _core
+from npuvp._core import flow as _flow
 
-__all__ = ["Mesh", "Pattern", "alike", "beside", "streams"]
+__all__ = ["Mesh", "Pattern", "alike", "beside", "slices", "streams"]
 
 #: Bursts of all cores from which on it does not matter when each of them begins, and after which a
 #: stream of weights is taken to go on as it did.
 _LONG, _MOST_BURSTS = 4_000, 60_000
 
-#: Cycles after which nothing happens any more.
-_NEVER = 1e15
-
-#: Address, bytes, whether they are written, and how many of the core's stretches come first.
-_Stretch = tuple[int, int, bool, int]
+#: Address, bytes, and whether they are written.
+_Stretch = tuple[int, int, bool]
 
 
 @dataclass(frozen=True)
@@ -61,43 +58,22 @@ class Mesh:
         return int(self._named["interleave"]) * len(self._named["nodes"])
 
     def ends(
-        self, stretches: list[list[_Stretch]], begins: tuple[int, ...] = (), long: bool = False
+        self, stretches: list[list[_Stretch]], begins: tuple[int, ...] = ()
     ) -> list[list[float]]:
-        """Cycles to the end of each stretch of each of the first cores.
+        """Cycles to the end of each stretch of each of the first cores; refreshes fall due as they do
+        behind cycle 0.
 
         Args:
             stretches: Of every core, which asks for them in order.
             begins: Cycle in which each core begins; none: as they leave a barrier, cycle 0 being
                 that in which the last of them does.
-            long: Whether many refreshes fall due meanwhile. In what is short there is one or none:
-                it is gone through without one and with one in its middle, and the difference counts
-                with the probability of one.
         """
         count = len(stretches)
         machine = self._named | {"cores": list(self.cores[:count])}
-        last = 0 if begins else max(self.released[:count])
-        starts = list(begins or self.released[:count])
-
-        def gone_through(machine: dict[str, Any]) -> list[list[float]]:
-            found = _core.flow.ends(machine, stretches, starts)
-            return [[end - last for end in own] for own in found]
-
-        every = machine.get("refresh_every", 0.0)
-        if long or not every:
-            return gone_through(machine)
-        alone = gone_through(machine | {"refresh_every": 0.0})
-        latest = max(max(own) for own in alone if own)
-        first = min(start for start, own in zip(starts, alone, strict=True) if own) - last
-        middle = last + (first + latest) / 2
-        delayed = gone_through(machine | {"refresh_first": middle, "refresh_every": _NEVER})
-        delay = max(max(own) for own in delayed if own) - latest
-        return [
-            [
-                end + delay * min(1.0, (end - first + machine["refresh"]) / every)
-                for end in own
-            ]
-            for own in alone
-        ]
+        starts = begins or self.released[:count]
+        last = 0 if begins else max(starts)
+        found: list[list[float]] = _flow.ends(machine, stretches, list(starts))
+        return [[end - last for end in own] for own in found]
 
 
 @dataclass(frozen=True)
@@ -134,22 +110,16 @@ class Pattern:
         return sum(count for _, count in self.shares) * self.row_bytes / mesh.burst_bytes
 
     def asked(self, first: int, count: int) -> list[_Stretch]:
-        """Stretches of rows of a core, in the order in which they are asked for: a piece of a panel
-        takes the place of the same piece two panels before, when the panel between is multiplied."""
+        """Stretches of rows of a core, in the order in which they are asked for."""
         found: list[_Stretch] = []
-        behind: dict[int, int] = {}
         done = 0
         for rows in self._pieces(count):
-            # What the panel before has of the same rows.
-            before = behind.get(done - self.panel, 0)
             for begin in self.begins:
                 for block in range(self.blocks):
                     places = zip(begin, self.row, self.pitch, self.step, strict=True)
                     for at, row, pitch, step in places:
                         at += (first + done) * pitch + block * step
-                        found += _rows(at, rows, row, pitch, False, before)
-            for row in range(done, done + rows, self.piece):
-                behind[row] = len(found)
+                        found += _rows(at, rows, row, pitch, False)
             done += rows
         return found
 
@@ -175,9 +145,11 @@ def _streams(mesh: Mesh, pattern: Pattern, begins: tuple[int, ...]) -> float:
     most = max(count for _, count in pattern.shares)
     bursts = pattern.bursts(mesh)
     if bursts > _MOST_BURSTS:
-        most = max(pattern.panel, int(most * _MOST_BURSTS / bursts) // pattern.panel * pattern.panel)
+        most = max(
+            pattern.panel, int(most * _MOST_BURSTS / bursts) // pattern.panel * pattern.panel
+        )
     asked = [pattern.asked(first, min(count, most)) for first, count in pattern.shares]
-    ends = mesh.ends(asked, begins, bursts > _LONG)
+    ends = mesh.ends(asked, begins)
     holders = [core for core, (_, count) in enumerate(pattern.shares) if count]
     if bursts <= _MOST_BURSTS:
         return _behind_last(ends, begins, holders)
@@ -187,7 +159,7 @@ def _streams(mesh: Mesh, pattern: Pattern, begins: tuple[int, ...]) -> float:
     done = sorted(
         (end, length)
         for core in holders
-        for end, (_, length, *_) in zip(ends[core], asked[core], strict=True)
+        for end, (_, length, _) in zip(ends[core], asked[core], strict=True)
         if end <= stop
     )
     half = (stop + last) / 2
@@ -205,12 +177,10 @@ def _behind_last(
     return max(max(ends[core]) for core in cores) - last
 
 
-def _rows(
-    at: int, rows: int, row_bytes: int, pitch: int, write: bool, behind: int = 0
-) -> list[_Stretch]:
+def _rows(at: int, rows: int, row_bytes: int, pitch: int, write: bool) -> list[_Stretch]:
     if pitch <= row_bytes:
-        return [(at, rows * row_bytes, write, behind)]
-    return [(at + row * pitch, row_bytes, write, behind) for row in range(rows)]
+        return [(at, rows * row_bytes, write)]
+    return [(at + row * pitch, row_bytes, write) for row in range(rows)]
 
 
 @lru_cache(maxsize=4096)
@@ -246,3 +216,16 @@ def beside(
         stretches[core] = _rows(at + number * row_bytes, rows, row_bytes, pitch, write)
     ends = mesh.ends(stretches, begins[: len(stretches)])
     return _behind_last(ends, begins, cores)
+
+
+@lru_cache(maxsize=1024)
+def slices(mesh: Mesh, cores: int, bytes_: int, pitch: int, count: int) -> tuple[float, ...]:
+    """Cycles until all cores have each of so many slices: a core's lie `pitch` bytes apart, beside the
+    same ones of the cores before it."""
+    ends = mesh.ends(
+        [
+            [(core * bytes_ + number * pitch, bytes_, False) for number in range(count)]
+            for core in range(cores)
+        ]
+    )
+    return tuple(max(own[number] for own in ends) for number in range(count))

@@ -304,7 +304,6 @@ def _mesh(description: Mapping[str, Any], clock: float, ways: list[float]) -> Me
             "read_to_close": timing["rtp"] * tick,
             "row_cycle": timing["rc"] * tick,
             "refresh": timing["rfc"] * tick,
-            "refresh_first": timing["refi"] * tick,
             "refresh_every": timing["refi"] * tick if refreshed else 0.0,
             "groups": organisation["bank_groups"],
             "slices": tuple((name, size) for name, size in config["mapping"]["slices"]),

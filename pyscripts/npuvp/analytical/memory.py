@@ -219,7 +219,9 @@ class MemoryFigures:
         return self.loads_alike(holders, (at, rows, row_bytes, pitch))[0]
 
     def loads_alike(
-        self, holders: tuple[int, ...], *loads: tuple[int, float, float, int]
+        self,
+        holders: tuple[int, ...],
+        *loads: tuple[int, float, float, int],
     ) -> tuple[float, ...]:
         """Cycles from the issue of the first of several such loads to the end of each: address, rows,
         bytes of one, bytes from one to the next. There are several cores and a mesh."""
@@ -233,7 +235,8 @@ class MemoryFigures:
         assert self.mesh is not None
         turn = self.mesh.turn
         sizes = [
-            (at % turn, round(rows), round(row_bytes), pitch) for at, rows, row_bytes, pitch in loads
+            (at % turn, round(rows), round(row_bytes), pitch)
+            for at, rows, row_bytes, pitch in loads
         ]
         return flow.alike(self.mesh, self.sharers, *sizes)
 

@@ -179,7 +179,9 @@ class Phases(Pieces):
         of one."""
         memory, blocks = self.hardware.memory, -(-columns // self.geometry.width)
         # The norm's weights before it.
-        tile = self._beside_others(self._load_alike(self._address(weights), 1, BF16_BYTES * columns))
+        tile = self._beside_others(
+            self._load_alike(self._address(weights), 1, BF16_BYTES * columns)
+        )
         move = self._move(rows, columns)
         norm = self._norm(rows, blocks)
         tile.beside(move)
@@ -207,17 +209,19 @@ class Phases(Pieces):
         row_bytes = BF16_BYTES * columns
         if memory.sharers > 1 and memory.mesh is not None:
             # What all cores load, one behind the other.
+            # The norm's weights come while the words of the tile are made.
             at = self._address("x")
-            asked = [(self._address(weights), 1, row_bytes, 0), (at, group, row_bytes, 0)]
+            asked: list[tuple[int, float, float, int]] = [(at, group, row_bytes, 0)]
             if rows > group:
                 asked.append((at + group * row_bytes, rows - group, row_bytes, 0))
             if tables is not None:
                 each = tables[0] // 2
                 asked += [(angle, each, tables[1], 0) for angle in angles]
             ends = memory.loads_alike(self.holders, *asked)
-            first, moved, arrived = ends[1], ends[1 + (rows > group)], ends[-1]
+            first, moved, arrived = ends[0], ends[int(rows > group)], ends[-1]
             queued, _ = self._queued(issue, moved, transfers)
-            tile.cycles = 0.0
+            tile.cycles = self._words_of_tile().cycles
+            arrived += tile.cycles
             first = max(queued, first)
         else:
             queued, _ = self._queued(issue, move.cycles, transfers)

@@ -512,12 +512,8 @@ class Pieces:
             panel.rows,
             panel.rows // panel.pieces(g),
         )
-        most = max(count for _, count in shares)
-        # Where a panel comes in one piece each of them waits for its first data, what the product
-        # counts itself.
-        waits = -(-most // panel.rows) if pattern.piece == panel.rows else 1
         cycles = flow.streams(memory.mesh, pattern, self.begins)
-        return max(0.0, cycles - waits * memory.latency) / most
+        return max(0.0, cycles - memory.latency) / max(count for _, count in shares)
 
     def _blocking(
         self,
@@ -600,9 +596,12 @@ class Pieces:
             # What follows, the cores do as late as this has come to each.
             (there,) = memory.arrivals((at, rows, bytes_, 0))
             self.begins = tuple(int(end) for end in there)
-        # The tile's bounds, where it stands, and how its rows do.
-        work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
+        work.add(self._words_of_tile())
         return work
+
+    def _words_of_tile(self) -> Work:
+        """A tile's bounds, where it stands, and how its rows do."""
+        return body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6))
 
     def _chunk_columns(self, outputs: int) -> float:
         """Columns of a chunk of results: the last one may have less, so on average."""
@@ -650,9 +649,7 @@ class Pieces:
             work.cycles += max(self.hardware.memory.ways) + cores
         return work
 
-    def _phase(
-        self, shares: Shares, part: Callable[..., Work], key: tuple[Any, ...] = ()
-    ) -> Work:
+    def _phase(self, shares: Shares, part: Callable[..., Work], key: tuple[Any, ...] = ()) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
         the phase before has stored is written as the first tiles of all cores come.
 
@@ -675,7 +672,9 @@ class Pieces:
     def _made_by_all(self, shares: Shares, part: Callable[..., Work]) -> Work:
         before, left = self.debt, []
         whole = Work()
-        self.active = tuple(sorted(core for counts, cores in shares if any(counts) for core in cores))
+        self.active = tuple(
+            sorted(core for counts, cores in shares if any(counts) for core in cores)
+        )
         for counts, cores in shares:
             self.debt, self.holders = before, cores
             one = part(*counts)

@@ -43,7 +43,11 @@ def in_turns(cores: int, tile: int, rows: int) -> Shares:
     full, rest = divmod(rows, tile)
     return _alike(
         [
-            ((full - core + cores - 1) // cores, rest if full % cores == core else 0, int(core == 0))
+            (
+                (full - core + cores - 1) // cores,
+                rest if full % cores == core else 0,
+                int(core == 0),
+            )
             for core in range(cores)
         ]
     )
