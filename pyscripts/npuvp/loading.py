@@ -227,7 +227,7 @@ class LoadedMachine(ABC):
         operands = [
             f"gp{i} = 0x{value >> 16:04x}_{value & 0xFFFF:04x}"
             for i, value, _ in report["operands"]
-        ]
+        ] + [f"a{i} = {value:#x}" for i, value in report["addresses"]]
         detail = report["detail"]
         if operands:
             lines.append(", ".join(operands) + (f"  ->  {detail}" if detail else ""))

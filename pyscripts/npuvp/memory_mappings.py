@@ -3,19 +3,29 @@
 A mapping is a file ``platform/hbm/mappings/NAME.yaml``.
 """
 
+import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from npuvp.kept import KeptFiles
-from npuvp.parameters import Entry, Fault, Settings
+from npuvp.parameters import Entry, Fault, PlatformError, Settings
 from npuvp.paths import platform_dir
 from npuvp.platform_file import read_file
 
 __all__ = ["AddressMapping", "MemoryConfigError", "load_mapping", "mapping_names", "slices"]
 
 FIELDS = ("channel", "pseudo_channel", "stack_id", "bank_group", "bank", "row", "column")
+
+
+def unknown(name: object, known: Iterable[str]) -> str:
+    """What to say about an unknown name: all that are known, and the nearest."""
+    names = list(known)
+    by_case = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(str(name).casefold(), by_case, n=1, cutoff=0.7)
+    hint = f"; did you mean {by_case[near[0]]}?" if near else ""
+    return f"is unknown, allowed: {', '.join(names)}{hint}"
 
 
 def is_integer(value: Any) -> bool:
@@ -57,7 +67,7 @@ def find(folder: Path, what: str, name: str) -> Path:
     if name not in known:
         raise MemoryConfigError(
             what,
-            [Fault(str(folder), what, repr(name), f"is unknown, allowed: {', '.join(known)}")],
+            [Fault(str(folder), what, repr(name), unknown(name, known))],
         )
     return folder / f"{name}.yaml"
 
@@ -65,7 +75,10 @@ def find(folder: Path, what: str, name: str) -> Path:
 def read(path: Path, what: str) -> Settings:
     """Reads a file; raises `MemoryConfigError` if it is no YAML of unique keys."""
     faults: list[Fault] = []
-    settings = read_file(path, faults)
+    try:
+        settings = read_file(path, faults)
+    except PlatformError as error:
+        raise MemoryConfigError(f"{what} {path.stem}", error.faults) from None
     if faults:
         raise MemoryConfigError(f"{what} {path.stem}", faults)
     return settings
@@ -111,8 +124,7 @@ def _load(path: Path) -> AddressMapping:
     allowed = ("name", "description", "order", "hash")
     for key, entry in settings.items():
         if key not in allowed:
-            message = f"is unknown, allowed: {', '.join(allowed)}"
-            faults.append(Fault(entry.place, key, None, message))
+            faults.append(Fault(entry.place, key, None, unknown(key, allowed)))
     order: list[tuple[str, int | None]] = []
     entry = settings.get("order", Entry([], str(path), "order"))
     items = entry.value if isinstance(entry.value, list) else []

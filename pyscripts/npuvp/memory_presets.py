@@ -22,6 +22,7 @@ from npuvp.memory_mappings import (
     presets_dir,
     read,
     slices,
+    unknown,
 )
 from npuvp.parameters import Entry, Fault, Settings
 from npuvp.quantities import QuantityError, parse_quantity
@@ -142,7 +143,6 @@ _ORDERED = (
     ("timing.rcd_rd", "timing.ras"),
     ("timing.ras", "timing.rc"),
     ("timing.rfc_pb", "timing.rfc"),
-    ("timing.rfc", "timing.refi"),
     ("controller.write_drain_stop", "controller.write_drain_start"),
 )
 
@@ -272,7 +272,7 @@ class _Reader:
         known = (*_TEXTS, "sources", *_SECTIONS)
         for name, entry in self.settings.items():
             if name not in known:
-                self.fault(entry.place, name, None, f"is unknown, allowed: {', '.join(known)}")
+                self.fault(entry.place, name, None, unknown(name, known))
         declared = self._declared_sources()
         for section, keys in _SECTIONS.items():
             self._section(section, keys, declared)
@@ -307,8 +307,7 @@ class _Reader:
             return
         for name, child in children.items():
             if name not in keys:
-                message = f"is unknown, allowed: {', '.join(keys)}"
-                self.fault(child.place, f"{section}.{name}", None, message)
+                self.fault(child.place, f"{section}.{name}", None, unknown(name, keys))
         for name, key in keys.items():
             path = f"{section}.{name}"
             if name not in children:
@@ -346,6 +345,10 @@ class _Reader:
         if None not in (ras, rp, rc) and rc < ras + rp:
             message = f"must be at least timing.ras + timing.rp = {ras + rp}"
             self.fault(self.places["timing.rc"], "timing.rc", str(rc), message)
+        rfc, refi = self.value("timing.rfc"), self.value("timing.refi")
+        if None not in (rfc, refi) and rfc >= refi:
+            message = f"must be below timing.refi = {refi}, or refreshes leave no time"
+            self.fault(self.places["timing.rfc"], "timing.rfc", str(rfc), message)
         bits, length = self.value("interface.data_bits"), self.value("interface.burst_length")
         if None not in (bits, length):
             access = bits * length // 8
@@ -423,6 +426,9 @@ def load_preset(name: str | Path) -> Preset:
         MemoryConfigError: there is no such preset, or it is not valid; all faults at once, each
             with its place.
     """
+    if not isinstance(name, str | Path):
+        message = f"must be the name of a preset ({', '.join(preset_names())}) or a file's path"
+        raise MemoryConfigError("preset", [Fault("memory", "preset", repr(name), message)])
     if isinstance(name, Path) or is_preset_file(name):
         path = Path(name)
         if not path.is_file():

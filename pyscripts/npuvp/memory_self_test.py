@@ -10,6 +10,7 @@ from typing import Any
 
 from npuvp.memory_facts import preset_facts
 from npuvp.memory_presets import load_preset, memory_config, preset_names
+from npuvp.memory_stream import stream
 from npuvp.platform import Platform
 
 __all__ = [
@@ -118,8 +119,6 @@ def _check_threshold(threshold: float) -> None:
 def _points(
     name: str, values: dict[str, Any], threshold: float, requests: int
 ) -> Iterator[BandwidthPoint]:
-    import npuvp._core as _core
-
     used = values["refresh"]
     for refresh in dict.fromkeys(("none", used if used != "none" else "all_bank")):
         config = memory_config(
@@ -133,7 +132,7 @@ def _points(
         )
         access = config["organization"]["access_bytes"]
         for pattern, stimulus in PATTERNS.items():
-            measured = _core.memory_stream(
+            measured = stream(
                 values["backend"],
                 config,
                 {

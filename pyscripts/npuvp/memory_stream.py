@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from npuvp import html
+from npuvp.errors import RunError
 from npuvp.memory_presets import MemoryConfigError, load_preset, memory_config
 from npuvp.parameters import Fault
 
@@ -12,6 +13,8 @@ __all__ = ["MemoryStream", "memory_stream"]
 
 PATTERNS = ("sequential", "random", "row_conflict", "row_conflict_one_bank")
 ARRIVALS = ("bernoulli", "periodic")
+LEAST_LOAD = 1e-6
+"""A request per some milliseconds: more apart, all are alone, and time outgrows 64 bits of ps."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,21 @@ def _check_backend(backend: str, faults: list[Fault], place: str) -> None:
         faults.append(Fault(place, "backend", repr(backend), missing))
 
 
+def stream(backend: str, description: dict[str, Any], stimulus: dict[str, Any]) -> dict[str, Any]:
+    """Drives a memory that `memory_config` describes with a checked stimulus.
+
+    Raises:
+        RunError: the memory makes no progress.
+    """
+    import npuvp._core as _core
+
+    try:
+        result: dict[str, Any] = _core.memory_stream(backend, description, stimulus)
+    except RuntimeError as error:
+        raise RunError(f"{description['name']}, {backend}: {error}") from None
+    return result
+
+
 def memory_stream(
     preset: str | Path = "HBM2_2400",
     channels: int = 1,
@@ -114,7 +132,7 @@ def memory_stream(
         writes: then this many writes, repeating.
         streams: sequential positions that take turns, a quarter of the capacity apart (closer where
             there are more than four).
-        load: offered share of the peak; 1.0 keeps the queues full instead: up to 8 accesses per
+        load: offered share of the peak, from a millionth on; 1.0 keeps the queues full instead: up to 8 accesses per
             command tick and channel, in order, until one is refused.
         arrivals: below load 1.0, ``bernoulli`` (a coin per command tick) or ``periodic``.
         refresh: ``none``, ``all_bank`` or ``per_bank``.
@@ -127,7 +145,8 @@ def memory_stream(
     Raises:
         MemoryConfigError: arguments outside what is allowed, all at once with name and value; or a
             backend that is not part of this build, with what is missing.
-        RuntimeError: the memory makes no progress (an external simulator).
+        RunError: the memory makes no progress: refreshes that leave no time, or an external
+            simulator that stands still.
     """
     place = "memory_stream"
     faults: list[Fault] = []
@@ -153,6 +172,11 @@ def memory_stream(
         if not good:
             faults.append(Fault(place, name, repr(value), f"allowed: {allowed}"))
 
+    # To `memory_config` None is what the preset says; here only a queue may be left to it.
+    given = {"channels": channels, "pseudo_channels": pseudo_channels, "refresh": refresh}
+    for name, value in given.items():
+        check(value is not None, name, value, "a value; only queue may be None, the preset's own")
+
     def count(name: str, value: object, least: int, most: int) -> None:
         good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         check(good, name, value, f"integers from {least} to {most}")
@@ -168,9 +192,9 @@ def memory_stream(
     if reads == 0 and writes == 0:
         faults.append(Fault(place, "reads, writes", "0, 0", "allowed: at least one above 0"))
     count("streams", streams, 1, 2**10)
-    good = isinstance(load, int | float) and not isinstance(load, bool) and 0 < load <= 1
-    check(good, "load", load, "numbers above 0 up to 1")
-    count("requests", requests, 1, 2**40)
+    good = isinstance(load, int | float) and not isinstance(load, bool) and LEAST_LOAD <= load <= 1
+    check(good, "load", load, f"numbers from {LEAST_LOAD:g} up to 1")
+    count("requests", requests, 1, 2**32)
     count("seed", seed, 0, 2**64 - 1)
     if not faults and backend == "ramulator":
         import npuvp._core as _core
@@ -191,9 +215,7 @@ def memory_stream(
         "requests": requests,
         "seed": seed,
     }
-    import npuvp._core as _core
-
-    result = _core.memory_stream(backend, description, stimulus)
+    result = stream(backend, description, stimulus)
     cpu_seconds = result.pop("cpu_seconds")
     rate = result["requests"] / max(cpu_seconds, 1e-9)
     return MemoryStream(requests_per_second_simulated=rate, **result)

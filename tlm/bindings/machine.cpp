@@ -242,6 +242,10 @@ nb::object trap_dict(const core::Core& core) {
     for (const auto& o : report.operands)
         operands.append(nb::make_tuple(o.index, o.value, o.writer_pc));
     d["operands"] = operands;
+    nb::list addresses;
+    for (const auto& [index, value] : report.addresses)
+        addresses.append(nb::make_tuple(index, value));
+    d["addresses"] = addresses;
     return d;
 }
 

@@ -200,16 +200,17 @@ Core::Core(sc_core::sc_module_name name, const platform::CoreParameters& paramet
     csr(isa::Csr::dma_block) = 32;
 
     dma.on_done = [this](Descriptor& descriptor) { dma_done(descriptor); };
-    dma.on_error = [this](const Descriptor& d, std::uint64_t address,
-                          tlm::tlm_response_status status) {
+    dma.on_error = [this](const Descriptor& d, std::uint64_t address, std::uint32_t bytes) {
         pc_ = d.pc;
-        const char* what = status == tlm::TLM_ADDRESS_ERROR_RESPONSE
-                               ? "DMA beyond every memory and peripheral"
-                               : "DMA refused by its target";
+        const std::uint64_t mapped = env_.mapped_bytes(address, bytes);
+        const bool refused = mapped == bytes;
+        if (!refused) address += mapped;
         char text[128];
-        std::snprintf(text, sizeof text, "address 0x%llx  ->  ",
+        std::snprintf(text, sizeof text, ": address 0x%llx  ->  ",
                       static_cast<unsigned long long>(address));
-        raise({what, text + env_.owner_of(address)}, true);
+        raise({refused ? "DMA refused by its target" : "DMA beyond every memory and peripheral",
+               describe_part(d, address) + text + env_.owner_of(address)},
+              true);
     };
     control.register_nb_transport_bw(this, &Core::control_bw);
     window.register_b_transport(this, &Core::window_b_transport);
@@ -358,9 +359,17 @@ void Core::raise(const Trap& trap, bool has_instruction) {
         const isa::OpInfo& info = isa::info(d.op);
         for (unsigned i = 0; i < info.n_operands; ++i) {
             const isa::OperandInfo& operand = info.operands[i];
-            if (operand.kind != isa::OperandKind::gp || operand.role == isa::Role::write) continue;
+            if (operand.role == isa::Role::write) continue;
+            if (operand.kind != isa::OperandKind::gp && operand.kind != isa::OperandKind::ha)
+                continue;
             const isa::FieldInfo& field = isa::info(operand.field);
             const unsigned index = (d.word >> field.low) & 15u;
+            if (operand.kind == isa::OperandKind::ha) {
+                const std::pair<unsigned, std::uint64_t> shown{index, ha_[index]};
+                auto& all = report.addresses;
+                if (std::find(all.begin(), all.end(), shown) == all.end()) all.push_back(shown);
+                continue;
+            }
             const bool listed = std::any_of(report.operands.begin(), report.operands.end(),
                                             [&](const auto& o) { return o.index == index; });
             if (!listed) report.operands.push_back({index, gp_[index], gp_writer_[index]});

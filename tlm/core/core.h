@@ -42,7 +42,8 @@ struct TrapReport {
         std::int64_t writer_pc;  ///< -1: never written
     };
     std::vector<Operand> operands;  ///< gp registers that the instruction reads
-    std::string detail;             ///< address and its owner, one line; may be empty
+    std::vector<std::pair<unsigned, std::uint64_t>> addresses;  ///< a registers that it reads
+    std::string detail;  ///< address and its owner, one line; may be empty
 };
 
 /// Thrown inside a core where an instruction cannot be carried out.
@@ -88,6 +89,9 @@ struct Environment {
     std::function<void()> on_finished;  ///< this core halted and all it started is complete
     std::function<void()> on_trap;
     std::function<std::string(std::uint64_t)> owner_of;  ///< text for a global address
+    /// How many of so many bytes from a global address on are in some region, up to the first that
+    /// is not.
+    std::function<std::uint64_t(std::uint64_t address, std::uint64_t bytes)> mapped_bytes;
 };
 
 /// Counters of a core at an instant of its program.

@@ -70,6 +70,22 @@ std::string Dma::describe_pending(std::uint32_t tags) const {
     return text;
 }
 
+std::string describe_part(const Descriptor& d, std::uint64_t address) {
+    std::string text = d.to_sram ? "reading " : "writing ";
+    for (const Segment& segment : d.segments) {
+        if (address < segment.address || address - segment.address >= segment.bytes) continue;
+        std::uint64_t at = segment.staging + (address - segment.address);
+        const bool scales = at >= d.rows * d.row_bytes;
+        if (scales) at -= d.rows * d.row_bytes;
+        const std::uint64_t row = at / (scales ? d.scale_bytes : d.row_bytes);
+        if (scales) text += "the scales of ";
+        text += "row " + std::to_string(row) + " of " + std::to_string(d.rows);
+        if (!d.numbers.empty()) text += " (number " + std::to_string(d.numbers[row]) + ")";
+        break;
+    }
+    return text;
+}
+
 std::vector<PendingTransfer> Dma::pending_transfers() const {
     std::vector<PendingTransfer> found;
     for (const Active& active : pending_) {
@@ -249,7 +265,7 @@ void Dma::wake() {
         (burst.write ? writes_ : reads_) -= 1;
         (burst.write ? bytes_written_ : bytes_read_) += burst.bytes;
         if (burst.status != tlm::TLM_OK_RESPONSE) {
-            on_error(*active.descriptor, burst.address, burst.status);
+            on_error(*active.descriptor, burst.address, burst.bytes);
             return;
         }
         const auto id = static_cast<std::uint32_t>(burst.descriptor);

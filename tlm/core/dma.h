@@ -44,6 +44,11 @@ struct Descriptor {
     std::uint8_t tag = 0;
     bool to_sram = true;  ///< memory -> SRAM, else SRAM -> memory
     std::vector<Range> ranges;
+    // How `staging` is laid out: the elements of all rows, then their scales.
+    std::uint64_t rows = 0;
+    std::uint64_t row_bytes = 0;
+    std::uint64_t scale_bytes = 0;       ///< of a row
+    std::vector<std::uint64_t> numbers;  ///< of the rows, where an index says them
     std::vector<Segment> segments;
     std::vector<Segment> writes;  ///< from memory to memory: what is written when all is read
     /// Where the segments go as well, as distances from their addresses (writes alone).
@@ -54,6 +59,9 @@ struct Descriptor {
     /// Runs when all data is in `staging` (to_sram), or before the first write (from SRAM).
     std::function<void(Descriptor&)> convert;
 };
+
+/// "reading the scales of row 2 of 4": what of a transfer goes to or comes from an address.
+std::string describe_part(const Descriptor& descriptor, std::uint64_t address);
 
 /// A transfer that is not complete, as a debugger shows it.
 struct PendingTransfer {
@@ -93,8 +101,7 @@ class Dma : public sc_core::sc_module {
     /// Called at the time of completion.
     std::function<void(Descriptor&)> on_done;
     /// Called where a transaction fails; the run ends there.
-    std::function<void(const Descriptor&, std::uint64_t address, tlm::tlm_response_status)>
-        on_error;
+    std::function<void(const Descriptor&, std::uint64_t address, std::uint32_t bytes)> on_error;
 
     bool full() const { return pending_.size() >= timing_.queue_depth; }
     bool idle() const { return pending_.empty(); }

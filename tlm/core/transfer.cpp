@@ -33,7 +33,9 @@ struct Core::Transfer {
 
 namespace {
 
-constexpr std::uint64_t most_copied = 1u << 30;  // bytes of one H_COPY: it needs a buffer
+// Of one H_COPY: it needs a buffer, and each row its place in it.
+constexpr std::uint64_t most_copied = 1u << 30;  // bytes
+constexpr std::uint64_t most_copied_rows = 1u << 20;
 
 /// Formats as CSR dma_format numbers them.
 MxFormat csr_format(std::uint32_t number) {
@@ -154,6 +156,7 @@ bool Core::execute_dma(const D& d) {
             throw Trap{std::string("Matrix SRAM address is not the start of a ") + what,
                        "element address " + std::to_string(address) + ", allowed: multiples of " +
                            std::to_string(unit)};
+        if (t.rows == 0) return;
         if (address / m + t.rows > elements / m)
             throw Trap{"access outside Matrix SRAM", "rows " + std::to_string(address / m) + ".." +
                                                          std::to_string(address / m + t.rows - 1) +
@@ -238,7 +241,7 @@ bool Core::execute_dma(const D& d) {
             t.format = csr_format(csr(isa::Csr::dma_format));
             vector_side(gp_[d.rd]);
             memory_side();
-            const std::uint64_t index = word_index(Space::integer, gp_[d.rs1], t.rows);
+            const std::uint64_t index = t.rows ? word_index(Space::integer, gp_[d.rs1], t.rows) : 0;
             if (reads(Space::integer, index, t.rows)) return wait_for(Wait::dma_range);
             t.ready = words_ready(Space::integer, index, t.rows);
             t.numbers = gather_rows(index, t.rows);
@@ -274,6 +277,10 @@ bool Core::start_transfer(const D& d, const Transfer& t) {
     descriptor->tag = t.tag;
     descriptor->to_sram = t.to_sram;
     descriptor->ranges = {{t.space, t.first, count, t.to_sram}};
+    descriptor->rows = t.rows;
+    descriptor->row_bytes = row_bytes;
+    descriptor->scale_bytes = scale_bytes;
+    descriptor->numbers = t.numbers;
     descriptor->data = env_.functional || t.space == Space::integer;
     for (std::uint64_t i = 0; i < t.rows; ++i) {
         const std::uint64_t n = t.numbers.empty() ? i : t.numbers[i];
@@ -401,6 +408,9 @@ bool Core::start_copy(const D& d) {
         throw Trap{"copy of too many bytes",
                    std::to_string(rows) + " rows of " + std::to_string(bytes) +
                        " bytes, allowed: " + std::to_string(most_copied) + " in all"};
+    if (rows > most_copied_rows)
+        throw Trap{"copy of too many rows", "dma_rows = " + std::to_string(rows) +
+                                                ", allowed: " + std::to_string(most_copied_rows)};
     const std::uint64_t span = (rows - 1) * pitch + bytes;
     auto descriptor = std::make_unique<Descriptor>();
     for (const auto& range : {own_range(from, span, false), own_range(to, span, true)})
@@ -412,6 +422,8 @@ bool Core::start_copy(const D& d) {
                busy;
     if (busy) return wait_for(dma.full() ? Wait::dma_queue : Wait::dma_range);
     descriptor->tag = d.f1;
+    descriptor->rows = rows;
+    descriptor->row_bytes = bytes;
     for (std::uint64_t i = 0; i < rows; ++i) {
         add_segment(descriptor->segments, from + i * pitch, bytes, i * bytes);
         add_segment(descriptor->writes, to + i * pitch, bytes, i * bytes);
@@ -434,6 +446,8 @@ bool Core::start_multicast(const D& d) {
     descriptor->tag = d.f1;
     descriptor->to_sram = false;
     descriptor->data = env_.functional;
+    descriptor->rows = rows;
+    descriptor->row_bytes = row_bytes_;
     descriptor->ranges = {{Space::vector, first, rows, false}};
     bool busy = dma.full();
     busy = reads(Space::vector, first, rows) || busy;

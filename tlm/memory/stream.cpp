@@ -197,11 +197,13 @@ class Driver {
           saturated_(stream.load >= 1),
           warm_up_(warm_up_of(config, stream)),
           last_(warm_up_ + stream.requests),
-          interval_(Tick{config.timing.refi} * config.bus.ticks_per_clock) {
+          interval_(Tick{config.timing.refi} * config.bus.ticks_per_clock),
+          patience_(patience_of(config)) {
         for (std::uint32_t c = 0; c < config.organization.channels; ++c) {
             sources_.emplace_back(config, stream, c);
         }
-        latencies_.reserve(stream.requests);
+        constexpr std::uint64_t most = 1 << 24;  // at first
+        latencies_.reserve(std::min(stream.requests, most));
     }
 
     StreamResult run();
@@ -234,6 +236,14 @@ class Driver {
             std::uint64_t{config.controller.queue_depth} * o.pseudo_channels * o.channels;
         return std::max(stream.requests / kWarmUpShare, 4 * entries);
     }
+    /// Far longer than full queues of row conflicts and any number of refreshes take.
+    static Tick patience_of(const Config& config) {
+        const Tick entries =
+            Tick{config.controller.queue_depth} * config.organization.pseudo_channels * 2;
+        const Timing& t = config.timing;
+        return config.bus.ticks_per_clock *
+               (1024 * Tick{t.refi} + 8 * entries * (Tick{t.rc} + t.cwl + t.wr + t.rp));
+    }
     bool start_request(Source& source, Tick now);
     void offer(Source& source, Tick now);
     void collect();
@@ -250,6 +260,8 @@ class Driver {
     std::uint64_t warm_up_;
     std::uint64_t last_;  ///< requests of the whole run
     Tick interval_;       ///< of refresh: the grain of the measured window
+    Tick patience_;       ///< with a memory that takes and answers nothing
+    Tick progress_ = 0;   ///< when it last did
     std::vector<Source> sources_;
     std::vector<InFlight> slots_;
     std::vector<std::uint32_t> free_slots_;
@@ -300,6 +312,7 @@ void Driver::offer(Source& source, Tick now) {
             return;
         }
         --source.accesses_left;
+        progress_ = now;
     }
     more_ = true;
 }
@@ -373,10 +386,20 @@ StreamResult Driver::run() {
                                      std::to_string(clock_.time(now)) + " ps");
         }
         next = std::max(next, now + 1);
-        const bool interval = warm && end == 0 && next >= whole.tick + interval_;
-        now = interval ? whole.tick + interval_ : next;
+        // The last whole interval before `next`: nothing happens in those before it.
+        const Tick intervals = warm && end == 0 ? (next - whole.tick) / interval_ : 0;
+        const bool interval = intervals > 0;
+        now = interval ? whole.tick + intervals * interval_ : next;
         backend_.advance(clock_.time(now), completions_);
+        if (!completions_.empty()) progress_ = now;
         collect();
+        if ((waiting_ || reads_in_flight_ > 0) && now - progress_ > patience_) {
+            throw std::runtime_error(
+                "memory stream: the memory has taken and answered nothing for " +
+                std::to_string(clock_.time(now - progress_) / 1000) + " ns with " +
+                std::to_string(reads_in_flight_) +
+                " reads under way; its refreshes may leave no time");
+        }
         if (interval) whole = mark(now);
     }
     if (whole.tick == begin.tick) whole = mark(now);

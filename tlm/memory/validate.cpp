@@ -72,6 +72,8 @@ void check_dram_config(const Config& config) {
         check(value > 0 && value <= 1'000'000, std::string("timing.") + name, value,
               "1 to 1000000 clocks");
     }
+    check(t.rfc < t.refi, "timing.rfc", t.rfc,
+          "below timing.refi = " + std::to_string(t.refi) + ", or refreshes leave no time");
     check(t.ppd <= 1'000'000, "timing.ppd", t.ppd, "0 to 1000000 clocks");
 
     const CommandBus& bus = config.bus;

@@ -129,7 +129,7 @@ class MeshTiming {
     void observe(MeshObserver* observer) { observer_ = observer; }
     /// Links between routers and those of endpoints; replication buffers are none.
     std::uint32_t link_count() const { return visible_links_; }
-    const LinkUse& use(std::uint32_t link) const { return links_[link].use; }
+    const LinkUse& use(std::uint32_t link) const { return uses_[link]; }
     /// "r0c1.east" (to the router in that direction), "r0c1.in3", "r0c1.out3" (of endpoint 3).
     std::string link_name(std::uint32_t link) const;
     bool is_endpoint_link(std::uint32_t link) const { return links_[link].kind != Kind::wire; }
@@ -138,75 +138,81 @@ class MeshTiming {
     enum class Kind : std::uint8_t { wire, in, out, replicate };
     enum Direction : std::uint32_t { east, west, north, south };
     using WormId = std::uint32_t;
-    static constexpr WormId kNone = ~0u;
+    /// A link and virtual network: link * kNetworks + network.
+    using ChannelId = std::uint32_t;
+    /// A link of a worm's way, among those of all worms.
+    using HopId = std::uint32_t;
+    static constexpr std::uint32_t kNone = ~0u;
 
-    /// One link of a worm's way.
+    /// One link of a worm's way. Those in the buffer behind the link stand in a row.
     struct Hop {
-        std::uint32_t link;
         Cycle first;          ///< grant: the head crosses
         Cycle end;            ///< the tail crosses no earlier, by the wire's share and by upstream
         std::uint64_t order;  ///< number of the head among all flits of this link and network
         Cycle tail;           ///< when the tail crosses, once that is known
+        ChannelId channel;
+        WormId worm;
+        HopId before;  ///< in the buffer; none in front
+        HopId after;
     };
-    struct Worm {
+    /// In one cache line: a grant looks at nothing else of a worm but its last links.
+    struct alignas(64) Worm {
+        std::uint64_t tag = 0;
+        Cycle upstream_end = 0;  ///< of a copy: tail time in the replication buffer
+        Cycle head = 0;          ///< when the head asks for its next link, if that is known
         std::uint32_t flits = 0;
         std::uint32_t generation = 0;
+        std::uint32_t from = 0;
+        std::uint32_t to = 0;  ///< endpoint; of a multicast before it parts: the first of them
+        HopId way = 0;         ///< its first link; the others follow
+        WormId next = kNone;   ///< among the requests of a link
+        std::uint16_t hops = 0;
+        std::uint16_t granted = 0;  ///< links that the head has crossed or is crossing
+        std::uint16_t closed = 0;   ///< links whose tail time is known
+        std::uint16_t port = 0;     ///< input of the router where its head is
         Network network = Network::request;
         bool notify = false;
         bool copy = false;     ///< made by a replication buffer
         bool waiting = false;  ///< among the requests of its next link
         bool parked = false;   ///< its head waits until the worm before it has left the buffer
         bool due = false;      ///< a lower bound of its arrival is noted
-        std::uint32_t from = 0;
-        std::uint32_t to = 0;  ///< endpoint; of a multicast before it parts: the first of them
-        std::uint64_t tag = 0;
-        std::uint32_t granted = 0;  ///< links that the head has crossed or is crossing
-        std::uint32_t closed = 0;   ///< links whose tail time is known
-        Cycle upstream_end = 0;     ///< of a copy: tail time in the replication buffer
-        std::vector<Hop> route;
-        std::vector<std::uint32_t> fork;  ///< endpoints behind the router where the route ends
     };
-    struct Occupant {
-        WormId worm;
-        std::uint32_t hop;  ///< of the worm, whose link leads into this buffer
-        std::uint64_t order;
-    };
-    struct Request {
-        WormId worm;
-        std::uint32_t port;
-    };
+    static_assert(sizeof(Worm) == 64);
     /// When a flit left a buffer.
     struct Left {
         std::uint64_t number = 0;  ///< of the flit among all of this link and network, from 1
         Cycle time = 0;
     };
-    /// One virtual network of a link, with the buffer at its far end.
-    struct Channel {
-        WormId holder = kNone;
+    /// One virtual network of a link, with the buffer at its far end: what a grant looks at, in one
+    /// cache line.
+    struct alignas(64) Channel {
         Cycle free_at = 0;
         Cycle arbitration = kNeverCycle;  ///< when the next one is scheduled
-        std::uint32_t last_port = 0;
-        std::uint32_t coming = 0;   ///< heads that will ask for it at a known time
-        std::uint64_t entered = 0;  ///< flits so far
-        std::vector<Request> requests;
-        std::vector<Occupant> buffer;
-        std::size_t front = 0;   ///< of `buffer`
-        std::vector<Left> left;  ///< of the last flits, where credits come back too late
+        std::uint64_t entered = 0;        ///< flits so far
+        WormId holder = kNone;
+        std::uint32_t coming = 0;    ///< heads that will ask for it at a known time
+        std::uint32_t requests = 0;  ///< worms that ask for it, in the order in which they came
+        WormId first_request = kNone;
+        WormId last_request = kNone;
+        HopId front = kNone;  ///< of the buffer; none if that is empty
+        HopId back = kNone;
+        std::uint32_t endpoint = 0;  ///< of the links of endpoints
+        std::uint16_t last_port = 0;
+        std::uint16_t port = 0;  ///< input of the router that it leads to
+        Kind kind = Kind::wire;
+        bool notes = false;  ///< has `left_`
     };
+    static_assert(sizeof(Channel) == 64);
     struct Link {
         Kind kind = Kind::wire;
         std::uint32_t from = 0;    ///< router (of `in`: the endpoint's)
         std::uint32_t to = 0;      ///< router
         std::uint32_t detail = 0;  ///< direction, or endpoint
-        std::uint32_t port = 0;    ///< input of router `to` that it leads to
-        Cycle wire_free = 0;
-        LinkUse use;
-        std::array<Channel, kNetworks> channel;
     };
     /// A head that asks for its next link, or an arbitration.
     struct Event {
-        std::uint32_t index;  ///< worm, or link * kNetworks + network
-        bool head;
+        std::uint32_t head : 1;
+        std::uint32_t index : 31;  ///< worm, or channel
     };
     struct Due {
         WormId worm;
@@ -215,18 +221,21 @@ class MeshTiming {
 
     std::uint32_t router(Node node) const { return node.y * shape_.columns + node.x; }
     std::uint32_t next_link(std::uint32_t at, std::uint32_t endpoint) const;
-    void extend_route(Worm& worm, std::uint32_t at, const std::vector<std::uint32_t>& to);
+    void append_hop(Worm& worm, std::uint32_t link);
+    void extend_route(WormId id, std::uint32_t at, const std::vector<std::uint32_t>& to);
     WormId make_worm(std::uint32_t flits, Network network, std::uint64_t tag);
     WormId begin(std::uint32_t from, Network network, std::uint32_t flits, std::uint64_t tag,
                  bool notify);
-    Channel& channel(const Worm& worm, std::uint32_t hop) {
-        return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
+    Channel& channel_at(HopId hop) { return channels_[hops_[hop].channel]; }
+    const Channel& channel_at(HopId hop) const { return channels_[hops_[hop].channel]; }
+    static ChannelId channel_of(std::uint32_t link, Network network) {
+        return static_cast<ChannelId>(link * kNetworks + static_cast<std::size_t>(network));
     }
-    const Channel& channel(const Worm& worm, std::uint32_t hop) const {
-        return links_[worm.route[hop].link].channel[static_cast<std::size_t>(worm.network)];
-    }
-    Cycle head_latency(const Link& link) const {
-        return (link.kind == Kind::wire ? shape_.link_cycles : 0) + shape_.router_cycles;
+    std::uint32_t hop_of(const Worm& worm, HopId hop) const { return hop - worm.way; }
+    /// From a link of the worm, not its last, to the next one.
+    Cycle head_latency(const Worm& worm, std::uint32_t hop) const {
+        return hop == 0 && !worm.copy ? shape_.router_cycles
+                                      : shape_.router_cycles + shape_.link_cycles;
     }
     Cycle gap_of(const Worm& worm, std::uint32_t hop) const;
     /// Least distance of two flits of a worm that are `flits` apart.
@@ -234,31 +243,40 @@ class MeshTiming {
         return gap == 0 ? flits : flits + flits / shape_.buffer_flits * gap;
     }
     Cycle crossing(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const;
-    bool held_up(const Worm& worm, std::uint32_t hop) const;
+    bool held_up(HopId hop) const;
     void note_left(const Worm& worm, std::uint32_t hop);
-    const Left* left_of(const Channel& channel, std::uint64_t order) const;
+    const Left* left_of(ChannelId channel, std::uint64_t order) const;
+    HopId owner(const Channel& channel, HopId from, std::uint64_t order) const;
+    template <bool gaps>
     Cycle let_through(const Worm& worm, std::uint32_t hop, std::uint32_t flit) const;
-    Cycle slot_left(const Channel& channel, std::uint64_t order) const;
+    Cycle slot_left(ChannelId channel, std::uint64_t order) const;
     void head_ready(WormId id);
-    void arbitrate(std::uint32_t link, Network network);
-    bool may_grant(std::uint32_t link, Network network);
-    void grant(std::uint32_t link, WormId id, std::uint32_t port);
+    void arbitrate(ChannelId channel);
+    Cycle grantable(ChannelId channel) const;
+    void grant(ChannelId channel, WormId id);
     void settle(WormId id);
     void close(WormId id, std::uint32_t hop, Cycle tail);
-    void refresh(std::uint32_t link, Network network);
-    void arbitrate_at(std::uint32_t link, Network network, Cycle time);
+    void refresh(ChannelId channel);
+    void arbitrate_at(ChannelId channel, Cycle time);
     void part(WormId id);
     void expect(WormId id, Cycle progress);
     void head_at(WormId id, Cycle time);
     void renew(const Due& due);
-    void request(std::uint32_t link, WormId id, std::uint32_t port);
+    void request(ChannelId channel, WormId id);
+    void add_request(Channel& channel, WormId id);
     void arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries);
 
     MeshShape shape_;
     std::vector<Node> endpoints_;
     Cycle in_gap_;    ///< cycles in which a link of an endpoint waits for credits, per full buffer
     Cycle wire_gap_;  ///< the same of a link between routers
+    std::uint32_t longest_;  ///< way, in links
     std::vector<Link> links_;
+    std::vector<Cycle> wire_free_;         ///< by link
+    std::vector<LinkUse> uses_;            ///< by link
+    std::vector<Channel> channels_;        ///< by link and network
+    std::vector<std::vector<Left>> left_;  ///< of a channel, where credits come back too late: when
+                                           ///< its last flits left
     std::uint32_t visible_links_ = 0;
     std::vector<std::array<std::uint32_t, 4>> wires_;  ///< by router and direction
     std::vector<std::uint32_t> replicators_;           ///< by router
@@ -267,6 +285,9 @@ class MeshTiming {
     std::vector<std::uint32_t> ports_;  ///< inputs, by router
     std::vector<std::uint32_t> slots_;  ///< requests that an endpoint can take, now
     std::vector<Worm> worms_;
+    std::vector<Hop> hops_;  ///< `longest_` of each worm
+    /// By worm: endpoints behind the router where its way ends.
+    std::vector<std::vector<std::uint32_t>> forks_;
     std::vector<WormId> idle_;
     /// By twice the cycle: the heads of a cycle all ask before anything is granted in it.
     TimeWheel<Event> events_;

@@ -112,6 +112,9 @@ Machine::Machine(const MachineDescription& description, bool functional)
             sc_core::sc_pause();
         };
         env.owner_of = [this](std::uint64_t address) { return owner_of(address); };
+        env.mapped_bytes = [this](std::uint64_t address, std::uint64_t bytes) {
+            return mapped_bytes(address, bytes);
+        };
         cores_.push_back(
             std::make_unique<core::Core>(c.name.c_str(), c.parameters, c.energy, env, hub_));
         bind(cores_.back()->dma.out);
@@ -230,6 +233,20 @@ std::string Machine::owner_of(std::uint64_t address) const {
         known += (known.empty() ? "" : ", ") + region.name + " " + text;
     }
     return "in no region (" + known + ")";
+}
+
+std::uint64_t Machine::mapped_bytes(std::uint64_t address, std::uint64_t bytes) const {
+    std::uint64_t mapped = 0;
+    for (bool found = true; found && mapped < bytes;) {
+        found = false;
+        for (const auto& region : description_.regions) {
+            const std::uint64_t at = address + mapped;
+            if (at < region.base || at - region.base >= region.bytes) continue;
+            mapped += region.base + region.bytes - at;
+            found = true;
+        }
+    }
+    return std::min(mapped, bytes);
 }
 
 void Machine::access(bool write, std::uint64_t address, std::uint8_t* data, std::uint64_t bytes) {

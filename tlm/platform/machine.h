@@ -139,6 +139,8 @@ class Machine {
     /// Furthest core clock; may be read by another thread while the run goes on.
     std::uint64_t progress_ps() const;
     std::string owner_of(std::uint64_t address) const;
+    /// See core::Environment::mapped_bytes.
+    std::uint64_t mapped_bytes(std::uint64_t address, std::uint64_t bytes) const;
 
   private:
     struct Foreign;

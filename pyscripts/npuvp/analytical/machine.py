@@ -6,7 +6,7 @@ from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from npuvp.analytical.flow import Mesh
-from npuvp.analytical.memory import INTERLEAVE, Banks, MemoryFigures, row_sizes
+from npuvp.analytical.memory import INTERLEAVE, MemoryFigures, banks_of, row_sizes
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
@@ -351,12 +351,12 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     rows = None
     if p["backend"] != "ideal":
         timing, organisation = config["timing"], config["organization"]
-        banks = Banks(
-            slices=tuple((name, size) for name, size in config["mapping"]["slices"]),
-            access_bytes=organisation["access_bytes"],
-            channels=config["organization"]["channels"] * organisation["pseudo_channels"],
-            burst=timing["burst"],
-            same_group=timing["ccd_l"],
+        banks = banks_of(
+            tuple((name, size) for name, size in config["mapping"]["slices"]),
+            organisation["access_bytes"],
+            config["organization"]["channels"] * organisation["pseudo_channels"],
+            timing["burst"],
+            timing["ccd_l"],
         )
         posted = float(p["queue"] * banks.channels * banks.access_bytes)
         # A closed row: activate, read, burst, and a tick in the queue.

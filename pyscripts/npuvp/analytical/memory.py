@@ -1,11 +1,12 @@
 """The memory as the analytical path sees it: what streams, bursts and the mesh in between cost."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from npuvp.analytical import flow
+from npuvp.kept import Kept
 
-__all__ = ["INTERLEAVE", "Banks", "MemoryFigures", "row_sizes"]
+__all__ = ["INTERLEAVE", "Banks", "MemoryFigures", "banks_of", "row_sizes"]
 
 
 @dataclass(frozen=True)
@@ -25,28 +26,43 @@ class Banks:
     channels: int
     burst: int
     same_group: int
-
-
-@lru_cache(maxsize=4096)
-def _share(banks: Banks, row_bytes: int, pitch: int) -> float:
-    """Share of the bandwidth that rows of some bytes at some distance get: they may meet few
-    channels, or within a channel one bank group alone."""
-    rows, most = 64, 256
-    accesses: dict[tuple[int, int], list[int]] = {}
-    units = min(most, -(-row_bytes // banks.access_bytes))
-    for row in range(rows):
-        for unit in range(units):
-            index = row * pitch // banks.access_bytes + unit
-            place = {}
-            for name, size in banks.slices:
-                index, place[name] = divmod(index, size)
-            channel = (place.get("channel", 0), place.get("pseudo_channel", 0))
-            accesses.setdefault(channel, []).append(place.get("bank_group", 0))
-    longest = max(
-        len(groups) * (banks.burst if len(set(groups)) > 1 else banks.same_group)
-        for groups in accesses.values()
+    _shares: Kept[tuple[int, int], float] = field(
+        default_factory=lambda: Kept(4096), init=False, repr=False, compare=False
     )
-    return min(1.0, rows * units * banks.burst / banks.channels / longest)
+
+    def share(self, row_bytes: int, pitch: int) -> float:
+        """Share of the bandwidth that rows of some bytes at some distance get: they may meet few
+        channels, or within a channel one bank group alone."""
+        found = self._shares.get((row_bytes, pitch))
+        if found is None:
+            found = self._shares.keep((row_bytes, pitch), self._share(row_bytes, pitch))
+        return found
+
+    def _share(self, row_bytes: int, pitch: int) -> float:
+        rows, most = 64, 256
+        accesses: dict[tuple[int, int], list[int]] = {}
+        units = min(most, -(-row_bytes // self.access_bytes))
+        for row in range(rows):
+            for unit in range(units):
+                index = row * pitch // self.access_bytes + unit
+                place = {}
+                for name, size in self.slices:
+                    index, place[name] = divmod(index, size)
+                channel = (place.get("channel", 0), place.get("pseudo_channel", 0))
+                accesses.setdefault(channel, []).append(place.get("bank_group", 0))
+        longest = max(
+            len(groups) * (self.burst if len(set(groups)) > 1 else self.same_group)
+            for groups in accesses.values()
+        )
+        return min(1.0, rows * units * self.burst / self.channels / longest)
+
+
+@lru_cache(maxsize=256)
+def banks_of(
+    slices: tuple[tuple[str, int], ...], access_bytes: int, channels: int, burst: int, group: int
+) -> Banks:
+    """One object for all memories that spread addresses alike; arguments as its attributes."""
+    return Banks(slices, access_bytes, channels, burst, group)
 
 
 #: Bytes after which a memory's next node has its turn.
@@ -159,7 +175,7 @@ class MemoryFigures:
             elif self.banks is not None:
                 # The columns of other cores stand beside these.
                 together = min(pitch, int(row_bytes) * self.sharers)
-                bytes_per_cycle *= _share(self.banks, together, pitch)
+                bytes_per_cycle *= self.banks.share(together, pitch)
             cycles += rows * row_bytes / bytes_per_cycle
             bytes_ += rows * row_bytes
             bursts += rows * max(1.0, row_bytes / self.burst_bytes)

@@ -10,7 +10,6 @@ load the next one, per chunk of columns the work on its results on top.
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 from npuvp.analytical import blocking, flow
@@ -158,11 +157,10 @@ class _Made(NamedTuple):
     transfers: int
 
 
-@lru_cache(maxsize=65536)
-def _panels(
-    geometry: Geometry, name: str, inputs: int, outputs: int, taken: int, ways: int
-) -> Panels:
-    return Panels.plan(geometry, name, inputs, outputs, taken, ways)
+@of_core
+def _panels(h: Hardware, name: str, inputs: int, outputs: int, ways: int) -> Panels:
+    assert isinstance(h.geometry, Geometry)
+    return Panels.plan(h.geometry, name, inputs, outputs, 0, ways)
 
 
 @dataclass
@@ -364,8 +362,8 @@ class Pieces:
             arriving: Cycles for which the memory still works on what was asked for before.
             before: Transfers that this is.
         """
-        g, h = self.geometry, self.hardware
-        panel = _panels(g, name, weights.columns, outputs, 0, ways)
+        h = self.hardware
+        panel = _panels(h, name, weights.columns, outputs, ways)
         key = (name, weights, outputs, rows, pitch, ways, *results.key())
         made: _Made = h.parts.get(key) or h.parts.keep(
             key, self._made(panel, rows, weights, outputs, pitch, results)

@@ -138,7 +138,7 @@ def _matrix_rows(core: Core, address: int, count: int, unit: int, what: str) -> 
             f"element address {address}, allowed: multiples of {unit}",
         )
     first = address // core.mlen
-    if first + count > len(core.matrix):
+    if count and first + count > len(core.matrix):
         raise Fault(
             "access outside Matrix SRAM",
             f"rows {first}..{first + count - 1}, the SRAM has rows 0..{len(core.matrix) - 1}",
@@ -236,7 +236,7 @@ def _length(core: Core, natural: int) -> int:
 
 def _row_numbers(core: Core, d: Decoded, gathers: bool) -> list[int]:
     count = core.gp[d.rs3]
-    if not gathers:
+    if not gathers or count == 0:
         return list(range(count))
     return [int(n) for n in core.int_sram[core.words("int", core.gp[d.rs1], count)]]
 
@@ -343,6 +343,7 @@ def _store_fp(memory: MemoryMap, core: Core, d: Decoded) -> None:
 
 
 _MOST_COPIED = 1 << 30
+_MOST_COPIED_ROWS = 1 << 20
 
 
 def _copy(memory: MemoryMap, core: Core, d: Decoded) -> None:
@@ -361,6 +362,8 @@ def _copy(memory: MemoryMap, core: Core, d: Decoded) -> None:
             "copy of too many bytes",
             f"{count} rows of {length} bytes, allowed: {_MOST_COPIED} in all",
         )
+    if count > _MOST_COPIED_ROWS:
+        raise Fault("copy of too many rows", f"dma_rows = {count}, allowed: {_MOST_COPIED_ROWS}")
     rows = [memory.read(source + i * pitch, length) for i in range(count)]
     for i in range(count):
         memory.read(target + i * pitch, length)

@@ -233,17 +233,26 @@ class GoldenMachine(LoadedMachine):
             "time_ps": 0,
             "text": "",
             "operands": [],
+            "addresses": [],
         }
         if core.pc < len(core.text):
             d = core.text[core.pc]
             found = decode(d.word)
             report["text"] = instruction_text(d.word & ~(found.ignored if found else 0), core.pc)
             for operand in d.instruction.operands if d.instruction else ():
-                if operand.kind == "gp" and operand.role != "write" and operand.field is not None:
-                    number = operand.field.get(d.word)
-                    if all(number != seen for seen, _, _ in report["operands"]):
-                        entry = (number, core.gp[number], core.gp_writer[number])
-                        report["operands"].append(entry)
+                if operand.role == "write" or operand.field is None:
+                    continue
+                number = operand.field.get(d.word)
+                shown: tuple[int, ...]
+                if operand.kind == "gp":
+                    shown = (number, core.gp[number], core.gp_writer[number])
+                elif operand.kind == "ha":
+                    shown = (number, core.ha[number])
+                else:
+                    continue
+                entries = report["operands" if operand.kind == "gp" else "addresses"]
+                if shown not in entries:
+                    entries.append(shown)
         return Trap(self._trap_text(core.index, report), report, self)
 
     def _deadlock(self) -> str:

@@ -120,9 +120,18 @@ class MemoryMap:
         for base, storage in self._storage:
             if base <= address and address + count <= base + storage.size:
                 return do(storage, address - base)
+        at = address
+        while at < address + count:
+            holds = (r for r in self.regions if r["base"] <= at < r["base"] + r["size"])
+            region = next(holds, None)
+            if region is None:
+                raise Fault(
+                    "DMA beyond every memory and peripheral",
+                    f"address {at:#x}  ->  {self.owner_of(at)}",
+                )
+            at = region["base"] + region["size"]
         raise Fault(
-            "DMA beyond every memory and peripheral",
-            f"address {address:#x}  ->  {self.owner_of(address)}",
+            "DMA refused by its target", f"address {address:#x}  ->  {self.owner_of(address)}"
         )
 
     def owner_of(self, address: int) -> str:

@@ -122,7 +122,30 @@ def test_arguments_outside_what_is_allowed_are_reported_together() -> None:
     assert "row_policy = 'ajar': allowed: open, closed, capped" in text
 
 
+def test_a_file_that_is_no_preset_is_a_fault_of_the_preset(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yaml"
+    for text, fault in (
+        ("name: [x\n", "odd.yaml:2: file: is no YAML"),
+        ("- 1\n", "odd.yaml: file: must be a mapping"),
+        (
+            "name: odd\nextends: HBM2E\nsources: {X: me}\ncontroler: {}\n",
+            "did you mean controller?",
+        ),
+        (
+            "name: odd\nextends: HBM2E\nsources: {X: me}\n"
+            "controller:\n  queue_dept: {value: 3, source: X}\n",
+            "odd.yaml:5: controller.queue_dept: is unknown, allowed: queue_depth, write_drain_start",
+        ),
+    ):
+        path.write_text(text)
+        with pytest.raises(MemoryConfigError) as caught:
+            load_preset(path)
+        assert fault in str(caught.value)
+
+
 def test_unknown_names_come_with_the_known_ones() -> None:
+    with pytest.raises(MemoryConfigError, match="did you mean hashed"):
+        load_mapping("hashd")
     with pytest.raises(MemoryConfigError, match="'HBM9': is unknown, allowed: HBM2E, HBM2E_V80"):
         load_preset("HBM9")
     with pytest.raises(MemoryConfigError, match="'diagonal': is unknown, allowed: bank_inter"):
@@ -140,7 +163,8 @@ def test_unknown_names_come_with_the_known_ones() -> None:
         (("cl:     {value: 17", "cl:     {value: 17.5"), "timing.cl = 17.5: must be an integer"),
         (("rc:     {value: 57", "rc:     {value: 50"), "timing.rc = 50: must be at least"),
         (("ccd_l:  {value: 4", "ccd_l:  {value: 1"), "timing.ccd_s = 2: must not exceed"),
-        (("refi:   {value: 4682", "refi:   {value: 400"), "timing.rfc = 421: must not exceed"),
+        (("refi:   {value: 4682", "refi:   {value: 400"), "timing.rfc = 421: must be below"),
+        (("rfc:    {value: 421", "rfc:    {value: 4682"), "= 4682, or refreshes leave no time"),
         (("queue_depth:        {value: 32", "queue_depth:        {value: 0"), "queue_depth = 0"),
         (
             ("pseudo_channels: {value: 2", "pseudo_channels: {value: 4"),

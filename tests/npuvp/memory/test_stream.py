@@ -2,6 +2,7 @@
 
 import random
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def test_every_wrong_argument_is_reported() -> None:
         "bytes = 48: allowed: powers of two from 32 to 1024",
         "reads, writes = 0, 0: allowed: at least one above 0",
         "streams = 0: allowed: integers from 1 to 1024",
-        "load = 1.5: allowed: numbers above 0 up to 1",
+        "load = 1.5: allowed: numbers from 1e-06 up to 1",
         "arrivals = 'poisson': allowed: bernoulli, periodic",
         "refresh = 'sometimes': allowed: none, all_bank, per_bank",
         "queue = 0: allowed: 1 to 4096",
@@ -125,6 +126,67 @@ def test_every_wrong_argument_is_reported() -> None:
     ):
         assert fault in text
     assert len(caught.value.faults) == 13
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"preset": 3}, "preset = 3: must be the name of a preset (HBM2E, "),
+        ({"preset": None}, "preset = None: must be the name of a preset (HBM2E, "),
+        ({"preset": "hbm2_2400"}, "HBM3_6400; did you mean HBM2_2400?"),
+        ({"preset": "/nowhere/x.yaml"}, "there is no such file; presets that ship: HBM2E"),
+        ({"channels": None}, "channels = None: allowed: a value; only queue may be None"),
+        ({"channels": 4097}, "channels = 4097: allowed: 1 to 4096"),
+        ({"pseudo_channels": None}, "pseudo_channels = None: allowed: a value"),
+        ({"refresh": None}, "refresh = None: allowed: a value"),
+        ({"refresh": "perbank"}, "refresh = 'perbank': allowed: none, all_bank, per_bank"),
+        ({"queue": 2.5}, "queue = 2.5: allowed: 1 to 4096"),
+        ({"bytes": 64.0}, "bytes = 64.0: allowed: powers of two from 32 to 1024"),
+        ({"bytes": 2048}, "bytes = 2048: allowed: powers of two from 32 to 1024"),
+        ({"load": 0}, "load = 0: allowed: numbers from 1e-06 up to 1"),
+        ({"load": 9.9e-7}, "load = 9.9e-07: allowed: numbers from 1e-06 up to 1"),
+        ({"load": float("nan")}, "load = nan: allowed: numbers from 1e-06 up to 1"),
+        ({"load": "0.5"}, "load = '0.5': allowed: numbers from 1e-06 up to 1"),
+        ({"requests": 2**32 + 1}, "requests = 4294967297: allowed: integers from 1 to 4294967296"),
+        ({"seed": 2**64}, "seed = 18446744073709551616: allowed: integers from 0 to"),
+        ({"pattern": []}, "pattern = []: allowed: sequential, random"),
+        ({"backend": None}, "backend = None: allowed: builtin, ideal, ramulator"),
+    ],
+)
+def test_a_wrong_argument_names_itself_and_what_is_allowed(
+    arguments: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(MemoryConfigError) as caught:
+        vp.memory_stream(**arguments)
+    assert fault in str(caught.value)
+    assert len(caught.value.faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("refresh", "interval"), [("all_bank", "refi: {value: 561"), ("per_bank", "rrefd: {value: 400")]
+)
+def test_refreshes_that_leave_no_time_end_the_run(
+    tmp_path: Path, refresh: str, interval: str
+) -> None:
+    path = tmp_path / "busy.yaml"
+    path.write_text(
+        f"name: busy\nextends: HBM2E\nsources: {{X: me}}\ntiming:\n  {interval}, source: X}}\n"
+    )
+    with pytest.raises(vp.RunError, match="busy, builtin: memory stream: the memory has taken and"):
+        vp.memory_stream(preset=path, refresh=refresh, requests=300)
+    assert vp.memory_stream(preset=path, refresh="none", requests=300).fraction_of_peak > 0.2
+
+
+def test_requests_far_apart_are_idle_reads() -> None:
+    """The least load: a request per 0.8 ms, and hundreds of refreshes in between."""
+    slow: dict[str, Any] = {"reads": 1, "writes": 0, "load": 1e-6, "requests": 300}
+    slow |= {"arrivals": "periodic", "pattern": "row_conflict"}
+    result = vp.memory_stream(refresh="none", **slow)
+    assert result.p50_latency_ns == pytest.approx(45.0, abs=0.05)  # a conflict
+    refreshed = vp.memory_stream(refresh="all_bank", **slow)
+    assert refreshed.p50_latency_ns == pytest.approx(31.7, abs=0.05)  # a closed row
+    assert refreshed.counts["refreshes_all"] == pytest.approx(2 * 555 * 833.3e3 / 3901.7, rel=0.01)
+    assert refreshed.fraction_of_peak == pytest.approx(1e-6, rel=0.01)
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None])
@@ -205,6 +267,41 @@ def test_random_configurations_agree_with_ramulator(seed: int) -> None:
     assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.01)
     assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=0.001)
     assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=0.001)
+
+
+@needs_ramulator
+@pytest.mark.parametrize(
+    ("preset", "cap", "stimulus"),
+    [
+        # Accesses after which a row is closed, against refreshes of every kind.
+        ("HBM2_2400", 1, {"reads": 2, "writes": 1, "refresh": "per_bank", "load": 0.1}),
+        ("HBM2E_V80", 1, {"reads": 1, "writes": 3, "refresh": "per_bank", "load": 0.1, "queue": 5}),
+        ("HBM3_6400", 1, {"reads": 1, "writes": 1, "refresh": "per_bank", "load": 0.2}),
+        ("HBM2_2400", 2, {"pattern": "sequential", "reads": 1, "writes": 0, "load": 0.8}),
+        ("HBM3_6400", 4, {"pattern": "row_conflict", "bytes": 256, "refresh": "per_bank"}),
+        ("HBM3E", 2, {"bytes": 128, "refresh": "none", "load": 0.5, "reads": 7}),
+        ("HBM2E", 8, {"pattern": "sequential", "bytes": 512, "reads": 1, "writes": 0}),
+        ("HBM3_6400", 1, {"pattern": "row_conflict", "reads": 1, "writes": 0, "load": 0.2}),
+    ],
+)
+def test_capped_rows_agree_with_ramulator(
+    tmp_path: Path, preset: str, cap: int, stimulus: dict[str, Any]
+) -> None:
+    path = tmp_path / "capped.yaml"
+    path.write_text(
+        f"name: capped\nextends: {preset}\nsources: {{X: here}}\ncontroller:\n"
+        f"  row_policy: {{value: capped, source: X}}\n  row_cap: {{value: {cap}, source: X}}\n"
+    )
+    own, other = (
+        vp.memory_stream(preset=path, backend=backend, requests=4000, **stimulus)
+        for backend in ("builtin", "ramulator")
+    )
+    assert own.mean_latency_ns == pytest.approx(other.mean_latency_ns, rel=1e-6)
+    assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=1e-6)
+    assert own.fraction_of_peak == pytest.approx(other.fraction_of_peak, abs=0.01)
+    left_open = vp.memory_stream(preset=preset, requests=4000, **stimulus)
+    assert own.counts["precharges"] > left_open.counts["precharges"]
+    assert own.mean_latency_ns != left_open.mean_latency_ns
 
 
 @needs_ramulator

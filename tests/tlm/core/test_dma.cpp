@@ -100,7 +100,7 @@ struct Bench {
         dma->on_done = [this](core::Descriptor&) {
             done.push_back(sc_core::sc_time_stamp().value());
         };
-        dma->on_error = [](const core::Descriptor&, std::uint64_t, tlm::tlm_response_status) {
+        dma->on_error = [](const core::Descriptor&, std::uint64_t, std::uint32_t) {
             FAIL("no request fails here");
         };
         sc_core::sc_start(sc_core::SC_ZERO_TIME);

@@ -121,14 +121,35 @@ TEST_CASE("HBM2: after WR") {
 
 TEST_CASE("HBM2: auto-precharge adds tRP to what a PRE would have waited for") {
     Checker rd(hbm2());
-    rd.timing.read(0, rd.bank(0, 0), kAt);
-    rd.timing.close_after_read(0, rd.bank(0, 0), kAt);
+    rd.timing.read_and_close(0, rd.bank(0, 0), kAt);
     CHECK_DISTANCE(rd.timing.activate_ready(0, rd.bank(0, 0)), 6 + 17 - 1);
     CHECK_DISTANCE(rd.timing.refresh_all_ready(0), 6 + 17);
+    CHECK_DISTANCE(rd.timing.refresh_bank_ready(0, rd.bank(0, 0)), 6 + 17);
+    CHECK_DISTANCE(rd.timing.read_ready(0, rd.bank(0, 1)), 4);
+    CHECK_DISTANCE(rd.timing.write_ready(0, rd.bank(0, 1)), 15);
     Checker wr(hbm2());
     wr.timing.write(0, wr.bank(0, 0), kAt, true);
     CHECK_DISTANCE(wr.timing.activate_ready(0, wr.bank(0, 0)), 27 + 17 - 1);
     CHECK_DISTANCE(wr.timing.refresh_all_ready(0), 27 + 17);
+    CHECK_DISTANCE(wr.timing.refresh_bank_ready(0, wr.bank(0, 0)), 27 + 17);
+}
+
+TEST_CASE("HBM2: a row that closes itself holds no PRE of other rows up, a read before it does") {
+    Checker wr(hbm2());
+    wr.timing.write(0, wr.bank(0, 0), kAt, true);
+    CHECK(wr.timing.precharge_all_ready(0) <= kAt);
+    CHECK(wr.timing.precharge_ready(0, wr.bank(0, 0)) <= kAt);
+    Checker rd(hbm2());
+    rd.timing.read_and_close(0, rd.bank(0, 0), kAt);
+    CHECK(rd.timing.precharge_all_ready(0) <= kAt);
+    CHECK(rd.timing.precharge_ready(0, rd.bank(0, 0)) <= kAt);
+    Checker both(hbm2());
+    both.timing.read(0, both.bank(1, 0), kAt);
+    both.timing.read_and_close(0, both.bank(0, 0), kAt + 2);
+    both.timing.read_and_close(0, both.bank(0, 1), kAt + 4);
+    CHECK_DISTANCE(both.timing.precharge_all_ready(0), 6);
+    both.timing.read(0, both.bank(1, 0), kAt + 8);
+    CHECK_DISTANCE(both.timing.precharge_all_ready(0), 8 + 6);
 }
 
 TEST_CASE("HBM2: refreshes") {

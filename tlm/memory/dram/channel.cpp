@@ -69,10 +69,19 @@ void Channel::run(Tick until, std::vector<Completion>& completions) {
     }
 }
 
+Tick Channel::active_ready(int pc) {
+    PseudoChannel& state = state_[pc];
+    if (!state.active_known) {
+        state.active = scheduler_.active_ready(pc);
+        state.active_known = true;
+    }
+    return state.active;
+}
+
 Tick Channel::actives_ready(Tick end) {
     if (active_ > end) return active_;
     active_ = kNeverTick;
-    for (int pc = 0; pc < pcs_; ++pc) active_ = std::min(active_, scheduler_.active_ready(pc));
+    for (int pc = 0; pc < pcs_; ++pc) active_ = std::min(active_, active_ready(pc));
     return active_;
 }
 
@@ -91,7 +100,7 @@ inline const HitQueue::Item* Channel::ready_hit(int pc, Tick t) {
         return hits.begin();
     const Pick pick = scheduler_.oldest_hit(pc, kRead, t);
     if (pick.bank >= 0) return hits.oldest_of(pick.bank);
-    state_[pc].column = align(std::min(pick.next, scheduler_.active_ready(pc)));
+    state_[pc].column = align(std::min(pick.next, active_ready(pc)));
     return nullptr;
 }
 
@@ -112,6 +121,7 @@ inline void Channel::read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
     completion.bytes = entry.bytes;
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
+    state.active_known = false;
     state.column = align(t + table_.column_gap);
     state.precharging.forget(bank);
     if ((queues_.masks(pc).miss[kRead] >> bank & 1) != 0 &&
@@ -263,8 +273,11 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     const std::uint64_t row = queues_.bank(pc, bank).row;
     if (!write) {
         record(t, close ? Command::read_precharge : Command::read, pc, bank, row);
-        timing_.read(pc, bank, t);
-        if (close) timing_.close_after_read(pc, bank, t);
+        if (close) {
+            timing_.read_and_close(pc, bank, t);
+        } else {
+            timing_.read(pc, bank, t);
+        }
         ++counts_.reads;
         counts_.bytes_read += entry.bytes;
         completions.push_back({entry.tag, clock_.time(t + table_.read_latency), entry.bytes});
@@ -276,6 +289,7 @@ void Channel::issue_column(int pc, int bank, bool active, Tick t,
     }
     column_free_ = t + table_.column_busy;
     PseudoChannel& state = state_[pc];
+    state.active_known = false;
     state.precharging.forget(bank);
     if (close) {
         close_bank(pc, bank, t);
@@ -351,14 +365,19 @@ void Channel::issue_activate(int pc, int bank, Tick t) {
     state.activation.reset(align(timing_.activates(pc).floor));
     const Tick column = std::min(timing_.read_ready(pc, bank), timing_.write_ready(pc, bank));
     state.column = std::min(state.column, align(column));
+    state.active_known = false;
     active_ = std::min(active_, column);
 }
 
-void Channel::issue_precharge(int pc, int bank, Tick t) {
+void Channel::send_precharge(int pc, int bank, Tick t) {
     record(t, Command::precharge, pc, bank, 0);
     timing_.precharge(pc, bank, t);
     ++counts_.precharges;
     row_free_ = t + table_.precharge_busy;
+}
+
+void Channel::issue_precharge(int pc, int bank, Tick t) {
+    send_precharge(pc, bank, t);
     close_bank(pc, bank, t);
     PseudoChannel& state = state_[pc];
     state.activation.add(align(timing_.activate_ready(pc, bank)));
@@ -372,11 +391,10 @@ void Channel::close_bank(int pc, int bank, Tick t) {
 }
 
 void Channel::collect_capped(Tick t) {
+    if (t < row_free_) return;
     for (int pc = 0; pc < pcs_; ++pc) {
-        std::uint64_t banks = state_[pc].capped & ~queues_.masks(pc).active;
-        while (banks != 0) {
+        for (std::uint64_t banks = state_[pc].capped; banks != 0; banks &= banks - 1) {
             const int bank = __builtin_ctzll(banks);
-            banks &= banks - 1;
             if (timing_.precharge_ready(pc, bank) > t) continue;
             state_[pc].capped &= ~(std::uint64_t{1} << bank);
             owed_.push_back({Maintenance::Kind::precharge, static_cast<std::uint8_t>(pc),
@@ -385,12 +403,16 @@ void Channel::collect_capped(Tick t) {
     }
 }
 
-void Channel::serve_maintenance(Tick t) {
-    // A precharge whose row a refresh has closed before is no longer owed.
-    while (!owed_.empty() && owed_.front().kind == Maintenance::Kind::precharge &&
-           ((queues_.masks(owed_.front().pc).open >> owed_.front().bank) & 1) == 0) {
-        finish_maintenance(t);
+Tick Channel::capped_ready() const {
+    Tick ready = kNeverTick;
+    for (int pc = 0; pc < pcs_; ++pc) {
+        for (std::uint64_t banks = state_[pc].capped; banks != 0; banks &= banks - 1)
+            ready = std::min(ready, timing_.precharge_ready(pc, __builtin_ctzll(banks)));
     }
+    return std::max(ready, row_free_);
+}
+
+void Channel::serve_maintenance(Tick t) {
     if (owed_.empty() || maintenance_ready(t) > t) return;
     const Maintenance front = owed_.front();
     const std::uint64_t open = queues_.masks(front.pc).open;
@@ -412,6 +434,9 @@ void Channel::serve_maintenance(Tick t) {
     } else if (((open >> front.bank) & 1) != 0) {
         issue_precharge(front.pc, front.bank, t);
         if (front.kind == Maintenance::Kind::refresh_bank) return;
+    } else if (front.kind == Maintenance::Kind::precharge) {
+        // Once owed, it is issued even if something else has closed the row before.
+        send_precharge(front.pc, front.bank, t);
     } else {
         record(t, Command::refresh_bank, front.pc, front.bank, 0);
         timing_.refresh_bank(front.pc, front.bank, t);
@@ -432,7 +457,8 @@ Tick Channel::maintenance_ready(Tick from) const {
     const std::uint64_t bit = std::uint64_t{1} << front.bank;
     const bool whole = front.kind == Maintenance::Kind::refresh_all;
     if ((whole ? masks.active : masks.active & bit) != 0) return kNeverTick;
-    if ((whole ? masks.open : masks.open & bit) != 0) {
+    const bool precharges = front.kind == Maintenance::Kind::precharge;
+    if (precharges || (whole ? masks.open : masks.open & bit) != 0) {
         return std::max(row_free_, whole ? timing_.precharge_all_ready(front.pc)
                                          : timing_.precharge_ready(front.pc, front.bank));
     }
@@ -450,14 +476,7 @@ void Channel::schedule(Tick t) {
     } else {
         next = std::min(next, maintenance_ready(t + 1));
     }
-    if (row_policy_.closes_by_itself()) {
-        for (int pc = 0; pc < pcs_; ++pc) {
-            std::uint64_t banks = state_[pc].capped & ~queues_.masks(pc).active;
-            for (; banks != 0; banks &= banks - 1) {
-                next = std::min(next, timing_.precharge_ready(pc, __builtin_ctzll(banks)));
-            }
-        }
-    }
+    if (row_policy_.closes_by_itself()) next = std::min(next, capped_ready());
     next_ = std::max(next, t + 1);
 }
 

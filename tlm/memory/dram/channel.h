@@ -85,8 +85,10 @@ class Channel {
     struct PseudoChannel {
         Tick column = 0;  ///< no column command is ready before
         Watch activation, precharging;
-        Tick opened = 0;           ///< since when a row is open, if one is
-        std::uint64_t capped = 0;  ///< banks whose row has had its share of accesses
+        Tick opened = 0;            ///< since when a row is open, if one is
+        Tick active = 0;            ///< when a request that has activated its row is ready,
+        bool active_known = false;  ///< if this has been looked up since the last command
+        std::uint64_t capped = 0;   ///< banks whose row has had its share of accesses
     };
 
     bool rising(Tick t) const { return (t & edge_) == edge_; }
@@ -114,8 +116,9 @@ class Channel {
     template <int pc>
     void read_hit(const HitQueue::Item* hit, Tick t, Tick& row,
                   std::vector<Completion>& completions);
-    /// No column command for a request that has activated its row is ready earlier.
-    /// Exact where that matters: up to `end`.
+    /// The first tick at which a request of the pseudo-channel that has activated its row is ready.
+    Tick active_ready(int pc);
+    /// The same of all, exact up to `end`; beyond, none is ready earlier.
     Tick actives_ready(Tick end);
     /// No column command is ready earlier.
     Tick column_ready() const {
@@ -130,12 +133,17 @@ class Channel {
     void issue_column(int pc, int bank, bool active, Tick t, std::vector<Completion>& completions);
     void issue_activate(int pc, int bank, Tick t);
     void issue_precharge(int pc, int bank, Tick t);
+    /// The command alone, to a bank whose row may be closed.
+    void send_precharge(int pc, int bank, Tick t);
     void close_bank(int pc, int bank, Tick t);
     void serve_maintenance(Tick t);
     void finish_maintenance(Tick t);
     /// The first tick from `from` on at which the oldest maintenance can issue a command.
     Tick maintenance_ready(Tick from) const;
+    /// Owes the PRE of rows that have had their accesses, where it might issue now.
     void collect_capped(Tick t);
+    /// The first tick at which `collect_capped` finds one.
+    Tick capped_ready() const;
     bool mode_would_flip() const {
         const int reads = queues_.size(kRead);
         const int writes = queues_.size(kWrite);

@@ -77,6 +77,8 @@ Sent DramBackend::send_run_of(const Request& first, std::uint64_t end, std::uint
     Sent sent{first.address, 0};
     const std::uint64_t begin = first.address >> access_shift_;
     const std::uint64_t last = (end - 1) >> access_shift_;
+    // What waits is offered again and again: a refusal has to be cheap.
+    if (channels_[mapping_.channel(begin)]->refuses(kind)) return sent;
     AddressMapping::Walk walk(mapping_, begin);
     Channel& channel = *channels_[walk.channel()];
     for (; walk.unit() <= last && sent.accepted < most; walk.next(last)) {

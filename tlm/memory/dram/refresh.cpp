@@ -64,8 +64,8 @@ class BankByBankRefresh final : public RefreshSchedule {
     Tick interval_;
 };
 
-/// The same bank of every pseudo-channel together, one stack id after the other. A new round over
-/// the banks of a stack id waits for the last refresh of its previous round.
+/// The same bank of every pseudo-channel, a tick apart, one stack id after the other. A new round
+/// over the banks of a stack id waits for the last refresh of its previous round.
 class TogetherRefresh final : public RefreshSchedule {
   public:
     TogetherRefresh(const Config& config, const TickTable& table)
@@ -77,17 +77,18 @@ class TogetherRefresh final : public RefreshSchedule {
         state_.due = interval_;
     }
     void collect(Tick now, std::vector<Maintenance>& owed) override {
-        for (std::uint32_t pc = 0; pc < pcs_; ++pc) {
-            owed.push_back({Maintenance::Kind::refresh_bank, static_cast<std::uint8_t>(pc),
-                            static_cast<std::uint8_t>(state_.turn)});
+        owed.push_back({Maintenance::Kind::refresh_bank, static_cast<std::uint8_t>(state_.pc),
+                        static_cast<std::uint8_t>(state_.turn)});
+        if (++state_.pc < pcs_) {
+            state_.due = now + 1;
+            return;
         }
+        state_.pc = 0;
         const std::uint32_t stack = state_.turn / banks_;
-        // The pseudo-channels' commands follow each other by one tick at least.
-        if (state_.turn % banks_ == banks_ - 1) {
-            state_.round_allowed[stack] = now + static_cast<Tick>(pcs_) - 1 + duration_;
-        }
+        if (state_.turn % banks_ == banks_ - 1) state_.round_allowed[stack] = now + duration_;
         state_.turn = (state_.turn + 1) % (banks_ * stacks_);
-        state_.due = std::max(now + interval_, state_.round_allowed[state_.turn / banks_]);
+        const Tick begun = now + 1 - static_cast<Tick>(pcs_);
+        state_.due = std::max(begun + interval_, state_.round_allowed[state_.turn / banks_]);
     }
     std::uint64_t skip(Tick until) override {
         if (interval_ * banks_ * (stacks_ - 1) < duration_ + static_cast<Tick>(pcs_)) return 0;

@@ -24,6 +24,7 @@ class RefreshSchedule {
     struct State {
         Tick due = kNeverTick;
         std::uint32_t turn = 0;
+        std::uint32_t pc = 0;  ///< where the pseudo-channels of a turn follow each other
         Tick round_allowed[kMaxStackIds] =
             {};  ///< per stack id: when its next round of per-bank refreshes may begin
     };

@@ -105,8 +105,11 @@ void TimingChecker::precharge_all(int pc, Tick t) {
     raise(p.ref_all, t + table_.pre_ref);
 }
 
-void TimingChecker::close_after_read(int pc, int bank, Tick t) {
+void TimingChecker::read_and_close(int pc, int bank, Tick t) {
     PseudoChannel& p = pcs_[pc];
+    raise(p.pre_all, precharge_all_ready(pc));
+    occupy_for_read(p, bank, t);
+    p.last_closing_read = t;
     raise(p.bank_act[bank], t + table_.rd_act);
     raise(p.bank_ref[bank], t + table_.rd_ref);
     raise(p.ref_all, t + table_.rd_ref);
@@ -120,18 +123,20 @@ void TimingChecker::write(int pc, int bank, Tick t, bool auto_precharge) {
         raise(p.stack_wr[s], t + table_.wr_wr_short);
         raise(p.stack_rd[s], t + table_.wr_rd_short);
     }
-    raise(p.bank_pre[bank], t + table_.wr_pre);
-    raise(p.pre_all, t + table_.wr_pre);
     if (auto_precharge) {
         raise(p.bank_act[bank], t + table_.wr_act);
         raise(p.bank_ref[bank], t + table_.wr_ref);
         raise(p.ref_all, t + table_.wr_ref);
+    } else {
+        raise(p.bank_pre[bank], t + table_.wr_pre);
+        raise(p.pre_all, t + table_.wr_pre);
     }
 }
 
 void TimingChecker::refresh_all(int pc, Tick t) {
     PseudoChannel& p = pcs_[pc];
     raise(p.act, t + table_.ref_act);
+    raise(p.pre, t + table_.clock);
     raise(p.pre_all, t + table_.ref_pre);
     raise(p.ref_all, t + table_.ref_pre);
 }
@@ -139,6 +144,7 @@ void TimingChecker::refresh_all(int pc, Tick t) {
 void TimingChecker::refresh_bank(int pc, int bank, Tick t) {
     PseudoChannel& p = pcs_[pc];
     raise(p.bank_act[bank], t + table_.ref_bank_act);
+    raise(p.bank_pre[bank], t + table_.clock);
     raise(p.bank_ref[bank], t + table_.ref_bank_act);
     raise(p.act, t + table_.ref_bank_other_act);
     raise(p.ref_bank, t + table_.ref_bank_ref);

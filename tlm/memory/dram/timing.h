@@ -91,7 +91,8 @@ class TimingChecker {
     Tick precharge_ready(int pc, int bank) const { return precharges(pc)(bank); }
     Tick precharge_all_ready(int pc) const {
         const PseudoChannel& p = pcs_[pc];
-        return std::max({p.pre_all, p.pre, p.last_read + table_.rd_pre});
+        const Tick read = p.last_read == p.last_closing_read ? 0 : p.last_read + table_.rd_pre;
+        return std::max({p.pre_all, p.pre, read});
     }
     Tick refresh_all_ready(int pc) const { return pcs_[pc].ref_all; }
     Tick refresh_bank_ready(int pc, int bank) const {
@@ -103,16 +104,11 @@ class TimingChecker {
     void precharge_all(int pc, Tick t);
     void read(int pc, int bank, Tick t) {
         PseudoChannel& p = pcs_[pc];
-        p.last_read = t;
-        p.group_rd[group_of_[bank]] = t + table_.rd_rd_long;
-        p.stack_rd[stack_of_[bank]] = t + table_.rd_rd_short;
-        for (int s = 0; stacks_ > 1 && s < stacks_; ++s) {
-            if (s != stack_of_[bank]) raise(p.stack_rd[s], t + table_.rd_rd_stack);
-        }
+        occupy_for_read(p, bank, t);
         raise(p.bank_pre[bank], t + table_.rd_pre);
     }
-    /// The read that came last, in the same tick, closes its row.
-    void close_after_read(int pc, int bank, Tick t);
+    /// A read that closes its row: a PRE has nothing to wait for.
+    void read_and_close(int pc, int bank, Tick t);
     void write(int pc, int bank, Tick t, bool auto_precharge);
     void refresh_all(int pc, Tick t);
     void refresh_bank(int pc, int bank, Tick t);
@@ -126,6 +122,7 @@ class TimingChecker {
     struct PseudoChannel {
         Tick act = 0, pre = 0, pre_all = 0, ref_all = 0, ref_bank = 0;
         Tick last_read = -kNeverTick;  ///< what follows from it is added where it is asked for
+        Tick last_closing_read = -kNeverTick;
         Tick window[4] = {};  ///< end of the four-activate window that each of the last ACTs began
         std::uint32_t window_at = 0;
         // One array per command: a decision reads one of them for many banks.
@@ -135,6 +132,14 @@ class TimingChecker {
     };
 
     static void raise(Tick& time, Tick least) { time = std::max(time, least); }
+    void occupy_for_read(PseudoChannel& p, int bank, Tick t) {
+        p.last_read = t;
+        p.group_rd[group_of_[bank]] = t + table_.rd_rd_long;
+        p.stack_rd[stack_of_[bank]] = t + table_.rd_rd_short;
+        for (int s = 0; stacks_ > 1 && s < stacks_; ++s) {
+            if (s != stack_of_[bank]) raise(p.stack_rd[s], t + table_.rd_rd_stack);
+        }
+    }
     TickTable table_;
     int banks_;   ///< of a pseudo-channel
     int stacks_;  ///< stack ids

@@ -177,6 +177,9 @@ ConfigNode constraints(const Standard& standard, const TickTable& t) {
     c.add("bank", {"REFpb"}, {"ACT"}, t.ref_bank_act);
     c.add("bank", {"ACT"}, {"REFpb"}, t.act_ref);
     c.add("bank", {"PREpb"}, {"REFpb"}, t.pre_ref);
+    // Ramulator's own tables let a bank be refreshed while its auto-precharge goes on.
+    c.add("bank", {"RDA"}, {"REFpb"}, t.rd_ref);
+    c.add("bank", {"WRA"}, {"REFpb"}, t.wr_ref);
     return c.take();
 }
 

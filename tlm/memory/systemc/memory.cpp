@@ -34,9 +34,12 @@ Memory::Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend
       energy_(energy) {
     for (auto& backend : backends) {
         Part part;
+        part.lookahead = backend->lookahead();
+        part.refill = backend->refill();
         part.first_channel = static_cast<std::uint32_t>(channels_.size());
+        part.channels = backend->channels();
         capacity_ += backend->capacity_bytes();
-        for (std::uint32_t c = 0; c < backend->channels(); ++c) {
+        for (std::uint32_t c = 0; c < part.channels; ++c) {
             part_of_channel_.push_back(static_cast<std::uint32_t>(parts_.size()));
             channels_.emplace_back();
             channels_.back().source = hub.add_source(
@@ -143,7 +146,10 @@ std::uint32_t Memory::new_burst(tlm::tlm_generic_payload& payload, int id) {
 
 void Memory::advance(Part& part, Picoseconds now) {
     part.backend->advance(now, completions_);
+    part.now = now;
+    part.fresh = false;
     if (recording_) report_commands(part);
+    if (completions_.empty()) return;
     part.unread -= completions_.size();
     for (const Completion& completion : completions_) {
         const auto index = static_cast<std::uint32_t>(completion.tag);
@@ -173,17 +179,17 @@ void Memory::split(std::uint32_t index) {
         const std::uint64_t stop = std::min(end, (piece + 1) * interleave_);
         std::uint64_t local = piece / parts_.size() * interleave_ + address % interleave_;
         const std::uint64_t local_end = local + (stop - address);
-        if (part.backend->now() != now_ps()) advance(part, now_ps());
+        if (part.now != now_ps()) advance(part, now_ps());
         const std::uint64_t unit = part.backend->access_bytes();
         ++splits_;
-        for (std::uint32_t unmet = part.backend->channels(); local < local_end && unmet > 0;
+        for (std::uint32_t unmet = part.channels; local < local_end && unmet > 0;
              local = local / unit * unit + unit) {
             const std::uint32_t number = part.first_channel + part.backend->channel_of(local);
             Channel& channel = channels_[number];
             if (channel.split == splits_) continue;
             channel.split = splits_;
             --unmet;
-            Run run{local, local_end, index};
+            Run run{local, local_end, index, payload.is_write()};
             if (channel.waiting.empty() && offer(part, number, run)) continue;
             channel.waiting.push_back(run);
             ++part.unsent;
@@ -195,16 +201,17 @@ void Memory::split(std::uint32_t index) {
 
 /// True if the channel has taken all of the run; else the run begins with what it refused.
 bool Memory::offer(Part& part, std::uint32_t number, Run& run) {
-    Burst& burst = bursts_[run.burst];
-    const bool write = burst.payload->is_write();
-    const Request first{run.address, 0, write, tag_of(run.burst, number)};
-    if (!write) {
+    const Request first{run.address, 0, run.write, tag_of(run.burst, number)};
+    if (!run.write) {
         const Sent sent = part.backend->send_run(first, run.end, ~0u);
-        burst.unread += sent.accepted;
+        if (sent.accepted == 0) return false;
+        part.fresh = true;
+        bursts_[run.burst].unread += sent.accepted;
         part.unread += sent.accepted;
         run.address = sent.next;
         return run.address >= run.end;
     }
+    part.fresh = true;
     if (!traced_) {
         run.address = part.backend->send_run(first, run.end, ~0u).next;
         return run.address >= run.end;
@@ -214,7 +221,7 @@ bool Memory::offer(Part& part, std::uint32_t number, Run& run) {
     while (run.address < run.end) {
         const std::uint64_t stop = std::min(run.end, run.address / unit * unit + unit);
         const auto bytes = static_cast<std::uint32_t>(stop - run.address);
-        const Sent sent = part.backend->send_run({run.address, 0, write, first.tag}, run.end, 1);
+        const Sent sent = part.backend->send_run({run.address, 0, true, first.tag}, run.end, 1);
         if (sent.accepted == 0) return false;
         const Picoseconds time = bus_time(bytes);
         report_transfer(channels_[number], now_ps() + time, time, bytes, true);
@@ -274,7 +281,7 @@ tlm::tlm_sync_enum Memory::nb_transport_fw(int id, tlm::tlm_generic_payload& pay
     split(index);
     // Completions of a memory of fixed latency are known at once.
     for (Part& part : parts_)
-        if (part.unread > 0 && part.backend->now() == now_ps()) advance(part, now_ps());
+        if (part.fresh && part.unread > 0) advance(part, now_ps());
     Burst& burst = bursts_[index];
     if (burst.unsent == 0 && payload.is_write()) finished_.push_back(index);
     // The answer may be known by now (a posted write, a memory of fixed latency): early completion.
@@ -316,7 +323,7 @@ void Memory::look_for_sinks() {
 void Memory::catch_up() {
     if (!recording_) return;
     for (Part& part : parts_)
-        if (part.backend->now() < now_ps()) advance(part, now_ps());
+        if (part.now < now_ps()) advance(part, now_ps());
     schedule();
 }
 
@@ -413,9 +420,8 @@ void Memory::wake() {
         if (part.unsent == 0 && part.unread == 0) continue;
         advance(part, now);
         if (part.unsent > 0) {
-            for (std::uint32_t c = 0; c < part.backend->channels(); ++c)
-                send(part, part.first_channel + c);
-            advance(part, now);
+            for (std::uint32_t c = 0; c < part.channels; ++c) send(part, part.first_channel + c);
+            if (part.fresh) advance(part, now);
         }
     }
     for (std::size_t i = 0; i < finished_.size();) {
@@ -443,18 +449,16 @@ void Memory::schedule() {
     const Picoseconds now = now_ps();
     Picoseconds hold = kNever;
     for (const Part& part : parts_) {
-        if (recording_) hold = std::min(hold, part.backend->now());
+        if (recording_) hold = std::min(hold, part.now);
         if (part.unread == 0 && part.unsent == 0) continue;
-        hold = std::min(hold, part.backend->now());
-        Picoseconds event = part.backend->next_event();
+        hold = std::min(hold, part.now);
         // Reads are reported ahead of their data; and queues that have some room can be left alone
         // for a moment, as long as they do not run empty.
-        if (event != kNever) {
-            const Picoseconds pause =
-                part.unsent > 0 ? part.backend->refill() : part.backend->lookahead();
-            event = std::max(event, std::min(part.backend->now(), now) + pause);
-        }
-        next = std::min(next, event);
+        const Picoseconds rest =
+            std::min(part.now, now) + (part.unsent > 0 ? part.refill : part.lookahead);
+        if (rest >= next) continue;
+        const Picoseconds event = part.backend->next_event();
+        if (event != kNever) next = std::min(next, std::max(event, rest));
     }
     if (traced_) {
         for (const Burst& burst : bursts_)  // transactions are reported when they are done

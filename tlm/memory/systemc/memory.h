@@ -73,6 +73,7 @@ class Memory : public sc_core::sc_module {
         std::uint64_t address;
         std::uint64_t end;
         std::uint32_t burst;
+        bool write;
     };
     struct Channel {
         std::deque<Run> waiting;
@@ -83,9 +84,14 @@ class Memory : public sc_core::sc_module {
     /// The channels behind one node.
     struct Part {
         std::unique_ptr<Backend> backend;
+        Picoseconds now = 0;        ///< of the backend
+        Picoseconds lookahead = 0;  ///< the same; it is asked once
+        Picoseconds refill = 0;
         std::uint32_t first_channel = 0;
+        std::uint32_t channels = 0;
         std::uint64_t unsent = 0;
         std::uint64_t unread = 0;
+        bool fresh = false;  ///< has accepted something since it last advanced
     };
     struct Socket {
         std::uint32_t waiting = 0;                       ///< transactions with unsent accesses
