@@ -16,7 +16,7 @@ __all__ = ["Mesh", "Pattern", "alike", "beside", "slices", "streams"]
 
 #: Bursts of all cores from which on it does not matter when each of them begins, and after which a
 #: stream of weights is taken to go on as it did.
-_LONG, _MOST_BURSTS = 4_000, 60_000
+_LONG, _MOST_BURSTS = 4_000, 16_000
 
 #: Address, bytes, and whether they are written.
 _Stretch = tuple[int, int, bool]
