@@ -311,14 +311,10 @@ def _transfers(phases: "Phases", sizes: _Sizes) -> tuple[Work, dict[str, float]]
             scales = call.batch * table.columns // table.block
             rows.append((float(tiles.keys), columns / table.block, scales))
         loads[role] = memory.streamed(tuple(rows), 1, before=True)
-        loads[role] = max(loads[role], phases.beside_others(table, *rows[0]))
     width = BF16_BYTES * columns
     queries = phases._load(sizes.rows, width, pitch)
     store = phases._store(sizes.rows, width, pitch)
-    asked = (float(sizes.rows), float(width), pitch)
-    loads["queries"] = memory.streamed((asked,), 1, before=True)
-    own = phases.beside_others(phases.layout.stored["q"], *asked)
-    loads["queries"] = max(loads["queries"], own)
+    loads["queries"] = memory.streamed(((float(sizes.rows), float(width), pitch),), 1, before=True)
     loads["store"] = store.cycles
     per_visit = sizes.units / tiles.together
     work.add(queries, sizes.visits * per_visit)

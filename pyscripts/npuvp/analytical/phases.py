@@ -15,7 +15,6 @@ from npuvp.analytical.smoothing import calibration
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.projections import MASK_BITS
-from npuvp.compiler.shares import share
 
 __all__ = ["Phases"]
 
@@ -286,17 +285,6 @@ class Phases(Pieces):
         work = self._phase(dealt(cores, (items, 1)), partial(attention, busy), key)
         self.debt = 0.0  # what it stores last is little
         return work
-
-    def beside_others(self, table: Stored, rows: float, row_bytes: float, pitch: int) -> float:
-        """Cycles for which rows of some heads keep the memory while all cores that have some load
-        theirs; 0: they do not meet in a mesh."""
-        memory, cores = self.hardware.memory, self.layout.cores
-        if cores == 1 or memory.mesh is None:
-            return 0.0
-        items = self.call.batch * self.spec.kv_heads // self.layout.key_tiles.together
-        holders = tuple(core for core in range(cores) if share(items, 1, core, cores)[1])
-        met = memory.beside((), holders, self._address(table), rows, row_bytes, pitch, False)
-        return max(0.0, met - memory.latency) if met is not None else 0.0
 
     def _head_rows(self, table: Stored, rows: int, head: int) -> Work:
         """Rows of one head of keys or values, elements and scales."""
