@@ -3,6 +3,7 @@
 import gc
 import time
 from collections.abc import Iterator
+from statistics import fmean
 
 import numpy as np
 
@@ -79,8 +80,11 @@ def measure() -> dict[str, Measurement]:
     """Cost on this host per simulated instruction and per byte of DMA, 64 cores over one."""
     alone, together = _runs(1), _runs(64)
     one = many = (float("inf"), float("inf"))
-    for _ in range(7):  # in turns, so that noise hits both alike
-        one = min(one, *(next(alone) for _ in range(10)))
+    # In turns, as many instructions of either: the shortest of short runs would be one that the host
+    # happened to favour, which no long one is.
+    for _ in range(7):
+        runs = [next(alone) for _ in range(64)]
+        one = min(one, (fmean(run[0] for run in runs), fmean(run[1] for run in runs)))
         many = min(many, next(together))
     return {
         f"noc_64_cores_per_{what}": Measurement(

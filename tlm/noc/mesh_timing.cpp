@@ -170,7 +170,6 @@ void MeshTiming::head_ready(WormId id) {
 inline void MeshTiming::head_at(WormId id, Cycle time) {
     Worm& worm = worms_[id];
     ++channel_at(worm.way + worm.granted).coming;
-    worm.head = time;
     events_.push(2 * time, {1, id});
     expect(id, time);
 }
@@ -429,11 +428,8 @@ inline void MeshTiming::expect(WormId id, Cycle progress) {
     Worm& worm = worms_[id];
     if (worm.due) return;
     worm.due = true;
-    // Without contention from there on.
     const auto rest = static_cast<Cycle>(worm.hops - worm.granted - 1);
-    Cycle way = rest * (shape_.router_cycles + shape_.link_cycles);
-    if (worm.granted == 0 && !worm.copy) way -= shape_.link_cycles;
-    due_.push(progress + way + worm.flits - 1, {id, worm.generation});
+    due_.push(progress + rest * shape_.router_cycles + worm.flits - 1, {id, worm.generation});
 }
 
 /// A bound that time has reached is moved on, or forgotten where the worm has no event before it.
@@ -443,7 +439,7 @@ void MeshTiming::renew(const Due& due) {
     worm.due = false;
     if (worm.granted == worm.hops || worm.parked) return;
     if (!worm.waiting) {
-        expect(due.worm, worm.head);
+        expect(due.worm, now_ + 1);
         return;
     }
     const Channel& ch = channel_at(worm.way + worm.granted);

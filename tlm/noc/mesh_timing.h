@@ -159,7 +159,6 @@ class MeshTiming {
     struct alignas(64) Worm {
         std::uint64_t tag = 0;
         Cycle upstream_end = 0;  ///< of a copy: tail time in the replication buffer
-        Cycle head = 0;          ///< when the head asks for its next link, if that is known
         std::uint32_t flits = 0;
         std::uint32_t generation = 0;
         std::uint32_t from = 0;

@@ -269,6 +269,16 @@ def test_random_configurations_agree_with_ramulator(seed: int) -> None:
     assert own.max_latency_ns == pytest.approx(other.max_latency_ns, rel=0.001)
 
 
+def capped_preset(folder: Path, preset: str, cap: int) -> Path:
+    """A file of a preset with another row policy."""
+    path = folder / "capped.yaml"
+    path.write_text(
+        f"name: capped\nextends: {preset}\nsources: {{X: here}}\ncontroller:\n"
+        f"  row_policy: {{value: capped, source: X}}\n  row_cap: {{value: {cap}, source: X}}\n"
+    )
+    return path
+
+
 @needs_ramulator
 @pytest.mark.parametrize(
     ("preset", "cap", "stimulus"),
@@ -287,11 +297,7 @@ def test_random_configurations_agree_with_ramulator(seed: int) -> None:
 def test_capped_rows_agree_with_ramulator(
     tmp_path: Path, preset: str, cap: int, stimulus: dict[str, Any]
 ) -> None:
-    path = tmp_path / "capped.yaml"
-    path.write_text(
-        f"name: capped\nextends: {preset}\nsources: {{X: here}}\ncontroller:\n"
-        f"  row_policy: {{value: capped, source: X}}\n  row_cap: {{value: {cap}, source: X}}\n"
-    )
+    path = capped_preset(tmp_path, preset, cap)
     own, other = (
         vp.memory_stream(preset=path, backend=backend, requests=4000, **stimulus)
         for backend in ("builtin", "ramulator")
@@ -302,6 +308,20 @@ def test_capped_rows_agree_with_ramulator(
     left_open = vp.memory_stream(preset=preset, requests=4000, **stimulus)
     assert own.counts["precharges"] > left_open.counts["precharges"]
     assert own.mean_latency_ns != left_open.mean_latency_ns
+
+
+@needs_ramulator
+@pytest.mark.parametrize("refresh", ["all_bank", "per_bank"])
+def test_a_request_whose_row_ramulator_closes_keeps_it_in_ours(
+    tmp_path: Path, refresh: str
+) -> None:
+    """Reads and writes of one row each: Ramulator closes it under one that waits, for good."""
+    path = capped_preset(tmp_path, "HBM2_2400", 1)
+    stream: dict[str, Any] = {"pattern": "sequential", "bytes": 64, "queue": 16, "requests": 3000}
+    stream |= {"pseudo_channels": 1, "refresh": refresh}
+    assert vp.memory_stream(preset=path, **stream).fraction_of_peak > 0.2
+    with pytest.raises(vp.RunError, match="no command for 299649 ticks with 17 reads and"):
+        vp.memory_stream(preset=path, backend="ramulator", seed=1, **stream)
 
 
 @needs_ramulator

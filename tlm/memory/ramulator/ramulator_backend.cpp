@@ -134,14 +134,15 @@ void RamulatorBackend::advance(Picoseconds until, std::vector<Completion>& compl
         ++tick_;
         memory_->tick();
         if (!idle() && tick_ - last_progress_ > kWatchdogIntervals * table_.refresh_interval) {
-            throw std::runtime_error(
-                "memory backend ramulator: no command for " +
-                std::to_string(tick_ - last_progress_) + " ticks with " +
-                std::to_string(reads_outstanding_) + " reads and " +
-                std::to_string(writes_outstanding_) + " writes outstanding at " +
-                std::to_string(clock_.time(tick_)) +
-                " ps; Ramulator 2.1 is known to stop with row_policy capped, refresh all_bank and "
-                "mixed reads and writes: choose row_policy open, or the backend builtin");
+            throw std::runtime_error("memory backend ramulator: no command for " +
+                                     std::to_string(tick_ - last_progress_) + " ticks with " +
+                                     std::to_string(reads_outstanding_) + " reads and " +
+                                     std::to_string(writes_outstanding_) +
+                                     " writes outstanding at " +
+                                     std::to_string(clock_.time(tick_)) +
+                                     " ps; Ramulator 2.1 is known to stop with row_policy capped, "
+                                     "refreshes and mixed reads "
+                                     "and writes: choose row_policy open, or the backend builtin");
         }
     }
     completions.insert(completions.end(), done_.begin(), done_.end());
