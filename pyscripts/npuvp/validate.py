@@ -171,6 +171,7 @@ QUICK = (
     # Phases of some hundred cycles meet a refresh or none; those of CASES are longer.
     Case("quad", _MINI, _plan(16, 8, 8), batch=2, overrides=_NO_REFRESH, cores=None),
     Case("manycore", None, (2, 8, 126_464), form="split"),
+    Case("quad", None, (2, 4, 126_464), form="split"),
     Case("paper", _MINI, _plan(16, 8, 8), batch=2, formats={"weights": "mxint8"}),
     Case("edge", _MINI, _plan(8, 8, 4, temperature=0.7, cfg_scale=1.5), batch=2),
     Case("edge", _MINI, _plan(8, 8, 8, threshold=0.9), batch=2, calls_per_block=4),
@@ -189,7 +190,6 @@ QUICK = (
 )
 CASES = (
     *QUICK,
-    Case("quad", None, (2, 4, 126_464), form="split"),
     Case("quad", None, (2, 4, 126_464), form="split", overrides=_BLOCKING),
     Case(
         "quad",

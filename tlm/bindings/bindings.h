@@ -8,6 +8,7 @@ namespace npuvp::bindings {
 void convert(nanobind::module_& m);
 void debugger(nanobind::module_& m);
 void estimate(nanobind::module_& m);
+void flow(nanobind::module_& m);
 void isa(nanobind::module_& m);
 void machine(nanobind::module_& m);
 void memory_model(nanobind::module_& m);

@@ -7,6 +7,7 @@ NB_MODULE(_core, m) {
     nb::set_leak_warnings(false);
     m.doc() = "Private extension module of npuvp: use the package npuvp.";
     npuvp::bindings::convert(m);
+    npuvp::bindings::flow(m);
     npuvp::bindings::isa(m);
     npuvp::bindings::machine(m);
     npuvp::bindings::debugger(m);

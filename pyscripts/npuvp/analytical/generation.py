@@ -316,6 +316,7 @@ def estimate(
             block=shape.span,
             warm=kind.kind == "full",
             experts=kind.experts,
+            start=0 if kind.count == shape.length else kind.start,
         )
         phases = ForwardCall(hardware, spec, call, memory.tokens, layout, frame.sampler, plan)
         behind = alike.get(kind.alike)

@@ -40,7 +40,8 @@ class ForwardCall(Phases):
             most = self.layout.whole_positions
         # How many positions the call computes does not matter here.
         debt = int(self.debt)
-        key = ("head", most, call.batch, call.samples, call.span, self.sampler, debt)
+        sizes = (most, call.batch, call.samples, call.span)
+        key = ("head", *sizes, self.sampler, self.places, debt)
         done = self.seen.get(key) or self.seen.keep(key, (self._head(most), 0.0))
         return done[0]
 
@@ -57,7 +58,7 @@ class ForwardCall(Phases):
             if stored:
                 total.add(self._stored_tile(rows, before, most), times)
                 continue
-            tile, _ = self._normalised(rows, spec.hidden)
+            tile, _ = self._normalised(rows, spec.hidden, "final_norm")
             results = self._statistics(rows)
             divide = body(h, "br int int br", before / call.batch if call.batch > 1 else 0)
             results.work.add(divide)
@@ -77,11 +78,12 @@ class ForwardCall(Phases):
         """What the head needs before its first tile, on all cores."""
         spec, call, h = self.spec, self.call, self.hardware
         # Weights of the norm come with the first tile, behind a row of ones.
-        each = self._beside_others(self._load_alike(1, BF16_BYTES * self.geometry.width))
+        row = self._address("vocab_mask"), 1, BF16_BYTES * self.geometry.width
+        each = self._beside_others(self._load_alike(*row))
         words = " ".join(["fm"] * len(self.sampler.words))
         each.add(body(h, f"{words} im int int br", call.span * call.samples))
         each.add(body(h, repeat("int", 40)))
-        total = together((((), self.layout.cores),), lambda: each)
+        total = together((((), tuple(range(self.layout.cores))),), lambda: each)
         if h.memory.banks is not None:
             total.cycles += _STILL_WRITING
         if spec.logit_shift:  # by one core
@@ -100,7 +102,7 @@ class ForwardCall(Phases):
         pitch = most * self.geometry.width
 
         def made(tokens: int) -> Work:
-            tile, _ = self._normalised(rows, spec.hidden)
+            tile, _ = self._normalised(rows, spec.hidden, "final_norm")
             if tokens:
                 store = self._chunk(rows, self._chunk_columns(tokens), table, True)
                 kept = self._results("", 0, 0, rows, store, table)
@@ -119,7 +121,7 @@ class ForwardCall(Phases):
             behind.add(self._statistics(rows, at_level=False).work, 0.5 / rows)
             each_row = behind
         shares = rows_dealt(cores, most, batch, rows)
-        busy = self.shared_by(sum(times for (count,), times in shares if count))
+        busy = self.shared_by(sum(len(own) for (count,), own in shares if count))
 
         def gone_through(count: int) -> Work:
             # The last core's first row is divided by the batch longest.

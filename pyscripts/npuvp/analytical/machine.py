@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from npuvp.analytical.memory import MemoryFigures, banks_of, row_sizes
+from npuvp.analytical.flow import Mesh
+from npuvp.analytical.memory import INTERLEAVE, MemoryFigures, banks_of, row_sizes
 from npuvp.area import Area, area_of
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.layout import Geometry
@@ -255,6 +256,71 @@ def _tick(config: Mapping[str, Any]) -> float:
     return 1e-3 / float(config["clock_khz"] * config["bus"]["ticks_per_clock"])
 
 
+#: Bytes of an access of a memory without banks.
+_IDEAL_ACCESS = 64
+
+
+def _mesh(description: Mapping[str, Any], clock: float, ways: list[float]) -> Mesh:
+    """The memory as bursts of several cores meet it."""
+    core = description["cores"][0]["parameters"]
+    memory, noc = description["hbms"][0], description["noc"]["parameters"]
+    p, config = memory["parameters"], memory["config"]
+    nodes = memory["nodes"]
+    port_bytes = core["dma_port_bits"] // 8
+    figures: dict[str, Any] = {
+        name: noc[name]
+        for name in ("columns", "rows", "router_cycles", "link_cycles", "buffer_flits")
+    }
+    figures |= {
+        "nodes": tuple((x, y) for x, y in nodes),
+        "flit_bytes": noc["flit_bytes"],
+        "burst_bytes": port_bytes * core["dma_burst_beats"],
+        "reads": core["dma_ports"] * core["dma_outstanding_reads"],
+        "writes": core["dma_ports"] * core["dma_outstanding_writes"],
+        "port_bytes": float(core["dma_ports"] * port_bytes),
+        "interleave": INTERLEAVE,
+    }
+    if p["backend"] == "ideal":
+        figures |= {
+            "access_bytes": _IDEAL_ACCESS,
+            "channels": 1,
+            "depth": p["queue"] * p["channels"] * p["stacks"] // len(nodes),
+            "latency": p["latency"] * 1e-12 * clock,
+            "access": _IDEAL_ACCESS * len(nodes) / (p["bandwidth"] / clock),
+        }
+    else:
+        organisation = config["organization"]
+        per_node = p["channels"] * p["stacks"] // len(nodes) * organisation["pseudo_channels"]
+        timing, tick = config["timing"], _tick(config) * clock
+        refreshed = p["refresh"] != "none"
+        figures |= {
+            "access_bytes": organisation["access_bytes"],
+            "channels": per_node,
+            "depth": p["queue"],
+            "latency": timing["cl"] * tick,
+            "access": timing["burst"] * tick,
+            "activate": timing["rcd_rd"] * tick,
+            "precharge": timing["rp"] * tick,
+            "read_to_close": timing["rtp"] * tick,
+            "row_cycle": timing["rc"] * tick,
+            "refresh": timing["rfc"] * tick,
+            "refresh_every": timing["refi"] * tick if refreshed else 0.0,
+            "groups": organisation["bank_groups"],
+            "slices": tuple((name, size) for name, size in config["mapping"]["slices"]),
+        }
+    places = [tuple(other["nodes"][0]) for other in description["cores"]]
+    x, y = description["host"]["nodes"][0]
+    hops = [abs(own[0] - x) + abs(own[1] - y) for own in places]
+    # Cores near the host come to a barrier first, and the answers leave one after the other.
+    first = sorted(range(len(places)), key=lambda core: hops[core])
+    per_hop = noc["router_cycles"] + noc["link_cycles"]
+    return Mesh(
+        tuple(figures.items()),
+        tuple((x, y) for x, y in places),
+        tuple(first.index(core) + hops[core] * per_hop for core in range(len(places))),
+    )
+
+
 def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
     core = description["cores"][0]["parameters"]
     memory = description["hbms"][0]
@@ -324,6 +390,7 @@ def _memory(description: Mapping[str, Any], clock: float) -> MemoryFigures:
         hit=hit,
         posted=posted,
         rows=rows,
+        mesh=_mesh(description, clock, ways) if len(ways) > 1 and flit_bytes else None,
     )
 
 

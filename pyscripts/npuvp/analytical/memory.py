@@ -1,12 +1,12 @@
 """The memory as the analytical path sees it: what streams, bursts and the mesh in between cost."""
 
-import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from npuvp.analytical import flow
 from npuvp.kept import Kept
 
-__all__ = ["INTERLEAVE", "Banks", "MemoryFigures", "banks_of", "nodes_met", "row_sizes"]
+__all__ = ["INTERLEAVE", "Banks", "MemoryFigures", "banks_of", "row_sizes"]
 
 
 @dataclass(frozen=True)
@@ -67,43 +67,6 @@ def banks_of(
 
 #: Bytes after which a memory's next node has its turn.
 INTERLEAVE = 4096
-#: How links and banks add up where several cores stream: an exponent (measured on quad.yaml with two
-#: and four cores, whose streams take from 440 to 570 B per cycle together as their addresses fall).
-_MEETING = 3.0
-
-
-@lru_cache(maxsize=4096)
-def nodes_met(nodes: int, cores: int, share: int, panel: int, blocks: tuple[int, ...]) -> float:
-    """Nodes of a memory in which all cores meet while they stream weights: pieces of 4 KiB go round
-    the nodes, and the bytes of one node that is asked for most are what all wait for.
-
-    Args:
-        nodes: Of the memory.
-        cores: That stream.
-        share: Bytes of a block of columns from one core's outputs to the next one's.
-        panel: Bytes of such a block that a core asks for at a time, twice.
-        blocks: Where blocks begin.
-    """
-    asked = [0] * nodes
-    for core in range(cores):
-        for block in blocks:
-            first = block + core * share
-            for piece in range(first // INTERLEAVE, -(-(first + 2 * panel) // INTERLEAVE)):
-                asked[piece % nodes] += 1
-    return sum(asked) / max(asked)
-
-
-@lru_cache(maxsize=4096)
-def _passage(nodes: float, cores: int) -> float:
-    """Share of its time for which a core's link is busy while all cores read from a memory of some
-    nodes: packets wait in a node's queue behind packets to other cores.
-
-    The heads of the queues that want one link are an M/D/1 queue with as many customers on average
-    as there are nodes to a core: load + load^2 / (2 (1 - load)) = nodes / cores (Karol, Hluchyj and
-    Morgan, IEEE Trans. Commun. 35(12), 1987, for as many of one as of the other: 0.586).
-    """
-    each = nodes / cores
-    return 1.0 if cores == 1 else 1.0 + each - math.sqrt(1.0 + each * each)
 
 
 def row_sizes(banks: Banks) -> tuple[int, int]:
@@ -141,6 +104,7 @@ class MemoryFigures:
         rows: Of a memory of banks: cycles to first data in a closed row and in an open one, refresh
             left aside; bytes from which on rows are open that are read one after the other, and
             after which others are opened. None: every access takes `latency`.
+        mesh: As several cores meet in it; None: there is none.
     """
 
     bytes_per_cycle: float
@@ -161,6 +125,7 @@ class MemoryFigures:
     sharers: int = 1
     posted: float = float("inf")
     rows: tuple[float, float, int, int] | None = None
+    mesh: flow.Mesh | None = None
 
     def shared(self, cores: int) -> "MemoryFigures":
         """As one of the first cores sees it while all of them stream: the farthest one."""
@@ -174,7 +139,6 @@ class MemoryFigures:
         write: bool = False,
         pitch: int = 0,
         transfers: int = 1,
-        met: float = 0.0,
     ) -> float:
         """Cycles for which a transfer keeps the memory, once its first data are there.
 
@@ -184,9 +148,8 @@ class MemoryFigures:
             write: Writes are posted: their number under way limits nothing.
             pitch: Bytes from one to the next; 0: they follow each other.
             transfers: That share the rows.
-            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
         """
-        return self.streamed(((rows, row_bytes, pitch),), transfers, write, met=met)
+        return self.streamed(((rows, row_bytes, pitch),), transfers, write)
 
     def streamed(
         self,
@@ -194,7 +157,6 @@ class MemoryFigures:
         transfers: int,
         write: bool = False,
         before: bool = False,
-        met: float = 0.0,
     ) -> float:
         """Cycles for which several transfers alike keep the memory.
 
@@ -204,7 +166,6 @@ class MemoryFigures:
             transfers: That share it.
             write: Whether they write.
             before: Whether others are under way when they begin.
-            met: Nodes of the memory in which streams of all cores meet; 0: they are too short to.
         """
         cycles = bytes_ = bursts = 0.0
         for rows, row_bytes, pitch in parts:
@@ -228,8 +189,6 @@ class MemoryFigures:
         length, period = self.refresh
         exposed = max(0.0, length - self.reads * behind)
         cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
-        if self.sharers > 1 and met:
-            cycles = max(cycles, bytes_ / self._shared_rate(burst_bytes / behind, met))
         if bursts > self.reads and not write:
             # A window of bursts per round trip.
             trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
@@ -239,22 +198,6 @@ class MemoryFigures:
             trip = self.latency + cycles / transfers
             cycles = max(cycles, trip * (transfers - self.queue) / self.queue)
         return cycles
-
-    def abreast(self, rows: float, pitch: int, cores: int) -> float:
-        """How many times as long rows take of which so many cores each move their own columns: all are
-        at the same rows at the same time, and as far as a core may be ahead of its answers these
-        stand in few nodes of the memory.
-
-        Args:
-            rows: Of a transfer.
-            pitch: Bytes from one to the next.
-            cores: That have some columns.
-        """
-        if not self.flit_bytes or cores == 1:
-            return 1.0
-        nodes = min(self.nodes, -(-int(min(rows, self.reads) * pitch) // INTERLEAVE))
-        # One node serves them in turns.
-        return 1.0 / _passage(nodes, cores) if nodes > 1 else float(cores)
 
     def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and
@@ -267,17 +210,6 @@ class MemoryFigures:
         flits = 2.0 - -(rows * row_bytes / bursts) // self.flit_bytes
         return bursts * flits * sum(self.flit_fj[: self.sharers]) / self.sharers
 
-    def _shared_rate(self, link: float, met: float) -> float:
-        """Bytes per cycle that a core gets whose link gives so many to it alone, and which meets the
-        others in so many nodes."""
-        if self.flit_bytes:
-            link *= _passage(met, self.sharers)
-        if self.banks is None:
-            return link
-        # Where links leave the memory little to spare, streams meet in its banks.
-        own = self.bytes_per_cycle / self.sharers * met / self.nodes
-        return float((link**-_MEETING + own**-_MEETING) ** (-1 / _MEETING))
-
     def load(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
         """Cycles from the issue of a load to its end."""
         streaming = self.streaming(rows, row_bytes, pitch=pitch, transfers=transfers)
@@ -288,24 +220,69 @@ class MemoryFigures:
         return self.start + self.latency + streaming
 
     def load_alike(
-        self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1
+        self,
+        holders: tuple[int, ...],
+        at: int,
+        rows: float,
+        row_bytes: float,
+        pitch: int = 0,
+        transfers: int = 1,
     ) -> float:
-        """Cycles from the issue of a load to its end, where all cores load the same rows: they stand in
-        few nodes of the memory. A core's turn for a burst comes half way on average, so that of several
-        bursts the last one is served late."""
-        cycles = self.load(rows, row_bytes, pitch, transfers)
-        if self.sharers > 1 and self.flit_bytes:
-            if pitch <= row_bytes:
-                rows, row_bytes = 1, rows * row_bytes
-            bytes_ = rows * row_bytes
-            nodes = min(self.nodes, -(-int(bytes_) // INTERLEAVE))
-            bursts = rows * max(1.0, row_bytes / self.burst_bytes)
-            flits = bursts * (1.0 - -(bytes_ / bursts) // self.flit_bytes)
-            data = bytes_ * self.nodes / self.peak_bytes_per_cycle
-            late = 1 - 0.5 / bursts
-            streaming = self.sharers / nodes * max(flits, data) * late
-            cycles = max(cycles, self.start + self.latency + streaming)
-        return cycles
+        """Cycles from the issue of a load to its end on the last of some cores (none: of all), where
+        all cores load the same rows."""
+        if self.sharers == 1 or self.mesh is None:
+            return self.load(rows, row_bytes, pitch, transfers)
+        return self.loads_alike(holders, (at, rows, row_bytes, pitch))[0]
+
+    def loads_alike(
+        self,
+        holders: tuple[int, ...],
+        *loads: tuple[int, float, float, int],
+    ) -> tuple[float, ...]:
+        """Cycles from the issue of the first of several such loads to the end of each: address, rows,
+        bytes of one, bytes from one to the next. There are several cores and a mesh."""
+        cores = holders or range(self.sharers)
+        return tuple(
+            self.start + max(each[core] for core in cores) for each in self.arrivals(*loads)
+        )
+
+    def arrivals(self, *loads: tuple[int, float, float, int]) -> tuple[tuple[float, ...], ...]:
+        """The same without the issue, core by core."""
+        assert self.mesh is not None
+        turn = self.mesh.turn
+        sizes = [
+            (at % turn, round(rows), round(row_bytes), pitch)
+            for at, rows, row_bytes, pitch in loads
+        ]
+        return flow.alike(self.mesh, self.sharers, *sizes)
+
+    def beside(
+        self,
+        begins: tuple[int, ...],
+        cores: tuple[int, ...],
+        at: int,
+        rows: float,
+        row_bytes: float,
+        pitch: int,
+        write: bool,
+    ) -> float | None:
+        """Cycles from the issue of a transfer to its end, or to the last answer's way back if it
+        writes, where cores move columns of the same rows, each its own; None: they do not meet in a
+        mesh.
+
+        Args:
+            begins: Cycle in which each core begins; none: as they leave a barrier.
+            cores: Those that have some columns.
+            at: Address of the first row.
+            rows, row_bytes, pitch: How many, bytes of one, and from one to the next.
+            write: Whether they are stored.
+        """
+        if len(cores) < 2 or self.mesh is None:
+            return None
+        sizes = (at % self.mesh.turn, round(rows), round(row_bytes), pitch)
+        end = flow.beside(self.mesh, begins, cores, *sizes, write)
+        way = max(self.ways[core] for core in cores)
+        return self.start + max(0.0, end - way * write)
 
     def store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> float:
         """Cycles from the issue of a store to its end: writes are posted, so that what the memory's

@@ -98,8 +98,8 @@ class Phases(Pieces):
     def _qkv_tile(self, rows: int, most: int, alike: int, q: int, kv: int) -> Work:
         spec, g, stored = self.spec, self.geometry, self.layout.stored
         pitch = most * g.width
-        tables = self._load_alike(2 * rows // alike, BF16_BYTES * g.width)
-        tile, arriving = self._normalised(rows, spec.hidden, tables)
+        tables = (2 * rows // alike, BF16_BYTES * g.width)
+        tile, arriving = self._normalised(rows, spec.hidden, "attn_norm", tables)
         exposed = 0.0
         for name, outputs, turned in (("q", q, True), ("k", kv, True), ("v", kv, False)):
             if not outputs:
@@ -172,43 +172,68 @@ class Phases(Pieces):
         return max(issue, latency + max(1, waits) * each), max(issue, end)
 
     def _normalised(
-        self, rows: int, columns: int, tables: Work | None = None
+        self, rows: int, columns: int, weights: str, tables: tuple[int, int] | None = None
     ) -> tuple[Work, float]:
         """A tile that is loaded group by group and normalised as it arrives; and the cycles for which
-        the memory then still works on `tables`, which are asked for behind the tile."""
+        the memory then still works on `tables`, which are asked for behind the tile: rows, and bytes
+        of one."""
         memory, blocks = self.hardware.memory, -(-columns // self.geometry.width)
         # The norm's weights before it.
-        tile = self._beside_others(self._load_alike(1, BF16_BYTES * columns))
+        tile = self._beside_others(
+            self._load_alike(self._address(weights), 1, BF16_BYTES * columns)
+        )
         move = self._move(rows, columns)
         norm = self._norm(rows, blocks)
         tile.beside(move)
         tile.beside(norm)
         latency = memory.start + memory.latency
-        if tables is not None:
-            tile.beside(tables)
+        angles: tuple[int, ...] = ()
+        if tables is not None:  # those of the call's first position first
+            before = self.call.start * self.call.batch // self.layout.qkv_tile[1] * tables[1]
+            angles = tuple(self._address(name) + before for name in ("cosine", "sine"))
+        behind = self._load_alike(angles[0], *tables) if tables is not None else None
+        if behind is not None:
+            tile.beside(behind)
         quantised = self._quantised(rows, columns)
         if self.hardware.classes.blocking:
             tile.cycles += move.cycles + norm.cycles
             tile.cycles += blocking.arrivals(self.hardware, rows, blocks)
-            if tables is not None:  # two tables, each waited for
-                tile.cycles += tables.cycles + latency
+            if behind is not None:  # two tables, each waited for
+                tile.cycles += behind.cycles + latency
             tile.add(quantised)
             return tile, 0.0
         # The first group arrives alone, or is waited for until the others are in the queue; then
         # whichever takes longer.
         group, transfers = min(rows, self.geometry.group), self._groups(rows) * blocks
         issue = body(self.hardware, blocking.arrival_text(blocks), self._groups(rows)).cycles
-        queued, _ = self._queued(issue, move.cycles, transfers)
-        first = max(queued, self._load_alike(group, BF16_BYTES * columns).cycles) + self.debt
+        row_bytes = BF16_BYTES * columns
+        if memory.sharers > 1 and memory.mesh is not None:
+            # What all cores load, one behind the other.
+            # The norm's weights come while the words of the tile are made.
+            at = self._address("x")
+            asked: list[tuple[int, float, float, int]] = [(at, group, row_bytes, 0)]
+            if rows > group:
+                asked.append((at + group * row_bytes, rows - group, row_bytes, 0))
+            if tables is not None:
+                each = tables[0] // 2
+                asked += [(angle, each, tables[1], 0) for angle in angles]
+            ends = memory.loads_alike(self.holders, *asked)
+            first, moved, arrived = ends[0], ends[int(rows > group)], ends[-1]
+            queued, _ = self._queued(issue, moved, transfers)
+            tile.cycles = self._words_of_tile().cycles
+            arrived += tile.cycles
+            first = max(queued, first)
+        else:
+            queued, _ = self._queued(issue, move.cycles, transfers)
+            at = self._address("x")
+            first, moved = self._load_alike(at, group, row_bytes).cycles, move.cycles
+            first = max(queued, first)
+            arrived = tile.cycles + moved
+            if behind is not None:
+                arrived += behind.cycles - latency
+        arrived += self.debt
         last = norm.cycles * group / rows
-        arrived = tile.cycles + move.cycles + self.debt
-        if tables is not None:
-            arrived += tables.cycles - latency
-        tile.cycles += max(first + norm.cycles, move.cycles + self.debt + last)
-        if memory.sharers > 1 and tables is not None:
-            # What several cores load beside the tile takes them as long as the norm, or longer; half
-            # of the last group's norm is what was measured behind it (quad.yaml).
-            tile.cycles = max(tile.cycles, arrived + last / 2)
+        tile.cycles += self.debt + max(first + norm.cycles, moved + last)
         if quantised.cycles:
             tile.cycles = max(tile.cycles, arrived)
             tile.add(quantised)
@@ -277,7 +302,7 @@ class Phases(Pieces):
         inputs = stored[source].columns
 
         def one(outputs: int, rows: int, most: int) -> Work:
-            tile = self._move(rows, inputs)
+            tile = self._move(rows, inputs, source)
             if not outputs:
                 return tile
             columns, busy = self._chunk_columns(outputs), self._busy(outputs, spec.hidden)
@@ -360,7 +385,7 @@ class Phases(Pieces):
     def _gate_up_tile(self, outputs: int, rows: int, most: int) -> Work:
         spec, g = self.spec, self.geometry
         pitch = most * g.width
-        tile, _ = self._normalised(rows, spec.hidden)
+        tile, _ = self._normalised(rows, spec.hidden, "mlp_norm")
         if not outputs:
             return tile
         columns = self._chunk_columns(outputs)

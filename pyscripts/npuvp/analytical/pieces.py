@@ -12,16 +12,16 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from npuvp.analytical import blocking
+from npuvp.analytical import blocking, flow
 from npuvp.analytical.machine import Hardware, of_core
-from npuvp.analytical.memory import nodes_met
 from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
-from npuvp.analytical.shared import together
+from npuvp.analytical.shared import Shares
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
 from npuvp.compiler.products import Panels
+from npuvp.compiler.shares import share
 from npuvp.kept import Kept
 from npuvp.model.spec import ModelSpec
 
@@ -46,6 +46,7 @@ class Call:
         block: Length of a block.
         warm: Whether it computes the whole canvas.
         experts: Of a mixture, how many the rows of a tile use (see `used_experts`).
+        start: The first position that it computes.
     """
 
     batch: int
@@ -59,6 +60,7 @@ class Call:
     block: int
     warm: bool
     experts: int | None = None
+    start: int = 0
 
 
 @of_core
@@ -170,6 +172,10 @@ class Pieces:
         tokens_at: Words of INT SRAM from here on are free for token ids.
         layout: Of memory; its tables say how wide numbers are.
         debt: Cycles for which the memory still writes what the phase before has stored.
+        holders: Cores whose part of a phase is looked at; none: all of them.
+        active: Cores that have any part of it.
+        begins: When each core has its tile, where they meet in a mesh.
+        places: Where tables stand as far as nodes of the memory go, if that matters.
     """
 
     hardware: Hardware
@@ -180,6 +186,10 @@ class Pieces:
     geometry: Geometry = field(init=False)
     seen: Kept[tuple[Any, ...], tuple[Work, float]] = field(init=False)
     debt: float = field(default=0.0, init=False)
+    holders: tuple[int, ...] = field(default=(), init=False)
+    active: tuple[int, ...] = field(default=(), init=False)
+    begins: tuple[int, ...] = field(default=(), init=False)
+    places: tuple[int, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         self.hardware = self.hardware.shared(self.layout.cores)
@@ -188,6 +198,10 @@ class Pieces:
         # Tiles of one machine, model and formats are mostly those of other plans and batches.
         layout = self.layout
         self.seen = self.hardware.seen(self.spec, layout.formats, layout.kv_format)
+        if layout.cores > 1 and (mesh := self.hardware.memory.mesh) is not None:
+            addresses = (*layout.addresses.values(), layout.layer_base)
+            places = tuple(address % mesh.turn for address in addresses)
+            self.places = (*places, self.call.start)
 
     def shared_by(self, cores: int) -> Self:
         """The same with the memory as a core sees it while so many of them stream."""
@@ -230,7 +244,7 @@ class Pieces:
         call = self.call
         total = Work()
         for rows, times in self._tiles(most, call.count * call.batch):
-            key = (name, rows, most, call.warm, int(self.debt))
+            key = (name, rows, most, call.warm, self.holders, self.places, int(self.debt))
             done = self.seen.get(key)
             if done is None:
                 work = tile(rows, most)
@@ -257,11 +271,20 @@ class Pieces:
         return Work(cycles, self._moved(rows, row_bytes, pitch), read=bytes_)
 
     def _load_alike(
-        self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1
+        self, at: int, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1
     ) -> Work:
         """A load of the same rows on every core, which is waited for."""
-        cycles = self.hardware.memory.load_alike(rows, row_bytes, pitch, transfers)
+        memory = self.hardware.memory
+        cycles = memory.load_alike(self.holders, at, rows, row_bytes, pitch, transfers)
         return Work(cycles, self._moved(rows, row_bytes, pitch), read=rows * row_bytes)
+
+    def _address(self, table: Stored | str) -> int:
+        """Of a table, in the first layer where every layer has one."""
+        layout = self.layout
+        name = table if isinstance(table, str) else table.name
+        if name in layout.addresses:
+            return layout.addresses[name]
+        return layout.layer_base + layout.offsets[name]
 
     def _store(self, rows: float, row_bytes: float, pitch: int = 0, transfers: int = 1) -> Work:
         bytes_ = rows * row_bytes
@@ -346,8 +369,9 @@ class Pieces:
             key, self._made(panel, rows, weights, outputs, pitch, results)
         )
         busy = self._busy(outputs, of)
-        met = self._nodes_met(weights, outputs, panel, busy)
-        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True, met=met)
+        memory = h.shared(busy).memory.streamed(made.parts, made.transfers, before=True)
+        if busy > 1:
+            memory = max(memory, self._together(name, weights, of, panel) * panel.rows)
         loads, stores = results.loads, results.stores
         total = Work(0.0, *made.rest)
         panel_bytes = weights.bytes_of(weights.columns) / panel.blocks
@@ -361,8 +385,13 @@ class Pieces:
         if loads.read and results.table is not None:  # other transfers are under way
             pieces_of_rows = ((float(rows), loads.read / rows, results.table.pitch),)
             groups = self._groups(rows)
-            loading = h.memory.streamed(pieces_of_rows, groups, before=True)
-            loading *= h.memory.abreast(rows / groups, results.table.pitch, busy)
+            own = h.shared(busy).memory
+            loading = own.streamed(pieces_of_rows, groups, before=True)
+            at = self._address(results.table)
+            moved = (at, rows, loads.read / rows, results.table.pitch, False)
+            met = own.beside(self.begins, self.active, *moved) if busy > 1 else None
+            if met is not None:
+                loading = max(loading, met - own.latency)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
         total.cycles, behind = made.timing.time(
             h.memory.start + h.memory.latency,
@@ -444,22 +473,45 @@ class Pieces:
         """Cores that have outputs of a matrix, where one has so many."""
         return max(1, min(self.layout.cores, -(-of // outputs)))
 
-    def _nodes_met(self, weights: Stored, outputs: int, panel: Panels, cores: int) -> float:
-        """Nodes of the memory in which the streams of a matrix of all cores that have outputs meet, if
-        they are long enough for that."""
-        memory = self.hardware.memory
-        if (
-            cores == 1
-            or panel.ways * outputs * weights.row_bytes <= memory.reads * memory.burst_bytes
-        ):
+    def _together(self, name: str, weights: Stored, of: int, panel: Panels) -> float:
+        """Cycles for which a row of a matrix with so many keeps the memory while all cores that have
+        some stream theirs; 0: they do not meet in a mesh."""
+        memory, layout, g = self.hardware.memory, self.layout, self.geometry
+        if memory.mesh is None:
             return 0.0
-        # A row of a block of columns, or a whole one.
-        row = weights.pitch if weights.piece else weights.row_bytes
-        number = panel.blocks if weights.piece else 1
-        step = weights.step(self.geometry.mlen)
-        apart = weights.row_bytes * self.spec.mlp  # of matrices side by side
-        blocks = tuple(way * apart + n * step for way in range(panel.ways) for n in range(number))
-        return nodes_met(memory.nodes, cores, outputs * row, panel.rows * row, blocks)
+        unit = {"q": self.spec.head_dim, "k": self.spec.head_dim, "v": self.spec.head_dim}.get(name)
+        if name == "head":
+            unit = layout.stored["logits"].block
+        cores = layout.cores
+        shares = tuple(share(of, unit or g.blen, core, cores) for core in range(cores))
+        matrices = [weights]
+        if panel.ways > 1:
+            matrices.append(layout.stored["weights.up"])
+        begins: list[tuple[int, ...]] = []
+        for matrix in matrices:
+            at = self._address(matrix)
+            begins.append((at, at + matrix.scales - matrix.offset) if weights.scaled else (at,))
+        origin = begins[0][0] // memory.mesh.turn * memory.mesh.turn
+        begins = [tuple(at - origin for at in begin) for begin in begins]
+        columns = min(g.mlen, weights.columns)
+        row, pitch, step = [weights.bytes_of(columns)], [weights.pitch], [weights.step(g.mlen)]
+        if weights.scaled:
+            of_row = (weights.piece or weights.columns) // weights.block
+            row.append(columns // weights.block)
+            pitch.append(of_row)
+            step.append(weights.rows * of_row if weights.piece else g.mlen // weights.block)
+        pattern = flow.Pattern(
+            tuple(begins),
+            tuple(row),
+            tuple(pitch),
+            tuple(step),
+            panel.blocks,
+            shares,
+            panel.rows,
+            panel.rows // panel.pieces(g),
+        )
+        cycles = flow.streams(memory.mesh, pattern, self.begins)
+        return max(0.0, cycles - memory.latency) / max(count for _, count in shares)
 
     def _blocking(
         self,
@@ -531,15 +583,23 @@ class Pieces:
         text = f"fp int {loop} {squares} int int fp. fp. fsqrt. freci. {loop} {scaled}"
         return self._rows_loop(text, 1, rows)
 
-    def _move(self, rows: float, columns: int) -> Work:
+    def _move(self, rows: float, columns: int, source: str = "x") -> Work:
         """A tile of whole rows from memory."""
         blocks = -(-columns // self.geometry.width)
         transfers = self._groups(rows) * blocks
         bytes_ = BF16_BYTES * columns
-        work = self._load_alike(rows * blocks, bytes_ / blocks, bytes_, transfers)
-        # The tile's bounds, where it stands, and how its rows do.
-        work.add(body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6)))
+        at, memory = self._address(source), self.hardware.memory
+        work = self._load_alike(at, rows * blocks, bytes_ / blocks, bytes_, transfers)
+        if memory.sharers > 1 and memory.mesh is not None:
+            # What follows, the cores do as late as this has come to each.
+            (there,) = memory.arrivals((at, rows, bytes_, 0))
+            self.begins = tuple(int(end) for end in there)
+        work.add(self._words_of_tile())
         return work
+
+    def _words_of_tile(self) -> Work:
+        """A tile's bounds, where it stands, and how its rows do."""
+        return body(self.hardware, repeat("int", 22) + repeat(" im", 8) + repeat(" ctl", 6))
 
     def _chunk_columns(self, outputs: int) -> float:
         """Columns of a chunk of results: the last one may have less, so on average."""
@@ -549,14 +609,17 @@ class Pieces:
         self, rows: float, columns: float, table: Stored, store: bool, busy: int = 1
     ) -> Work:
         """A chunk of columns between memory and Vector SRAM, while so many cores move theirs."""
-        move = self._store if store else self._load
-        groups, memory = self._groups(rows), self.hardware.memory
-        each = rows / groups
-        more = memory.abreast(each, table.pitch, busy) - 1
+        own = self.shared_by(busy)
+        move = own._store if store else own._load
+        groups = self._groups(rows)
         bytes_ = columns * table.bits / 8
         work = move(rows, bytes_, table.pitch, groups)
-        if more:
-            work.cycles += more * memory.streaming(rows, bytes_, store, table.pitch, groups)
+        at = self._address(table)
+        moved = (at, rows, bytes_, table.pitch, store)
+        shared = own.hardware.memory
+        met = shared.beside(self.begins, self.active, *moved) if busy > 1 else None
+        if met is not None:
+            work.cycles = max(work.cycles, met)
         if table.scaled:
             pitch = table.columns // table.block
             scales = move(rows, columns / table.block, pitch, groups)
@@ -584,12 +647,7 @@ class Pieces:
             work.cycles += max(self.hardware.memory.ways) + cores
         return work
 
-    def _phase(
-        self,
-        shares: tuple[tuple[tuple[int, ...], int], ...],
-        part: Callable[..., Work],
-        key: tuple[Any, ...] = (),
-    ) -> Work:
+    def _phase(self, shares: Shares, part: Callable[..., Work], key: tuple[Any, ...] = ()) -> Work:
         """A phase in which every core does its part of a share, up to the point where all meet. What
         the phase before has stored is written as the first tiles of all cores come.
 
@@ -601,7 +659,7 @@ class Pieces:
         """
         if not key:
             return self._made_by_all(shares, part)
-        kept = (*key, shares, int(self.debt))
+        kept = (*key, shares, self.places, int(self.debt))
         found = self.seen.get(kept)
         if found is None:
             work = self._made_by_all(shares, part)
@@ -609,18 +667,18 @@ class Pieces:
         work, self.debt = found
         return work
 
-    def _made_by_all(
-        self, shares: tuple[tuple[tuple[int, ...], int], ...], part: Callable[..., Work]
-    ) -> Work:
+    def _made_by_all(self, shares: Shares, part: Callable[..., Work]) -> Work:
         before, left = self.debt, []
-
-        def own(*counts: int) -> Work:
-            self.debt = before
-            work = part(*counts)
+        whole = Work()
+        self.active = tuple(
+            sorted(core for counts, cores in shares if any(counts) for core in cores)
+        )
+        for counts, cores in shares:
+            self.debt, self.holders = before, cores
+            one = part(*counts)
             left.append(self.debt)
-            return work
-
-        whole = together(shares, own)
-        self.debt = max(left)
+            whole.beside(one, len(cores))
+            whole.cycles = max(whole.cycles, one.cycles)
+        self.debt, self.holders, self.begins = max(left), (), ()
         whole.add(self._meet())
         return whole

@@ -5,6 +5,7 @@ exponentials; then the first core chooses for the row of the batch, while the ot
 next one.
 """
 
+from npuvp.analytical import flow
 from npuvp.analytical.machine import Hardware
 from npuvp.analytical.memory import INTERLEAVE, MemoryFigures
 from npuvp.analytical.sampling_pieces import elements, row_of_batch
@@ -92,10 +93,13 @@ def split_step(
     total.add(chosen, batch)
     if not hardware.classes.blocking:
         # Meanwhile the others load the next row's logits, two slices at a time, and what the first
-        # core asks for waits behind them.
+        # core asks for waits behind them: its first load, which comes as they begin, and more of
+        # them as long as they go on.
         queued = 2 * own * logit_bytes * (busy - 1) / hardware.memory.bytes_per_cycle
+        if busy > 1 and shared.memory.mesh is not None:
+            queued = _slices(shared.memory, own * logit_bytes, 2)[-1] * (busy - 1) / busy
         turns = positions * (vocabulary - own) * logit_bytes / hardware.memory.bytes_per_cycle
-        waits = min(positions, turns / (chosen.cycles / positions + queued))
+        waits = min(positions, max(1.0, turns / (chosen.cycles / positions + queued)))
         total.cycles += (batch - 1) * waits * queued
     total.add(row_of_batch(hardware, positions), batch)
     total.cycles += hardware.memory.load(1, _WORD * batch)
@@ -104,6 +108,14 @@ def split_step(
     compute = body(hardware, "vmaxi1. int int br", each).cycles
     compute += body(hardware, "vadd2. vexp2. fp vsum1. fm int int br", each).cycles
     return total, compute, 2 * load
+
+
+def _slices(memory: MemoryFigures, bytes_: float, count: int) -> tuple[float, ...]:
+    """Cycles until all sharing cores have their slices of each of so many positions, asked for at
+    once."""
+    assert memory.mesh is not None
+    sizes = (round(bytes_), round(bytes_ * memory.sharers))
+    return flow.slices(memory.mesh, memory.sharers, *sizes, count)
 
 
 def _pass(
@@ -117,10 +129,14 @@ def _pass(
     end: str,
 ) -> Work:
     """A core's slice of all positions, of which the next one loads meanwhile."""
-    # Slices of all positions are one stream, if they are long enough.
-    long = memory.sharers > 1 and positions * bytes_ > memory.reads * memory.burst_bytes
-    streamed = memory.streaming(1, bytes_, met=memory.nodes if long else 0.0)
+    streamed = memory.streaming(1, bytes_)
     load = memory.start + memory.latency + streamed
+    if memory.sharers > 1 and memory.mesh is not None:
+        # Slices of two positions are under way at a time, of all cores; in blocking mode one is.
+        under_way = 1 if hardware.classes.blocking else min(2, positions)
+        ends = _slices(memory, bytes_, under_way)
+        load = memory.start + ends[0]
+        streamed = ends[-1] - ends[0]
     around = body(hardware, f"{begin} br int int int int int br dma int int {end} int ctl")
     one = body(hardware, f"{work} int br", rows)
     one.add(around)
