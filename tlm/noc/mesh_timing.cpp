@@ -11,7 +11,7 @@ void MeshTiming::request(ChannelId number, WormId id) {
     const bool alone = ch.requests == 0;
     if (!alone && ch.arbitration != kNeverCycle) {
         add_request(ch, id);
-        if (ch.kind != Kind::in) expect(id, ch.arbitration);
+        bound(id);
         return;
     }
     const Cycle time = grantable(number);
@@ -22,6 +22,7 @@ void MeshTiming::request(ChannelId number, WormId id) {
     }
     add_request(ch, id);
     if (time != kNeverCycle) arbitrate_at(number, time);
+    if (worms_[id].due == kNeverCycle) bound(id);
 }
 
 void MeshTiming::add_request(Channel& ch, WormId id) {
@@ -232,6 +233,10 @@ void MeshTiming::arbitrate(ChannelId number) {
     (before == kNone ? ch.first_request : worms_[before].next) = worms_[chosen].next;
     if (ch.last_request == chosen) ch.last_request = before;
     --ch.requests;
+    // Those behind it in its source's queue wait for the next one there now.
+    if (ch.kind == Kind::in && ch.requests > 0)
+        worms_[ch.first_request].behind =
+            std::min(worms_[ch.first_request].behind, worms_[chosen].behind);
     grant(number, chosen);
 }
 
@@ -423,29 +428,78 @@ void MeshTiming::refresh(ChannelId number) {
     if (ch.holder == holder && worm.closed > 0) refresh(hops_[worm.way + worm.closed - 1].channel);
 }
 
-/// The worm goes on at `progress` at the earliest: notes when it can arrive.
-inline void MeshTiming::expect(WormId id, Cycle progress) {
-    Worm& worm = worms_[id];
-    if (worm.due) return;
-    worm.due = true;
-    const auto rest = static_cast<Cycle>(worm.hops - worm.granted - 1);
-    due_.push(progress + rest * shape_.router_cycles + worm.flits - 1, {id, worm.generation});
+/// Cycles from its next grant to its arrival, at least.
+inline Cycle MeshTiming::rest(const Worm& worm) const {
+    return Cycle{worm.hops - worm.granted - 1u} * shape_.router_cycles + worm.flits - 1;
 }
 
-/// A bound that time has reached is moved on, or forgotten where the worm has no event before it.
-void MeshTiming::renew(const Due& due) {
-    Worm& worm = worms_[due.worm];
-    if (worm.generation != due.generation) return;
-    worm.due = false;
-    if (worm.granted == worm.hops || worm.parked) return;
-    if (!worm.waiting) {
-        expect(due.worm, now_ + 1);
+inline void MeshTiming::note_due(WormId id, Cycle time) {
+    Worm& worm = worms_[id];
+    if (worm.due <= time) return;
+    worm.due = time;
+    due_.push(time, {id, worm.generation});
+}
+
+/// The worm goes on at `progress` at the earliest: notes until when neither it can arrive, nor any
+/// of those that wait for it. These may go on sooner than it does: when what stands before it does.
+inline void MeshTiming::expect(WormId id, Cycle progress) {
+    const Worm& worm = worms_[id];
+    Cycle time = progress + rest(worm);
+    if (worm.behind != kNobody) time = std::min(time, now_ + 1 + worm.behind);
+    note_due(id, time);
+}
+
+/// Which worm has to go on before this one, which waits, and is given no time, can; none if that is
+/// the endpoint.
+MeshTiming::WormId MeshTiming::blocker(WormId id) const {
+    const Worm& worm = worms_[id];
+    if (worm.parked) return hops_[hops_[worm.way + worm.granted - 1].before].worm;
+    const Channel& ch = channel_at(worm.way + worm.granted);
+    if (ch.kind == Kind::in && ch.first_request != id) return ch.first_request;
+    if (ch.holder != kNone) return ch.holder;
+    if (ch.kind == Kind::out) return kNone;
+    // Whose flit is in the slot that it waits for.
+    return hops_[owner(ch, ch.back, ch.entered - shape_.buffer_flits)].worm;
+}
+
+/// Notes when the worm can arrive, or leaves that to whom it waits for.
+void MeshTiming::bound(WormId id) {
+    const Worm& worm = worms_[id];
+    if (worm.waiting) {
+        const Channel& ch = channel_at(worm.way + worm.granted);
+        if (ch.arbitration != kNeverCycle && (ch.kind != Kind::in || ch.first_request == id)) {
+            expect(id, ch.arbitration);
+            return;
+        }
+    } else if (!worm.parked) {
+        expect(id, now_ + 1);
         return;
     }
-    const Channel& ch = channel_at(worm.way + worm.granted);
-    const bool candidate = worm.granted > 0 || ch.first_request == due.worm;
-    if (ch.arbitration == kNeverCycle || !candidate) return;
-    expect(due.worm, std::max(ch.arbitration, now_ + 1));
+    const WormId other = blocker(id);
+    if (other != kNone) burden(other, std::min<Cycle>(rest(worm), worm.behind));
+}
+
+/// Something that needs `rest` cycles to arrive waits for the worm to go on.
+void MeshTiming::burden(WormId id, Cycle rest_behind) {
+    const auto behind = static_cast<std::uint16_t>(std::min<Cycle>(rest_behind, kNobody - 1));
+    while (id != kNone && behind < worms_[id].behind) {
+        Worm& worm = worms_[id];
+        worm.behind = behind;
+        if (worm.due != kNeverCycle) {
+            note_due(id, now_ + 1 + behind);
+            return;
+        }
+        if (rest(worm) <= behind) return;  // it has done the same itself
+        id = blocker(id);
+    }
+}
+
+/// A bound that time has reached is moved on, or left to whom the worm waits for.
+void MeshTiming::renew(const Due& due, Cycle time) {
+    Worm& worm = worms_[due.worm];
+    if (worm.generation != due.generation || worm.due != time) return;
+    worm.due = kNeverCycle;
+    if (worm.granted < worm.hops) bound(due.worm);
 }
 
 Cycle MeshTiming::next_event() const {
@@ -478,7 +532,10 @@ void MeshTiming::advance(Cycle until, std::vector<Delivery>& deliveries) {
         const Cycle time = arrivals_.next();
         arrive(arrivals_.pop(), time, deliveries);
     }
-    while (due_.next() <= until) renew(due_.pop());
+    while (due_.next() <= until) {
+        const Cycle time = due_.next();
+        renew(due_.pop(), time);
+    }
     events_.turn(2 * until);
     arrivals_.turn(until);
     due_.turn(until);

@@ -143,6 +143,7 @@ class MeshTiming {
     /// A link of a worm's way, among those of all worms.
     using HopId = std::uint32_t;
     static constexpr std::uint32_t kNone = ~0u;
+    static constexpr std::uint16_t kNobody = 0xffff;
 
     /// One link of a worm's way. Those in the buffer behind the link stand in a row.
     struct Hop {
@@ -158,7 +159,8 @@ class MeshTiming {
     /// In one cache line: a grant looks at nothing else of a worm but its last links.
     struct alignas(64) Worm {
         std::uint64_t tag = 0;
-        Cycle upstream_end = 0;  ///< of a copy: tail time in the replication buffer
+        Cycle upstream_end = 0;   ///< of a copy: tail time in the replication buffer
+        Cycle due = kNeverCycle;  ///< a lower bound of its arrival that is noted
         std::uint32_t flits = 0;
         std::uint32_t generation = 0;
         std::uint32_t from = 0;
@@ -174,7 +176,9 @@ class MeshTiming {
         bool copy = false;     ///< made by a replication buffer
         bool waiting = false;  ///< among the requests of its next link
         bool parked = false;   ///< its head waits until the worm before it has left the buffer
-        bool due = false;      ///< a lower bound of its arrival is noted
+        /// Least number of cycles that any of those that wait for it, and have no bound of their
+        /// own, needs to arrive once it, or what it waits for itself, has gone on.
+        std::uint16_t behind = kNobody;
     };
     static_assert(sizeof(Worm) == 64);
     /// When a flit left a buffer.
@@ -260,7 +264,12 @@ class MeshTiming {
     void part(WormId id);
     void expect(WormId id, Cycle progress);
     void head_at(WormId id, Cycle time);
-    void renew(const Due& due);
+    void renew(const Due& due, Cycle time);
+    Cycle rest(const Worm& worm) const;
+    void note_due(WormId id, Cycle time);
+    WormId blocker(WormId id) const;
+    void bound(WormId id);
+    void burden(WormId id, Cycle rest);
     void request(ChannelId channel, WormId id);
     void add_request(Channel& channel, WormId id);
     void arrive(WormId id, Cycle time, std::vector<Delivery>& deliveries);
@@ -290,8 +299,8 @@ class MeshTiming {
     std::vector<WormId> idle_;
     /// By twice the cycle: the heads of a cycle all ask before anything is granted in it.
     TimeWheel<Event> events_;
-    /// Lower bounds of arrival, for worms that have an event before them: next_event() need not
-    /// stop at every hop.
+    /// Lower bounds of arrival, for worms that have an event before them and those that wait for
+    /// them (Worm::behind): next_event() need not stop at every hop.
     TimeWheel<Due> due_;
     TimeWheel<WormId> arrivals_;  ///< known arrivals
     std::vector<Delivery> departures_;

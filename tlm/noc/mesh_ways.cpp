@@ -158,7 +158,8 @@ MeshTiming::WormId MeshTiming::make_worm(std::uint32_t flits, Network network, s
     worm.copy = false;
     worm.waiting = false;
     worm.parked = false;
-    worm.due = false;
+    worm.due = kNeverCycle;
+    worm.behind = kNobody;
     worm.hops = 0;
     worm.granted = 0;
     worm.closed = 0;
