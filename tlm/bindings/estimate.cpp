@@ -10,6 +10,7 @@
 
 #include "bindings/bindings.h"
 #include "estimate/attention_rounds.h"
+#include "estimate/memory.h"
 #include "estimate/product.h"
 #include "estimate/work.h"
 
@@ -50,6 +51,27 @@ void work(nb::module_& sub) {
                 return found;
             },
             nb::arg("times"));
+}
+
+void memory(nb::module_& sub) {
+    using estimates::Memory;
+    using Moved = std::tuple<double, double, std::int64_t, double>;
+    nb::class_<Memory>(sub, "Memory")
+        .def(nb::init<double, double, double, double, double, double, double, double, double>(),
+             nb::kw_only(), nb::arg("bytes_per_cycle"), nb::arg("port_bytes"),
+             nb::arg("burst_bytes"), nb::arg("flit_bytes"), nb::arg("reads"), nb::arg("queue"),
+             nb::arg("latency"), nb::arg("refresh"), nb::arg("refresh_every"))
+        .def(
+            "streamed",
+            [](const Memory& self, const std::vector<Moved>& parts, double transfers, bool write,
+               bool before) {
+                std::vector<estimates::Pieces> pieces;
+                pieces.reserve(parts.size());
+                for (const auto& [rows, row_bytes, pitch, share] : parts)
+                    pieces.push_back({rows, row_bytes, pitch, share});
+                return self.streamed(pieces, transfers, write, before);
+            },
+            nb::arg("parts"), nb::arg("transfers"), nb::arg("write"), nb::arg("before"));
 }
 
 void attention_rounds(nb::module_& sub) {
@@ -160,6 +182,7 @@ void product(nb::module_& sub) {
 void estimate(nb::module_& m) {
     nb::module_ sub = m.def_submodule("estimate", "Loops of the closed forms.");
     work(sub);
+    memory(sub);
     attention_rounds(sub);
     product(sub);
 }
