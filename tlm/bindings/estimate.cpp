@@ -156,25 +156,26 @@ void product(nb::module_& sub) {
     nb::class_<Product>(sub, "Product")
         .def(
             "__init__",
-            [](Product* self, std::vector<Chunk> chunks, std::int64_t rows, std::int64_t group,
+            [](Product* self, std::vector<Chunk> chunks, std::int64_t group,
                std::int64_t hidden_tiles, const ResultCosts& costs, const Weights& weights,
-               double words, double clear, double drain) {
-                new (self) Product({std::move(chunks), rows, group, hidden_tiles, costs, weights,
-                                    words, clear, drain});
+               double words, double drain) {
+                new (self)
+                    Product({std::move(chunks), group, hidden_tiles, costs, weights, words, drain});
             },
-            nb::kw_only(), nb::arg("chunks"), nb::arg("rows"), nb::arg("group"),
-            nb::arg("hidden_tiles"), nb::arg("costs"), nb::arg("weights"), nb::arg("words"),
-            nb::arg("clear"), nb::arg("drain"))
+            nb::kw_only(), nb::arg("chunks"), nb::arg("group"), nb::arg("hidden_tiles"),
+            nb::arg("costs"), nb::arg("weights"), nb::arg("words"), nb::arg("drain"))
         .def(
             "time",
-            [](const Product& self, double latency, std::int64_t queue, double panel,
-               double loading, double storing, double arriving, std::int64_t before) {
-                const auto found =
-                    self.time({latency, queue, panel, loading, storing, arriving, before});
+            [](const Product& self, std::int64_t rows, double clear, double latency,
+               std::int64_t queue, double panel, double loading, double storing, double arriving,
+               std::int64_t before) {
+                const auto found = self.time(
+                    rows, clear, {latency, queue, panel, loading, storing, arriving, before});
                 return std::pair(found.cycles, found.behind);
             },
-            nb::arg("latency"), nb::arg("queue"), nb::arg("panel"), nb::arg("loading"),
-            nb::arg("storing"), nb::arg("arriving"), nb::arg("before"));
+            nb::arg("rows"), nb::arg("clear"), nb::arg("latency"), nb::arg("queue"),
+            nb::arg("panel"), nb::arg("loading"), nb::arg("storing"), nb::arg("arriving"),
+            nb::arg("before"));
 }
 
 }  // namespace
