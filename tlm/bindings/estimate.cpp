@@ -10,6 +10,7 @@
 
 #include "bindings/bindings.h"
 #include "estimate/attention_rounds.h"
+#include "estimate/memory.h"
 #include "estimate/product.h"
 #include "estimate/work.h"
 
@@ -50,6 +51,27 @@ void work(nb::module_& sub) {
                 return found;
             },
             nb::arg("times"));
+}
+
+void memory(nb::module_& sub) {
+    using estimates::Memory;
+    using Moved = std::tuple<double, double, std::int64_t, double>;
+    nb::class_<Memory>(sub, "Memory")
+        .def(nb::init<double, double, double, double, double, double, double, double, double>(),
+             nb::kw_only(), nb::arg("bytes_per_cycle"), nb::arg("port_bytes"),
+             nb::arg("burst_bytes"), nb::arg("flit_bytes"), nb::arg("reads"), nb::arg("queue"),
+             nb::arg("latency"), nb::arg("refresh"), nb::arg("refresh_every"))
+        .def(
+            "streamed",
+            [](const Memory& self, const std::vector<Moved>& parts, double transfers, bool write,
+               bool before) {
+                std::vector<estimates::Pieces> pieces;
+                pieces.reserve(parts.size());
+                for (const auto& [rows, row_bytes, pitch, share] : parts)
+                    pieces.push_back({rows, row_bytes, pitch, share});
+                return self.streamed(pieces, transfers, write, before);
+            },
+            nb::arg("parts"), nb::arg("transfers"), nb::arg("write"), nb::arg("before"));
 }
 
 void attention_rounds(nb::module_& sub) {
@@ -134,25 +156,26 @@ void product(nb::module_& sub) {
     nb::class_<Product>(sub, "Product")
         .def(
             "__init__",
-            [](Product* self, std::vector<Chunk> chunks, std::int64_t rows, std::int64_t group,
+            [](Product* self, std::vector<Chunk> chunks, std::int64_t group,
                std::int64_t hidden_tiles, const ResultCosts& costs, const Weights& weights,
-               double words, double clear, double drain) {
-                new (self) Product({std::move(chunks), rows, group, hidden_tiles, costs, weights,
-                                    words, clear, drain});
+               double words, double drain) {
+                new (self)
+                    Product({std::move(chunks), group, hidden_tiles, costs, weights, words, drain});
             },
-            nb::kw_only(), nb::arg("chunks"), nb::arg("rows"), nb::arg("group"),
-            nb::arg("hidden_tiles"), nb::arg("costs"), nb::arg("weights"), nb::arg("words"),
-            nb::arg("clear"), nb::arg("drain"))
+            nb::kw_only(), nb::arg("chunks"), nb::arg("group"), nb::arg("hidden_tiles"),
+            nb::arg("costs"), nb::arg("weights"), nb::arg("words"), nb::arg("drain"))
         .def(
             "time",
-            [](const Product& self, double latency, std::int64_t queue, double panel,
-               double loading, double storing, double arriving, std::int64_t before) {
-                const auto found =
-                    self.time({latency, queue, panel, loading, storing, arriving, before});
+            [](const Product& self, std::int64_t rows, double clear, double latency,
+               std::int64_t queue, double panel, double loading, double storing, double arriving,
+               std::int64_t before) {
+                const auto found = self.time(
+                    rows, clear, {latency, queue, panel, loading, storing, arriving, before});
                 return std::pair(found.cycles, found.behind);
             },
-            nb::arg("latency"), nb::arg("queue"), nb::arg("panel"), nb::arg("loading"),
-            nb::arg("storing"), nb::arg("arriving"), nb::arg("before"));
+            nb::arg("rows"), nb::arg("clear"), nb::arg("latency"), nb::arg("queue"),
+            nb::arg("panel"), nb::arg("loading"), nb::arg("storing"), nb::arg("arriving"),
+            nb::arg("before"));
 }
 
 }  // namespace
@@ -160,6 +183,7 @@ void product(nb::module_& sub) {
 void estimate(nb::module_& m) {
     nb::module_ sub = m.def_submodule("estimate", "Loops of the closed forms.");
     work(sub);
+    memory(sub);
     attention_rounds(sub);
     product(sub);
 }

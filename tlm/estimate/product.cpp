@@ -56,16 +56,12 @@ double Stage::more(double extra) const {
     return (count(f_.rows - 1) * inner + outer) / count(f_.rows);
 }
 
-Product::Product(Figures figures) : f_(std::move(figures)) {
-    for (const Chunk& chunk : f_.chunks) passed_.push_back(pass(chunk));
-}
-
-Product::Passed Product::pass(const Chunk& chunk) const {
+Product::Passed Product::pass(const Chunk& chunk, std::int64_t all_rows) const {
     const Stage& stage = chunk.stage;
     const Stage::Figures& figures = stage.figures();
     const ResultCosts& costs = f_.costs;
-    const std::int64_t number = chunk.panels, groups = this->groups();
-    const double one = stage.cycles(), group = count(f_.group), rows = count(f_.rows);
+    const std::int64_t number = chunk.panels, groups = groups_of(all_rows);
+    const double one = stage.cycles(), group = count(f_.group), rows = count(all_rows);
     const double early = stage.early(number * groups);
     if (costs.whole) {
         double behind = count(number) * (count(groups) * one + figures.around);
@@ -223,7 +219,7 @@ Product::Period Product::period(const ProductMemory& memory, double core, double
 }
 
 /// Cycles for which the core waits for weights, or for room in the queue.
-double Product::waits(const ProductMemory& memory, const Load& load) const {
+double Product::waits(const ProductMemory& memory, const Load& load, std::int64_t groups) const {
     const Weights& w = f_.weights;
     const Chunk& chunk = f_.chunks.back();
     const double pieces = count(w.pieces), loaded = load.loaded;
@@ -238,10 +234,10 @@ double Product::waits(const ProductMemory& memory, const Load& load) const {
     if (memory.loading > 0) {
         // Behind a chunk's first panel rows that results are added to come between,
         const double among = std::min(loaded, count(chunks)) * pieces;
-        double moved = memory.loading, transfers = count(groups());
-        if (chunk.panels == 1 && chunks > 1 && groups() > 1) {  // and those of groups before.
+        double moved = memory.loading, transfers = count(groups);
+        if (chunk.panels == 1 && chunks > 1 && groups > 1) {  // and those of groups before.
             moved += memory.storing;
-            transfers = 2 * count(groups());
+            transfers = 2 * count(groups);
         }
         const Period others = period(memory, piece, lead, moved / pieces, transfers / pieces);
         by_core += among * (others.core - alone.core);
@@ -257,15 +253,15 @@ double Product::waits(const ProductMemory& memory, const Load& load) const {
     return std::max(by_core, by_memory) - loaded * load.core - load.lumps;
 }
 
-ProductTime Product::time(const ProductMemory& memory) const {
+ProductTime Product::time(std::int64_t rows, double clear, const ProductMemory& memory) const {
     const Weights& w = f_.weights;
-    const std::int64_t groups = this->groups();
+    const std::int64_t groups = groups_of(rows);
     const double pieces = count(w.pieces);
-    double cleared = f_.clear, paced = 0.0, multiplied = 0.0, lumps = 0.0, last_chunk = 0.0;
+    double cleared = clear, end = 0.0, paced = 0.0, multiplied = 0.0, lumps = 0.0, last_chunk = 0.0;
     std::int64_t panels = 0, places = 0, chunks = 0;
-    for (std::size_t i = 0; i < f_.chunks.size(); ++i) {
-        const Chunk& chunk = f_.chunks[i];
-        const Passed& passed = passed_[i];
+    for (const Chunk& chunk : f_.chunks) {
+        const Passed passed = pass(chunk, rows);
+        end = passed.end;
         const double times = count(chunk.times);
         // Asked for as the first panel meets them.
         if (memory.loading > 0 && groups > memory.queue) {
@@ -281,7 +277,7 @@ ProductTime Product::time(const ProductMemory& memory) const {
         chunks += chunk.times;
     }
     const Chunk& last = f_.chunks.back();
-    const double end = passed_.back().end, stage = last.stage.cycles();
+    const double stage = last.stage.cycles();
     if (f_.chunks.size() > 1) {  // the last one is no whole row
         multiplied += cleared;
         cleared = 0.0;
@@ -290,7 +286,8 @@ ProductTime Product::time(const ProductMemory& memory) const {
     const double core = (multiplied - lumps) / count(panels);
     const double loaded = std::max(0.0, std::min(count(panels), w.panels) - 1);
     const double share = loaded / std::max(1.0, count(panels - 1));
-    const double waited = waits(memory, {core, loaded, lumps * share, count(places) * share});
+    const double waited =
+        waits(memory, {core, loaded, lumps * share, count(places) * share}, groups);
     // Either that, or the memory is the limit. Then behind the last weights the groups of rows but
     // the first meet the last panel, or those that waited until the queue had room; or behind the
     // last rows that results are added to the work on a group is left.
@@ -306,7 +303,7 @@ ProductTime Product::time(const ProductMemory& memory) const {
     }
     const double through = begun.products + multiplied + waited;
     double longest = std::max(through + end, busy + rows_before + std::max(alone, queued) + end);
-    const double group = count(std::min(f_.rows, f_.group)) * f_.costs.row;
+    const double group = count(std::min(rows, f_.group)) * f_.costs.row;
     longest = std::max(longest, busy + memory.loading + group);
     if (memory.loading > 0 && chunks > 1) {  // the last chunk's rows are asked for as it begins
         // Behind the last rows of the chunk before, which go to memory first.

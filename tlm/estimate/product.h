@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 namespace npuvp::estimate {
@@ -102,19 +103,19 @@ class Product {
   public:
     struct Figures {
         std::vector<Chunk> chunks;
-        std::int64_t rows = 1;          ///< Of the tile,
-        std::int64_t group = 1;         ///< and of a group.
+        std::int64_t group = 1;         ///< Rows of a group.
         std::int64_t hidden_tiles = 0;  ///< Whose results have not left the array.
         ResultCosts costs;
         Weights weights;
         double words = 0.0;  ///< Of the first chunk and the first group of results.
-        double clear = 0.0;  ///< Of the core, for lanes that will not all be written.
         double drain = 0.0;  ///< From the last product of a tile to its rows in Vector SRAM.
     };
 
-    explicit Product(Figures figures);
+    explicit Product(Figures figures) : f_(std::move(figures)) {}
 
-    ProductTime time(const ProductMemory& memory) const;
+    /// Of a tile of so many rows, with `clear` cycles of the core for lanes that will not all be
+    /// written.
+    ProductTime time(std::int64_t rows, double clear, const ProductMemory& memory) const;
 
   private:
     /// A chunk of several.
@@ -140,17 +141,16 @@ class Product {
         double places;  // pieces that are asked for behind such work
     };
 
-    Passed pass(const Chunk& chunk) const;
+    Passed pass(const Chunk& chunk, std::int64_t rows) const;
     Begin begin(const ProductMemory& memory, double stage, double cleared) const;
     Period period(const ProductMemory& memory, double core, double lead, double other,
                   double transfers) const;
-    double waits(const ProductMemory& memory, const Load& load) const;
+    double waits(const ProductMemory& memory, const Load& load, std::int64_t groups) const;
     double each(const ProductMemory& memory) const;
     double backlog(const ProductMemory& memory) const;
-    std::int64_t groups() const { return (f_.rows + f_.group - 1) / f_.group; }
+    std::int64_t groups_of(std::int64_t rows) const { return (rows + f_.group - 1) / f_.group; }
 
     Figures f_;
-    std::vector<Passed> passed_;  // chunk by chunk
 };
 
 }  // namespace npuvp::estimate

@@ -228,28 +228,33 @@ def phases_of(phases: ForwardCall) -> dict[str, Work]:
 
 def _phase(work: Work, times: int, hardware: Hardware, cores: int) -> PhaseEstimate:
     energy = hardware.energy
-    spent = work.femtojoules + work.read * energy.read_byte + work.written * energy.write_byte
+    read, written = work.read, work.written
+    spent = work.femtojoules + read * energy.read_byte + written * energy.write_byte
     cycles = work.cycles * times
     core_cycles = cores * work.cycles
+    matrix = vector = 0.0
+    if core_cycles:
+        matrix, vector = work.matrix / core_cycles, work.vector / core_cycles
     return PhaseEstimate(
-        cycles=cycles,
-        energy=spent * times * 1e-15,
-        macs=work.macs * times,
-        hbm_bytes=(work.read + work.written) * times,
-        matrix=min(1.0, work.matrix / core_cycles) if core_cycles else 0.0,
-        vector=min(1.0, work.vector / core_cycles) if core_cycles else 0.0,
+        cycles,
+        spent * times * 1e-15,
+        work.macs * times,
+        (read + written) * times,
+        matrix if matrix < 1.0 else 1.0,
+        vector if vector < 1.0 else 1.0,
     )
 
 
 def _sums(*phases: PhaseEstimate) -> list[float]:
     """Cycles, joules, bytes of memory, and cycles in which the matrix and vector units are taken."""
-    return [
-        sum(phase.cycles for phase in phases),
-        sum(phase.energy for phase in phases),
-        sum(phase.hbm_bytes for phase in phases),
-        sum(phase.matrix * phase.cycles for phase in phases),
-        sum(phase.vector * phase.cycles for phase in phases),
-    ]
+    cycles = energy = moved = matrix = vector = 0.0
+    for phase in phases:
+        cycles += phase.cycles
+        energy += phase.energy
+        moved += phase.hbm_bytes
+        matrix += phase.matrix * phase.cycles
+        vector += phase.vector * phase.cycles
+    return [cycles, energy, moved, matrix, vector]
 
 
 def estimate(

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
+from npuvp._core.estimate import Memory
 from npuvp.analytical import flow
 from npuvp.kept import Kept
 
@@ -126,6 +128,22 @@ class MemoryFigures:
     posted: float = float("inf")
     rows: tuple[float, float, int, int] | None = None
     mesh: flow.Mesh | None = None
+    _timing: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        refresh, every = self.refresh
+        timing = Memory(
+            bytes_per_cycle=self.bytes_per_cycle / self.sharers,
+            port_bytes=self.port_bytes,
+            burst_bytes=self.burst_bytes,
+            flit_bytes=self.flit_bytes,
+            reads=self.reads,
+            queue=self.queue,
+            latency=self.latency,
+            refresh=refresh,
+            refresh_every=every,
+        )
+        object.__setattr__(self, "_timing", timing)
 
     def shared(self, cores: int) -> "MemoryFigures":
         """As one of the first cores sees it while all of them stream: the farthest one."""
@@ -167,37 +185,21 @@ class MemoryFigures:
             write: Whether they write.
             before: Whether others are under way when they begin.
         """
-        cycles = bytes_ = bursts = 0.0
-        for rows, row_bytes, pitch in parts:
-            bytes_per_cycle = self.bytes_per_cycle / self.sharers
-            if pitch <= row_bytes:
-                rows, row_bytes = transfers, rows * row_bytes / transfers
-            elif self.banks is not None:
+        banks = self.banks
+        moved = [
+            (
+                rows,
+                row_bytes,
+                pitch,
+                1.0
+                if banks is None or pitch <= row_bytes
                 # The columns of other cores stand beside these.
-                together = min(pitch, int(row_bytes) * self.sharers)
-                bytes_per_cycle *= self.banks.share(together, pitch)
-            cycles += rows * row_bytes / bytes_per_cycle
-            bytes_ += rows * row_bytes
-            bursts += rows * max(1.0, row_bytes / self.burst_bytes)
-        burst_bytes = bytes_ / bursts
-        bytes_per_cycle = bytes_ / cycles
-        # Behind the memory: the ports, and on a mesh a packet per burst, with a header flit.
-        behind = burst_bytes / self.port_bytes
-        if self.flit_bytes:
-            behind = max(behind, 1.0 - -burst_bytes // self.flit_bytes)
-        # What has been read covers a part of each refresh.
-        length, period = self.refresh
-        exposed = max(0.0, length - self.reads * behind)
-        cycles = max(cycles, bursts * behind / (1.0 - exposed / period))
-        if bursts > self.reads and not write:
-            # A window of bursts per round trip.
-            trip = self.latency + max(behind, burst_bytes / bytes_per_cycle)
-            cycles = max(cycles, trip * (bursts - (0 if before else self.reads)) / self.reads)
-        if transfers > self.queue and not write and not before:
-            # Likewise of transfers in the queue.
-            trip = self.latency + cycles / transfers
-            cycles = max(cycles, trip * (transfers - self.queue) / self.queue)
-        return cycles
+                else banks.share(min(pitch, int(row_bytes) * self.sharers), pitch),
+            )
+            for rows, row_bytes, pitch in parts
+        ]
+        found: float = self._timing.streamed(moved, transfers, write, before)
+        return found
 
     def mesh_energy(self, rows: float, row_bytes: float, pitch: int = 0) -> float:
         """Femtojoules of a transfer on the mesh, of the sharing cores on average: a packet of data and

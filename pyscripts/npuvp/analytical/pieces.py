@@ -394,6 +394,8 @@ class Pieces:
                 loading = max(loading, met - own.latency)
         storing = max(stores.cycles, stores.written / h.memory.bytes_per_cycle)
         total.cycles, behind = made.timing.time(
+            rows,
+            made.clear,
             h.memory.start + h.memory.latency,
             h.memory.queue,
             memory,
@@ -464,9 +466,7 @@ class Pieces:
             results.untouched,
         )
         prepares = results.loads.read > 0 and results.table is not None
-        timing = product_of(
-            h, panel, weights, outputs, rows, pitch, costs, prepares, cleared, self._drain()
-        )
+        timing = product_of(h, panel, weights, outputs, pitch, costs, prepares, self._drain())
         return _Made(total.rest(), cleared, timing, *weights_moved(g, panel, weights))
 
     def _busy(self, outputs: int, of: int) -> int:

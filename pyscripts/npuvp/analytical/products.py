@@ -126,29 +126,26 @@ class RowCosts(NamedTuple):
     untouched: bool
 
 
+@of_core
 def product_of(
     h: Hardware,
     panel: Panels,
     weights: Stored,
     outputs: int,
-    rows: int,
     pitch: int,
     costs: RowCosts,
     prepares: bool,
-    clear: float,
     drain: float,
 ) -> Any:
-    """A tile of rows, all outputs: a `Product` (tlm/estimate/product.h).
+    """Any tile of rows, all outputs: a `Product` (tlm/estimate/product.h).
 
     Args:
         h: The machine.
         panel: How weights pass through Matrix SRAM.
         weights, outputs: The matrix, and how many rows of it one core has.
-        rows: Of the tile.
         pitch: Elements between column blocks of the tile.
         costs: Of the work on results.
         prepares: Whether a chunk's results are added to rows that are loaded.
-        clear: Cycles of the core, for lanes that will not all be written.
         drain: Cycles from the last product of a tile to its rows in Vector SRAM.
     """
     g = h.geometry
@@ -166,7 +163,6 @@ def product_of(
         chunks.append(Chunk(stage, number, at_once, times))
     return Product(
         chunks=chunks,
-        rows=rows,
         group=g.group,
         hidden_tiles=hidden_tiles(g, panel),
         costs=ResultCosts(
@@ -187,7 +183,6 @@ def product_of(
             begin=issue(_BEGIN),
         ),
         words=issue(f"im im im im int im im int im int im {GROUP}"),
-        clear=clear,
         drain=drain,
     )
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import ml_dtypes
@@ -76,8 +75,7 @@ class Allocator:
         unit: What sizes are counted in, for messages.
 
     Attributes:
-        regions: That were handed out.
-        used: Units up to the end of the last one.
+        used: Units up to the end of the last region.
     """
 
     def __init__(self, memory: str, size: int, align: int = 1, unit: str = "words"):
@@ -85,8 +83,13 @@ class Allocator:
         self.size = size
         self.align = align
         self.unit = unit
-        self.regions: list[Region] = []
         self.used = 0
+        self._taken: list[tuple[str, int, int]] = []
+
+    @property
+    def regions(self) -> list[Region]:
+        """What was handed out."""
+        return [Region(*taken) for taken in self._taken]
 
     def take(self, name: str, size: int, align: int = 0) -> int:
         """Address of a new region.
@@ -108,7 +111,7 @@ class Allocator:
                     f"{address:,} of them are taken"
                 ]
             )
-        self.regions.append(Region(name, address, size))
+        self._taken.append((name, address, size))
         self.used = address + size
         return address
 
@@ -126,11 +129,13 @@ class Layout:
         kv_format: Of the cache, where `formats` does not say.
         cores: That share the work.
         restricted: Whether logits are gone through more than once, to find out which tokens remain.
-        regions: Everything, in order.
         offsets: Of a layer's tensors from its base, in bytes.
         stored: Matrices and tables of numbers by name; those of a layer from its base, all others
             from their own address.
         layer_base, layer_stride: Bytes; layer i begins at layer_base + i * layer_stride.
+        quantised_cache: Whether keys or values are in an MX format.
+        smoothed_cache: Whether BAOS normalises them.
+        key_tiles: How the keys of a row of the batch are divided.
     """
 
     spec: ModelSpec
@@ -144,15 +149,21 @@ class Layout:
     kv_format: str = "bf16"
     cores: int = 1
     restricted: bool = False
-    regions: list[Region] = field(default_factory=list)
     offsets: dict[str, int] = field(default_factory=dict)
     addresses: dict[str, int] = field(default_factory=dict)
     stored: dict[str, Stored] = field(default_factory=dict)
     layer_base: int = 0
     layer_stride: int = 0
+    quantised_cache: bool = field(init=False)
+    smoothed_cache: bool = field(init=False)
+    key_tiles: KeyTiles = field(init=False)
 
     def __post_init__(self) -> None:
         spec, shape, width, formats = self.spec, self.shape, self.geometry.width, self.formats
+        keys, values = self.cache("keys"), self.cache("values")
+        self.quantised_cache = keys.quantised or values.quantised
+        self.smoothed_cache = keys.smoothed
+        self.key_tiles = KeyTiles.plan(spec, self.geometry, shape.batch, shape.length, self.cores)
         tokens = shape.batch * shape.length
         memory = Allocator("HBM", self.geometry.hbm_bytes, ALIGN, "bytes")
         sizes = {
@@ -193,7 +204,12 @@ class Layout:
             raise CompileError(faults)
         self.layer_stride = -(-layer.used // ALIGN) * ALIGN
         self.layer_base = memory.take("layers", spec.layers * self.layer_stride)
-        self.regions = memory.regions
+        self._memory = memory
+
+    @property
+    def regions(self) -> list[Region]:
+        """Everything, in order."""
+        return self._memory.regions
 
     def _tables_of_the_model(self) -> Iterator[tuple[Stored, int]]:
         """Tables with their rows."""
@@ -293,16 +309,6 @@ class Layout:
         element = ELEMENTS[formats.activations]
         return Stored("activations", 0, columns, element, formats.block, scales=elements)
 
-    @cached_property
-    def quantised_cache(self) -> bool:
-        """Whether keys or values are in an MX format."""
-        return self.cache("keys").quantised or self.cache("values").quantised
-
-    @cached_property
-    def smoothed_cache(self) -> bool:
-        """Whether BAOS normalises them."""
-        return self.cache("keys").smoothed
-
     def _place(
         self,
         table: Stored,
@@ -357,12 +363,6 @@ class Layout:
                 f"has {geometry.vector_rows}"
             ]
         )
-
-    @cached_property
-    def key_tiles(self) -> KeyTiles:
-        """How the keys of a row of the batch are divided."""
-        shape = self.shape
-        return KeyTiles.plan(self.spec, self.geometry, shape.batch, shape.length, self.cores)
 
     @property
     def mask_bytes(self) -> int:

@@ -68,7 +68,7 @@ TEST_CASE("two sets of accumulators take turns") {
 TEST_CASE("a product of one panel waits for it") {
     // Asked for at 8, there at 78, multiplied until 118, in Vector SRAM six cycles later: of the
     // seven of the drain one instruction hides one.
-    const ProductTime found = Product(one_panel()).time(memory(50.0));
+    const ProductTime found = Product(one_panel()).time(1, 0.0, memory(50.0));
     CHECK(found.cycles == 124.0);
     CHECK(found.behind == 0.0);
 }
@@ -76,20 +76,20 @@ TEST_CASE("a product of one panel waits for it") {
 TEST_CASE("what is stored last keeps the memory behind the product") {
     ProductMemory stores = memory(50.0);
     stores.storing = 30.0;
-    CHECK(Product(one_panel()).time(stores).behind == 30.0);
+    CHECK(Product(one_panel()).time(1, 0.0, stores).behind == 30.0);
 }
 
 TEST_CASE("transfers that are under way come first") {
     ProductMemory busy = memory(50.0);
     busy.arriving = 100.0;
     busy.before = 1;
-    CHECK(Product(one_panel()).time(busy).cycles == 124.0 + (150.0 - 78.0));
+    CHECK(Product(one_panel()).time(1, 0.0, busy).cycles == 124.0 + (150.0 - 78.0));
 }
 
 TEST_CASE("of many panels the memory or the array is the limit") {
     const auto more = [](double panel) {
-        return Product(one_panel(11)).time(memory(panel)).cycles -
-               Product(one_panel(10)).time(memory(panel)).cycles;
+        return Product(one_panel(11)).time(1, 0.0, memory(panel)).cycles -
+               Product(one_panel(10)).time(1, 0.0, memory(panel)).cycles;
     };
     // A panel of one piece is asked for when the last product with the one before has been issued,
     // two instructions later.
