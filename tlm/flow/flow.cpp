@@ -134,7 +134,7 @@ void Flow::take_next(std::uint32_t number, Time now) {
         node.held.pop_front();
         node.waiting.push_back(burst);
         fill(number, now);
-        node.full = node.waiting.size() > kAhead;
+        node.full = node.waiting.size() > memory::accepted_bursts;
         mesh_.accept(static_cast<std::uint32_t>(cores_.size()) + number);
     }
     serve(number, now);
@@ -249,7 +249,7 @@ void Flow::perform(const Event& event, Time now) {
             Node& node = nodes_[event.index];
             if (event.what == What::served) node.busy = false;
             fill(event.index, event.time);
-            if (node.full && node.waiting.size() <= kAhead) {
+            if (node.full && node.waiting.size() <= memory::accepted_bursts) {
                 node.full = false;
                 take_next(event.index, event.time);
             }

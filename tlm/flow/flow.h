@@ -5,6 +5,7 @@
 #include <queue>
 #include <vector>
 
+#include "memory/backend.h"
 #include "noc/mesh_timing.h"
 
 namespace npuvp::flow {
@@ -80,8 +81,6 @@ class Flow {
     std::vector<std::vector<Time>> run();
 
   private:
-    /// Bursts that a node takes ahead of its queue (`memory::Memory::accepted_bursts`).
-    static constexpr std::size_t kAhead = 8;
     static constexpr Time kLongAgo = -1e18;
 
     struct Burst {
@@ -108,7 +107,7 @@ class Flow {
     };
     struct Node {
         std::deque<std::uint32_t> held;     ///< of which the endpoint knows
-        std::deque<std::uint32_t> waiting;  ///< ahead of the queue
+        std::deque<std::uint32_t> waiting;  ///< ahead of the queue (memory::accepted_bursts)
         std::vector<std::uint32_t> queue;
         std::uint32_t accesses = 0;  ///< in the queue
         Time free = 0;

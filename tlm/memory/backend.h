@@ -15,6 +15,9 @@ namespace npuvp::memory {
 using Picoseconds = std::uint64_t;
 inline constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
 
+/// Transactions of a socket that may wait for queues before its next request is held up.
+inline constexpr std::uint32_t accepted_bursts = 8;
+
 /// One access: at most `access_bytes()` long and inside one aligned unit of that size.
 struct Request {
     std::uint64_t address = 0;

@@ -83,7 +83,7 @@ class ForwardCall(Phases):
         words = " ".join(["fm"] * len(self.sampler.words))
         each.add(body(h, f"{words} im int int br", call.span * call.samples))
         each.add(body(h, repeat("int", 40)))
-        total = together((((), tuple(range(self.layout.cores))),), lambda: each)
+        total = together((((), tuple(range(self.layout.cores))),), lambda cores: each)
         if h.memory.banks is not None:
             total.cycles += _STILL_WRITING
         if spec.logit_shift:  # by one core

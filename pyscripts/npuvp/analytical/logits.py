@@ -94,7 +94,7 @@ def gathered(call: "ForwardCall") -> Work:
         stored.add(call._store(1, _WORD * words))
         stored.add(body(call.hardware, "int int int dma"))
     stored = call._fence(stored)
-    total = together((((), tuple(range(cores))),), lambda: stored)
+    total = together((((), tuple(range(cores))),), lambda cores: stored)
     total.add(call._meet())
     leader = call.shared_by(1)
     h = leader.hardware

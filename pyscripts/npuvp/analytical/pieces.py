@@ -16,7 +16,7 @@ from npuvp.analytical import blocking, flow
 from npuvp.analytical.machine import Hardware, of_core
 from npuvp.analytical.products import RowCosts, product_of, weights_moved
 from npuvp.analytical.schedule import Work, addition, body, repeat
-from npuvp.analytical.shared import Shares
+from npuvp.analytical.shared import Shares, together
 from npuvp.compiler.errors import CompileError
 from npuvp.compiler.formats import Stored
 from npuvp.compiler.layout import Geometry, Layout
@@ -669,16 +669,17 @@ class Pieces:
 
     def _made_by_all(self, shares: Shares, part: Callable[..., Work]) -> Work:
         before, left = self.debt, []
-        whole = Work()
         self.active = tuple(
             sorted(core for counts, cores in shares if any(counts) for core in cores)
         )
-        for counts, cores in shares:
+
+        def own(cores: tuple[int, ...], *counts: int) -> Work:
             self.debt, self.holders = before, cores
-            one = part(*counts)
+            work = part(*counts)
             left.append(self.debt)
-            whole.beside(one, len(cores))
-            whole.cycles = max(whole.cycles, one.cycles)
+            return work
+
+        whole = together(shares, own)
         self.debt, self.holders, self.begins = max(left), (), ()
         whole.add(self._meet())
         return whole

@@ -65,11 +65,11 @@ def together(shares: Shares, part: Callable[..., Work]) -> Work:
 
     Args:
         shares: As of `dealt`.
-        part: What a core does that gets these numbers of things.
+        part: What each of some cores does, told which, that gets these numbers of things.
     """
     whole = Work()
     for counts, cores in shares:
-        one = part(*counts)
+        one = part(cores, *counts)
         whole.beside(one, len(cores))
         whole.cycles = max(whole.cycles, one.cycles)
     return whole

@@ -76,7 +76,7 @@ def calibration(phases: "Phases") -> Work:
                 total.cycles += factors.cycles
         total.add(body(h, f"{repeat('int', 3)} {_ROWS} dma", 2))
 
-    def part(items: int) -> Work:
+    def part(cores: tuple[int, ...], items: int) -> Work:
         whole = Work()
         if items:
             whole.add(total, items)

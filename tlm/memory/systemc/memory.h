@@ -40,8 +40,6 @@ class Memory : public sc_core::sc_module {
     Memory(sc_core::sc_module_name name, std::vector<std::unique_ptr<Backend>> backends,
            std::uint64_t interleave, trace::Hub& hub, const MemoryEnergy& energy);
 
-    static constexpr std::uint32_t accepted_bursts = 8;
-
     tlm_utils::multi_passthrough_target_socket<Memory> in;
 
     SparseStore& contents() { return contents_; }
